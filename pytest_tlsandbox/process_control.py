@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.arguments.checks import check_text, must_be
 from pytest_tlsandbox.arguments.start_options import check_option
-from pytest_tlsandbox.client.api import has_ended
-from pytest_tlsandbox.errors import (
-    ContractViolation,
-    InfrastructureError,
-    InvalidArgument,
-    RequestRefused,
-    SandboxNotFound,
-    SandboxNotRunning,
-    SandboxUnreachable,
-)
+from pytest_tlsandbox.client.api import SandboxClient, has_ended
+from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.text import shorten
-from pytest_tlsandbox.history.runs import STOPS
+from pytest_tlsandbox.history.runs import STOPS, Run
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGTERM
+from pytest_tlsandbox.types import SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Limit, watch
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Stream
 
 _LONGEST_ARGUMENT = 2**17 - 1
 """Maximum size in bytes of an argument or an environment variable in Linux (MAX_ARG_STRLEN)."""
@@ -120,7 +107,9 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         return client.start(body)
     except InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
-        if fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
+        if fault.delivered and isinstance(
+            fault, (errors.SandboxUnreachable, errors.ContractViolation)
+        ):
             text = (
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
@@ -298,4 +287,7 @@ def is_terminated(fault: InfrastructureError) -> bool:
 
     A suspended sandbox does not count as terminated, because it keeps its processes.
     """
-    return isinstance(fault, (SandboxNotFound, SandboxNotRunning)) and not fault.transient
+    return (
+        isinstance(fault, (errors.SandboxNotFound, errors.SandboxNotRunning))
+        and not fault.transient
+    )

@@ -43,21 +43,22 @@ MOMENTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("value", "moment"), [(value, moment) for moment in MOMENTS for value in MOMENTS[moment]]
-)
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
-def test_every_known_time_format_is_parsed(monkeypatch, zone, value, moment):
-    monkeypatch.setenv("TZ", zone)
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
-    try:
-        seen = process(started_at=value).started_at
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
-    assert seen == moment
-    assert seen.utcoffset() == timedelta(0)
+
+@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+def test_every_known_time_format_is_parsed(moment):
+    seen = [process(started_at=value).started_at for value in MOMENTS[moment]]
+
+    assert seen == [moment] * len(seen)
+    assert {each.utcoffset() for each in seen} == {timedelta(0)}
 
 
 INVALID = [

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
 from pytest_tlsandbox.history.rows_to_runs import Generations, count_later
-from pytest_tlsandbox.history.runs import STOPS
-from pytest_tlsandbox.models import by_start
-from pytest_tlsandbox.types import SIGKILL
+from pytest_tlsandbox.history.runs import STOPS, Run
+from pytest_tlsandbox.models import ProcessInfo, by_start
+from pytest_tlsandbox.types import SIGKILL, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Identity
 
 _position = attrgetter("position")
 
@@ -69,9 +66,6 @@ class History:
         self._touched: list[Run] = []
         self._evidence = 0, 0.0
         """The position and the time of the rows that are being recorded."""
-
-    def __repr__(self) -> str:
-        return f"<History: position {self.position}, {len(self._runs)} runs>"
 
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
         """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
@@ -272,7 +266,10 @@ class History:
         relisted = {row.identity for row in changed}
         gone = [row.identity for row in missing if row.identity not in relisted]
         if last is not None and gone and self._is_replaced(last, snapshot, gone):
-            self._forget_all()
+            self._read(self.first or ())  # so that its incidents stay in the history
+            self.replaced_at = self.position
+            for known in (self._runs, self._unlisted, self._generations.by_id):
+                known.clear()
             gone = []
         for identity, at in [*self._unlisted.items()]:
             if at <= snapshot.begun:
@@ -349,13 +346,6 @@ class History:
             return False
         handles = {row.handle for row in last if row.handle is not None}
         return len(last.alive) < len(last) or any(row.handle in handles for row in snapshot)
-
-    def _forget_all(self) -> None:
-        self._read(self.first or ())  # so that its incidents stay in the history
-        self.replaced_at = self.position
-        self._runs.clear()
-        self._generations.by_id.clear()
-        self._unlisted.clear()
 
 
 def _process_of(row: ProcessInfo) -> str | Identity:

@@ -10,16 +10,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
-from pytest_tlsandbox.models import ManagedProcess
-from pytest_tlsandbox.types import SAME_MOMENT
+from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
+from pytest_tlsandbox.types import SAME_MOMENT, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import LastExit, ProcessInfo
-    from pytest_tlsandbox.types import Identity
 
 _NO_SUPERVISOR = ManagedProcess(id="", status="none")
 """Stands for the supervisor of an unmanaged process, which never restarts the process."""
@@ -119,9 +117,8 @@ class Generations:
         rise = self._count_of(new) - newest.count + self._may_count_early(shown)
         if newest.end and newest.end.ended_at and earlier_end:
             rise -= 1  # another run must have ended since
-        return (
-            rise > 0 and old.status != "stopped"
-        )  # a new process reuses the name of a stopped one
+        # A new process reuses the name of a stopped one.
+        return rise > 0 and old.status != "stopped"
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
         """Begin a generation for a new supervisor or an unmanaged process.
@@ -155,16 +152,14 @@ class Generations:
         if newest.began_after(row):
             later_run = next(run for run in generation.runs if run.began_after(row))
             return self._hidden_before(later_run)
-        new, old = _supervisor(row), _supervisor(newest.row)
+        known, new = newest.row, _supervisor(row)
         count = max(0, self._count_of(new) - later)
         # No run is hidden if the last exit that the supervisor reports is already known, or if the
         # row of the last run is still listed, because then rows of later runs would be listed too.
         follows = _ended_with(newest, new)
-        if follows and old.status == "backing_off":
-            self._learn_counting(early=new.restart_count == old.restart_count)
-        listed = (
-            None if newest.row is None else self.listed and self.listed.find(newest.row.identity)
-        )
+        if follows and _supervisor(known).status == "backing_off":
+            self._learn_counting(early=new.restart_count == _supervisor(known).restart_count)
+        listed = known and self.listed and self.listed.find(known.identity)
         hidden = 0 if follows or listed else max(0, count - newest.count - 1)
         run = generation.add(Run(generation, newest.number + hidden + 1, count))
         run.counted_late = self._may_count_early(new)
@@ -247,18 +242,17 @@ class Generations:
         new, old = _supervisor(row), _supervisor(before)
         run.generation.managed = new
         waits, waited = new.status == "backing_off", old.status == "backing_off"
-        run.waited = run.waited or waits
+        run.waited |= waits
         run.unhealthy = new.health_status == "unhealthy" and not row.ended
         last = new.last_exit
         its_own = last is not None and _describes(last, row)
         rise = new.restart_count - old.restart_count
-        if before is not None and waits and not waited:
-            self._learn_counting(early=rise > 0)
-        elif (
-            before is not None and rise > 0 and not (waited or its_own or before.ended or row.ended)
-        ):
-            run.count, run.number = new.restart_count, run.number + rise
-            self._hide(run, rise)
+        if before is not None and not waited:
+            if waits:
+                self._learn_counting(early=rise > 0)
+            elif rise > 0 and not (its_own or before.ended or row.ended):
+                run.count, run.number = new.restart_count, run.number + rise
+                self._hide(run, rise)
         if new.status == "stopped":
             run.count = new.restart_count  # may count a restart too many
         if last is None:
@@ -319,7 +313,8 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
     """Return, for each row, how many later runs are included in its restart count.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
-    of the newest run. While a process is being restarted, its row may already contain the restart count of the next run. For such a row, the number of later runs is 1.
+    of the newest run. While a process is being restarted, its row may already contain the restart
+    count of the next run. For such a row, the number of later runs is 1.
 
     Args:
         rows: rows sorted by start time.

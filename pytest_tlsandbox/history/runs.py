@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.formatting.processes import describe_end, describe_state
-from pytest_tlsandbox.models import by_start
+from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import (
     CRASH_SIGNALS,
@@ -19,8 +19,6 @@ from pytest_tlsandbox.types import (
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
 
 NOT_LISTED = "not listed"
 STOPS = frozenset({SIGTERM, SIGKILL})
@@ -190,9 +188,9 @@ class Run:
     def gave_up(self) -> bool:
         """Whether the supervisor gave up because a failing process had used up all its restarts.
 
-        A supervisor that was stopped deliberately does not count as having given up. A stop counts as deliberate if
-        SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the supervisor does not
-        report an error.
+        A supervisor that was stopped deliberately does not count as having given up. A stop counts
+        as deliberate if SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the
+        supervisor does not report an error.
         """
         if "gave_up" in self.seen:
             return True  # even if the process was started again later

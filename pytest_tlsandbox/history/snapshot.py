@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pytest_tlsandbox.arguments.checks import SEVERAL, check_value, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import process_table
-from pytest_tlsandbox.models import ProcessInfo, by_start
+from pytest_tlsandbox.models import ManagedProcess, ProcessInfo, UnreadableRow, by_start
 from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.models import ManagedProcess, UnreadableRow
     from pytest_tlsandbox.types import Identity
 
 
@@ -243,11 +242,10 @@ def check_fields(fields: Mapping[str, object]) -> None:
         InvalidArgument: a field does not exist, or can never have the value.
 
     """
-    for name in fields:
+    for name, value in fields.items():
         if name not in FIELDS:
             hint = suggestion(name, FIELDS) or f"; expected one of {', '.join(FIELDS)}"
             raise InvalidArgument(f"a process has no field {name!r}{hint}")
-    for name, value in fields.items():
         check_value(name, value)
 
 

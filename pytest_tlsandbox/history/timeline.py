@@ -70,9 +70,6 @@ class Timeline:
         self._looks: list[float] = []
         self._time_in_looks = 0.0
 
-    def __repr__(self) -> str:
-        return f"<Timeline: {self.looks} looks>"
-
     @property
     def looks(self) -> int:
         """The number of successful polls."""

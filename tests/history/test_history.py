@@ -150,13 +150,6 @@ def test_unnamed_managed_process_does_not_hide_other_matching_processes():
         failure(lambda: both.assert_process(selector, status="running"), errors.AmbiguousProcess)  # noqa: B023
 
 
-def test_pid_selects_the_original_run_even_if_a_newer_run_is_listed():
-    old = backing_off(7, 0, 0)
-    box = box_of({0: [old], 0.5: [old, running(8, 10_000, 1)]})
-
-    assert box.assert_stays(7, stable_for=1, status="exited").pid == 7
-
-
 def test_lost_exit_code_is_logged_if_the_test_did_not_select_the_process(caplog):
     box = watched([raw(1)], [raw(1, **ended(-1))])
 

@@ -8,16 +8,11 @@ from datetime import datetime
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import FIELDS
 from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
-
-def test_snapshot_sorts_processes_by_start_time():
-    seen = snapshot(*(raw(pid, started_at=T0 + pid) for pid in (3, 1, 2)))
-
-    assert [row.pid for row in seen] == [1, 2, 3]
+from .helpers import history_of
 
 
 def test_snapshot_filter_returns_processes_with_exactly_the_given_field_values():
@@ -83,14 +78,13 @@ def test_snapshot_prints_an_aligned_table_with_masked_arguments():
         "unreadable row 2 (pid 9): command: missing, started_at: missing"
     )
     assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
+    assert str(snapshot()) == "no processes"
+    assert repr(snapshot()) == "<ProcessSnapshot of my-sandbox: 0 processes>"
 
 
 def test_adding_a_snapshot_to_the_history_returns_only_the_changed_runs():
-    first = snapshot(raw(1), raw(2), at=0.0)
-    again = copy.copy(first)
-    again.begun = again.ended = 1.0
-    history = History(lambda: 0.0)
-    history.fold(first)
+    history = history_of([raw(1), raw(2)])
+    again = copy.copy(history.last)
 
     assert history.fold(again) == []
     assert history.last is again
@@ -124,11 +118,6 @@ def test_snapshots_are_equal_if_their_processes_and_their_unreadable_rows_are_eq
     assert seen != snapshot(raw(2), odd)
     assert seen != snapshot(raw(1))
     assert seen != [*seen]
-
-
-def test_printed_empty_snapshot_says_that_there_are_no_processes():
-    assert str(snapshot()) == "no processes"
-    assert repr(snapshot()) == "<ProcessSnapshot of my-sandbox: 0 processes>"
 
 
 def test_json_rows_contain_masked_text_and_the_corrected_status():
