@@ -24,6 +24,10 @@ AT_12 = {"ended_at": T0 + 12_000}
         (ended(0), ended(0, oom_killed=True), End(0, None, True, T9, child=True)),
         (OOM, signaled(9), End(None, 9, True, T9)),
         (signaled(9), OOM, End(None, 9, True, T9)),
+        # The status takes precedence over contradicting fields.
+        ({}, ended(1, signal=9), End(1, None, False, T9)),
+        ({}, signaled(9, exit_code=0), End(None, 9, False, T9)),
+        ({}, {**OOM, "exit_code": 137}, End(137, 9, True, T9)),
     ],
 )
 def test_recorded_exit_of_a_run_can_be_corrected_but_not_removed_by_later_rows(first, then, known):
@@ -80,18 +84,6 @@ def test_repr_of_a_run_shows_its_number_and_its_name_and_its_exit():
     assert repr(newest) == "<Run 2 of web --token=***: pid 9, no end seen>"
     assert repr(hidden) == f"<Run 1 of web --token=***: never listed, {hidden.end}>"
     assert "exit_code=1" in repr(hidden)
-
-
-@pytest.mark.parametrize(
-    ("row", "end"),
-    [
-        (ended(1, signal=9), End(1, None, False, T9)),
-        (signaled(9, exit_code=0), End(None, 9, False, T9)),
-        ({**OOM, "exit_code": 137}, End(137, 9, True, T9)),
-    ],
-)
-def test_status_takes_precedence_over_contradicting_exit_fields(row, end):
-    assert End.of_row(process(1, **row)) == end
 
 
 def test_states_of_a_process_during_a_wait_are_listed_in_order():
