@@ -198,9 +198,8 @@ class Run:
         if end is None or managed is None or managed.status != "stopped":
             return False
         restart = managed.restart
-        if restart is None or restart.policy == "never" or restart.max_restarts is None:
-            return False
-        if managed.restart_count < restart.max_restarts:
+        limit = None if restart is None or restart.policy == "never" else restart.max_restarts
+        if limit is None or managed.restart_count < limit:
             return False
         if managed.last_error is not None:
             return end.exit_code != 0

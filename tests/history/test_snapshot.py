@@ -10,7 +10,7 @@ import pytest
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.snapshot import FIELDS
 from pytest_tlsandbox.models import ProcessInfo
-from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+from tests.support import T0, ended, failure, managed, process, raw, signaled, snapshot
 
 from .helpers import history_of
 
@@ -28,27 +28,18 @@ def test_snapshot_filter_accepts_every_process_field_and_the_managed_name():
     assert {*FIELDS} == {field.name for field in dataclasses.fields(ProcessInfo)} | {"name"}
 
 
-@pytest.mark.parametrize(
-    ("field", "hint"),
-    [
-        ("exitcode", "did you mean 'exit_code'?"),
-        ("zzz", "expected one of args, command, ended_at, exit_code, handle, managed, name, "
-         "oom_killed, pid, signal, started_at, status, stdin_writable"),
-    ],
-)  # fmt: skip
-def test_error_for_an_unknown_field_suggests_a_similar_field_or_lists_all_fields(field, hint):
-    with pytest.raises(InvalidArgument) as caught:
-        snapshot().where(**{field: 1})
-    assert str(caught.value) == f"a process has no field {field!r}; {hint}"
+def test_error_for_an_unknown_field_lists_all_fields():
+    assert str(failure(lambda: snapshot().where(zzz=1), InvalidArgument)) == (
+        "a process has no field 'zzz'; expected one of args, command, ended_at, exit_code, handle, "
+        "managed, name, oom_killed, pid, signal, started_at, status, stdin_writable"
+    )
 
 
-@pytest.mark.parametrize(("value", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
-def test_snapshot_lookup_rejects_a_value_that_is_not_the_identity_of_a_run(value, kind):
-    with pytest.raises(InvalidArgument) as caught:
-        snapshot(raw(41)).find(value)
-    assert str(caught.value) == (
+@pytest.mark.parametrize("value", ["sleep", None, 41])
+def test_snapshot_lookup_rejects_a_value_that_is_not_the_identity_of_a_run(value):
+    assert str(failure(lambda: snapshot(raw(41)).find(value), InvalidArgument)) == (
         "identity must be the identity of a run, as in find(process.identity), got a value of "
-        f"type {kind}; to find processes by their fields, use where(...)"
+        f"type {type(value).__name__}; to find processes by their fields, use where(...)"
     )
 
 
