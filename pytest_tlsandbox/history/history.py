@@ -231,13 +231,6 @@ class History:
             newer = self._incidents[bisect_right(self._incidents, since, key=_position) :]
             return [incident for incident in newer if self._still_shows(incident)]
 
-    def is_assumed(self, run: Run) -> bool:
-        """Return whether a run is only assumed to have existed.
-
-        A run is marked as assumed until the history has learned how this daemon counts restarts.
-        """
-        return run.assumed and self._generations.counts_early is None
-
     def _still_shows(self, incident: Incident) -> bool:
         if incident.run.assumed and self._generations.counts_early is not None:
             return False  # the run never existed

@@ -121,7 +121,7 @@ class Run:
         unhealthy: whether the health check of the run is failing.
         assumed: whether the existence of the run depends on whether this daemon counts restarts
             early (when the supervisor begins to back off) or late (when the next run starts).
-            If the daemon turns out to count in the other way, the run stays assumed.
+            If the daemon counts in the other way, the history no longer returns its incidents.
         if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
             the assumed run exists only if the daemon counts restarts late.
         counted_late: whether ``count`` is one too high if this daemon counts restarts early.

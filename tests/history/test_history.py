@@ -17,7 +17,6 @@ def incidents_of(history):
     shown = []
     for incident in history.incidents(history.first.position):
         run = incident.run
-        assert history.is_assumed(run) is run.assumed
         mark = "assumed " if run.assumed else "own " if incident.caused_here else ""
         shown.append(f"{mark}{incident.kind} {run.generation.id or run.row.pid}/{run.number}")
     return ", ".join(shown)
