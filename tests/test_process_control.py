@@ -1,32 +1,11 @@
-"""Errors of a failed start, and how the end of a test kills the processes that it started."""
+"""How a process is stopped, and how the end of a test kills the processes that it started."""
 
-from contextlib import closing
 from unittest import mock
 
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.sandbox import Sandbox
-from tests.client.servers import RESET, Server, connected, reply
-from tests.support import (
-    FakeClock,
-    ScriptedLister,
-    box_of,
-    ended,
-    failure,
-    managed,
-    outcome,
-    polls,
-    process,
-    raw,
-    signaled,
-)
-
-
-class Lister(ScriptedLister):
-    def list(self, *, patience):
-        return self.poll()
+from tests.support import box_of, ended, failure, managed, outcome, polls, process, raw, signaled
 
 
 @pytest.mark.parametrize(
@@ -42,44 +21,16 @@ class Lister(ScriptedLister):
     ids=["no sandbox", "terminated", "suspended", "refused", "502"],
 )
 def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_ended(fault, left):
-    box = Sandbox(Lister(FakeClock(), {0.0: fault}), started=[process(41)])
+    box = box_of({0: fault}, started=[process(41)])
+    box._client.list = lambda patience: box._client.poll()
 
     assert [row.pid for row in box.kill_started()] == left
-
-
-NOT_KNOWN = "Not known whether 'python' was started: "
-MAY_RUN = "; if it was, list_processes() shows it"
-
-
-@pytest.mark.parametrize(
-    ("answer", "error", "message"),
-    [
-        (RESET, errors.SandboxUnreachable,
-         f"{NOT_KNOWN}my-sandbox cannot be reached: the connection was reset{MAY_RUN}"),
-        (reply(201, {"pid": 41}), errors.ContractViolation,
-         f"{NOT_KNOWN}Not a process: JSON of another shape, or cut short (11 bytes){MAY_RUN}"),
-        (reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}), errors.SandboxUnreachable,
-         "Cannot start 'python': my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
-    ],
-    ids=["reset", "no process", "not ready"],
-)  # fmt: skip
-def test_error_for_a_failed_start_says_whether_the_program_may_be_running(answer, error, message):
-    end = Clock.monotonic() + 1
-
-    with closing(Server([answer])) as server, connected(server, test_deadline=lambda: end) as box:
-        assert str(failure(lambda: box.start_process("python"), error)) == message
 
 
 # ------------------------------------------------------------------------- stop
 
 SERVER = raw(41)
 TERMINATED = raw(41, **signaled(15))
-
-
-def requests(box):
-    return [request for request in box._client.requests if request != "GET /processes"]
-
-
 WEB = raw(41, managed=managed("web"))
 STOPPED = raw(41, **signaled(9), managed=managed("web", "stopped"))
 SIGNAL = "POST /processes/41/signal"
@@ -99,7 +50,7 @@ def test_stop_sends_only_the_signals_that_are_needed(script, sent):
     box = box_of(script)
 
     assert box.stop_process(41).ended
-    assert requests(box) == sent
+    assert [each for each in box._client.requests if each != "GET /processes"] == sent
 
 
 def test_stop_returns_the_last_row_if_the_sandbox_removes_the_row_of_a_stopped_process():

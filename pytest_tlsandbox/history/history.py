@@ -258,7 +258,7 @@ class History:
         self._read((*changed, *missing))
         relisted = {row.identity for row in changed}
         gone = [row.identity for row in missing if row.identity not in relisted]
-        if last is not None and gone and self._is_replaced(last, snapshot, gone):
+        if last is not None and 0 < len(last) <= len(gone) and self._is_replaced(last, snapshot):
             self._read(self.first or ())  # so that its incidents stay in the history
             self.replaced_at = self.position
             for known in (self._runs, self._unlisted, self._generations.by_id):
@@ -320,17 +320,15 @@ class History:
         self._record(sorted(unread, key=by_start), self.first)
         self._touched = touched
 
-    def _is_replaced(
-        self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
-    ) -> bool:
-        """Return whether the daemon was replaced.
+    def _is_replaced(self, last: ProcessSnapshot, snapshot: ProcessSnapshot) -> bool:
+        """Return whether the daemon was replaced, so that all rows vanished.
 
         A new daemon does not list the rows of the old daemon. A kill may also remove the row of the
         killed process (api-notes, "Rows"). For this reason, the result is True in only two cases.
         In the first case, a handle now belongs to another process. In the second case, the rows of
         ended processes vanished together with the rows of living processes.
         """
-        if len(gone) < len(last) or snapshot.unreadable:
+        if snapshot.unreadable:
             return False
         known = {row.managed.id for row in last if row.managed}
         if any(row.managed and row.managed.id in known for row in snapshot):

@@ -72,7 +72,7 @@ class Generations:
 
         The result does not include generations that are newer than the row's run.
         """
-        same_id = [] if row.managed is None else self.by_id.get(row.managed.id, [])
+        same_id = self.by_id.get(_supervisor(row).id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
