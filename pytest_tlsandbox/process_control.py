@@ -23,6 +23,8 @@ from pytest_tlsandbox.waiting.selectors import Selector, living_of
 if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
 
+_NOT_KNOWN_WHETHER_STARTED = (errors.SandboxUnreachable, errors.ContractViolation)
+_TERMINATED = (errors.SandboxNotFound, errors.SandboxNotRunning)
 _LONGEST_ARGUMENT = 2**17 - 1
 """Maximum size in bytes of an argument or an environment variable in Linux (MAX_ARG_STRLEN)."""
 
@@ -107,9 +109,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         return client.start(body)
     except InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
-        if fault.delivered and isinstance(
-            fault, (errors.SandboxUnreachable, errors.ContractViolation)
-        ):
+        if fault.delivered and isinstance(fault, _NOT_KNOWN_WHETHER_STARTED):
             text = (
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
@@ -147,21 +147,18 @@ def _explained(refusal: InfrastructureError, body: Mapping[str, Any]) -> str:
 
     The answer alone does not name the cause.
     """
-    failed_to_spawn = "Failed to spawn" in str(refusal)
+    if "Failed to spawn" not in str(refusal):
+        return str(refusal)
     texts = [*body["args"], *(f"{key}={value}" for key, value in body.get("env", {}).items())]
-    if failed_to_spawn and any(len(text.encode()) > _LONGEST_ARGUMENT for text in texts):
+    if any(len(text.encode()) > _LONGEST_ARGUMENT for text in texts):
         return (
             f"an argument or variable is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux "
             f"accepts, so pass the text in a file ({refusal})"
         )
-    if not isinstance(refusal, RequestRefused):
-        return str(refusal)
     if " " in body["command"] and not body["args"]:
         program, *args = mask_args(body["command"].split())
         call = f"start_process({program!r}, args={args})"
         return f"no program has that name ({refusal})\n\n  try  check the spelling of {program!r}, and separate the arguments:\n       {call}"
-    if not failed_to_spawn:
-        return str(refusal)
     folder = mask_text(body.get("working_dir", ""))
     or_folder = f", or no folder {folder!r}" if folder else ""
     return f"no such program on PATH{or_folder} ({refusal})"
@@ -287,7 +284,4 @@ def is_terminated(fault: InfrastructureError) -> bool:
 
     A suspended sandbox does not count as terminated, because it keeps its processes.
     """
-    return (
-        isinstance(fault, (errors.SandboxNotFound, errors.SandboxNotRunning))
-        and not fault.transient
-    )
+    return isinstance(fault, _TERMINATED) and not fault.transient
