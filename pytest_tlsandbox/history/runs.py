@@ -24,10 +24,6 @@ NOT_LISTED = "not listed"
 STOPS = frozenset({SIGTERM, SIGKILL})
 """The signals that a supervisor sends to a run when it is asked to stop the run."""
 _STOP_EXIT_CODES = {128 + number for number in STOPS}
-_MOST_CHANGES = 100
-"""Maximum number of state changes to keep for one run: the first change and the newest changes."""
-_MOST_RUNS = 100
-"""Maximum number of runs to keep for one generation, so that crash loops do not fill the memory."""
 
 
 class End(NamedTuple):
@@ -266,8 +262,6 @@ class Run:
         else:
             moment = None if self.over or self.row is None else self.row.started_at
         changes.append(Change(at, state, moment))
-        if len(changes) > _MOST_CHANGES:
-            del changes[1]
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -317,8 +311,6 @@ class Generation:
     def add(self, run: Run, before: Run | None = None) -> Run:
         """Add a run at the end of this generation, or before another run of this generation.
 
-        If there are more than 100 runs, the second oldest run is dropped.
-
         Args:
             run: the run.
             before: the run before which to insert ``run``; None for the end.
@@ -336,6 +328,4 @@ class Generation:
         # A run that the restart counts do not include still needs a number.
         for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
             later.number = max(later.number, earlier.number + earlier.times)
-        if len(self.runs) > _MOST_RUNS:
-            del self.runs[1]
         return run

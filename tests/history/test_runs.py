@@ -106,17 +106,6 @@ def test_states_of_a_process_during_a_wait_are_listed_in_order():
     assert shorter.states(process(7)) == []
 
 
-def test_history_keeps_the_first_and_the_newest_states_and_runs():
-    flapping = history_of(*([raw(1), raw(2)] if at % 2 == 0 else [raw(2)] for at in range(150)))
-    times = [change.at for change in flapping.vanished_with(1).changes]
-    assert times == [0.0, *map(float, range(51, 150))]
-
-    rows = [[running(count + 1, 10_000 * count, count)] for count in range(150)]
-    rows[0][0]["managed"]["last_exit"] = None
-    runs = history_of(*rows).runs()[-1].generation.runs
-    assert [run.number for run in runs] == [0, *range(51, 150)]
-
-
 def test_exit_time_of_a_run_that_ended_between_two_list_calls_is_unknown():
     first, _ = history_of([web(7)], [web(8, start=10_000)]).runs()
 
