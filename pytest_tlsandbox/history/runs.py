@@ -190,9 +190,12 @@ class Run:
         """
         if "gave_up" in self.seen:
             return True  # even if the process was started again later
-        end, managed = self.end, self._supervisor
+        end, managed = self.end, None if self.row is None else self.row.managed
         if end is None or managed is None or managed.status != "stopped":
             return False
+        last = managed.last_exit
+        if self.successor is not None and (last is None or last.ended_at != end.ended_at):
+            return False  # because the row shows the supervisor during a later run
         restart = managed.restart
         limit = None if restart is None or restart.policy == "never" else restart.max_restarts
         if limit is None or managed.restart_count < limit:
@@ -203,19 +206,6 @@ class Run:
             return False  # another client stopped it
         stopped = end.signal in STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
-
-    @property
-    def _supervisor(self) -> ManagedProcess | None:
-        """The state of the supervisor, as shown in the row of this run.
-
-        If this state belongs to a later run, the value is None.
-        """
-        managed = None if self.row is None else self.row.managed
-        if managed is None or self.successor is None:
-            return managed
-        last = managed.last_exit
-        own = last is not None and self.end is not None and last.ended_at == self.end.ended_at
-        return managed if own else None
 
     @property
     def ended_here(self) -> bool:
