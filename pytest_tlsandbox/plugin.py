@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -541,6 +542,10 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
 
 
 def _kill_started(sandbox: Sandbox) -> None:
-    from pytest_tlsandbox.connections import kill_started
+    """Kill the processes that a sandbox object started, and warn if some could not be killed."""
+    left = sandbox.kill_started()
+    if left:
+        from pytest_tlsandbox.formatting.processes import list_texts, named
 
-    kill_started(sandbox)
+        message = f"{sandbox!r}: could not be killed: {list_texts([*map(named, left)])}"
+        warnings.warn(pytest.PytestWarning(message), stacklevel=2)

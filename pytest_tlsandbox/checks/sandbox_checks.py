@@ -39,7 +39,7 @@ def _check_rule(rule: Rule, listed: ProcessSnapshot, columns: int) -> None:
     found = [
         (run_name(item.run), shown_row(item.run), describe(item))
         for item in history.incidents(0)
-        if item.kind in rule.kinds and not history.is_assumed(item.run)
+        if item.kind in rule.kinds and not item.run.assumed
     ]
     _fail_for(found, rule.error, rule.verdict, listed.sandbox, columns)
 

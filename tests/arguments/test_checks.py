@@ -73,7 +73,6 @@ CASES = [
     (start("sleep", None), "args must be a list of strings, got None"),
     (start("env", env={"PIN": 1234}), "env['PIN'] must be text, got a value of type int"),
     (start("env", env={1: "A"}), "the name of a variable in env must be text, got 1; write '1'"),
-    (start("env", env={"TOKEN=a secret": ""}), "the name of a variable in env must not contain '=', got a name that begins with 'TOKEN'"),
     (start("env", env={"TOKEN": "a secret\0"}), f"env['TOKEN'] {NOT_CONTAIN} 8"),
     (start("env", env=["A=1"]), "env must be a mapping such as {'A': '1'}, got a list"),
     (start("sh", name=8), "name must be text, got 8; write '8'"),

@@ -194,7 +194,7 @@ class NoIncident:
             if rule is UNHEALTHY:
                 found = self._unhealthy_now(rows)
             unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
-            counted = [item for item in found if not self.history.is_assumed(item.run)]
+            counted = [item for item in found if not item.run.assumed]
             counted += unsure if self.suspected else []
             if counted:
                 uncounted = [item for item in found + unsure if item not in counted]
@@ -206,14 +206,6 @@ class NoIncident:
             return _unknown_end(unknown, self._check)
         if missing is not None:
             return missing
-        if self.history.forgot_since(self.since):
-            return Impossible(
-                Explanation(
-                    errors.Inconclusive,
-                    f"Cannot check {self._check}: more incidents happened than are kept",
-                    hint="check a shorter time: from_now(), or a newer snapshot as since=",
-                )
-            )
         pids = {selector.pid for selector in self.selectors}
         unreadable = unreadable_rows(
             snapshot, self.baseline, pids if pids and None not in pids else None, self._check
@@ -293,7 +285,7 @@ class NoIncident:
         return [
             incident
             for incident in incidents
-            if (self._needs_ends or self.history.is_assumed(incident.run))
+            if (self._needs_ends or incident.run.assumed)
             and is_inconclusive(
                 incident,
                 answers_for=bool(self.selectors)

@@ -173,7 +173,7 @@ class ProcessCondition:
 
     def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
         run = self._history.run_of(row)
-        return run is not None and run.was_sent(row.signal)
+        return run is not None and row.signal in run.sent
 
     def _choose(self, rows: Sequence[ProcessInfo]) -> ProcessInfo:
         return rows[0] if self._pick == "oldest" else rows[-1]
