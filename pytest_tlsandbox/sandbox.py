@@ -36,7 +36,7 @@ from pytest_tlsandbox.waiting.conditions.process_condition import ProcessConditi
 from pytest_tlsandbox.waiting.conditions.restart import WasRestarted
 from pytest_tlsandbox.waiting.conditions.status import HasStatus, Stays
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
-from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
+from pytest_tlsandbox.waiting.polling import Wait, logger
 
 if TYPE_CHECKING:
     import re
@@ -732,7 +732,7 @@ class Sandbox(Assertions):
         ended = HasEnded(self._selector(row, None))
         if not row.ended or row.managed is not None:
             process_control.stop(row, self._client, SIGTERM)
-        outcome = self._watch(ended, self._limit(seconds))
+        outcome = self._wait(ended, seconds)
         if isinstance(outcome.result, Met) and outcome.final:
             stopped: ProcessInfo = outcome.result.value
             return stopped
@@ -881,45 +881,35 @@ class Sandbox(Assertions):
         return lambda: min(max(end - self._client.clock.monotonic(), 0.5), LONGEST_CALL)
 
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
-        limit = self._limit(timeout)
-        outcome = self._watch(condition, limit)
-        if isinstance(outcome.result, Met) and outcome.final:
+        wait = self._wait(condition, timeout)
+        if isinstance(wait.result, Met) and wait.final:
             if isinstance(condition, ProcessCondition):
-                condition.declare(outcome.result.value)
-            return outcome.result.value
-        raise error_of(outcome, condition.wanted, self._client, timeout, limit, self._screen)
+                condition.declare(wait.result.value)
+            return wait.result.value
+        raise error_of(wait, condition.wanted, self._client, self._screen)
 
     def _check_together(self, checks: Together) -> None:
-        limit = self._limit(None)
-        outcome = self._watch(checks, limit)
+        wait = self._wait(checks, None)
         results = list(zip(checks.checks, checks.results, strict=False))
-        if isinstance(outcome.result, Met) and outcome.final:
+        if isinstance(wait.result, Met) and wait.final:
             for check, result in results:
                 if isinstance(check.condition, ProcessCondition) and isinstance(result, Met):
                     check.condition.declare(result.value)
             return
-        if outcome.result is None:
-            raise error_of(outcome, checks.wanted, self._client, None, limit, self._screen)
+        if wait.result is None:
+            raise error_of(wait, checks.wanted, self._client, self._screen)
         told = [(check.name, check.place, result) for check, result in results]
-        raise error_of_several(told, outcome, self._client, limit, self._screen)
+        raise error_of_several(told, wait, self._client, self._screen)
 
-    def _limit(self, timeout: float | None) -> Limit:
-        start = self._client.clock.monotonic()
-        at = None if timeout is None else start + timeout
-        sooner = self._client.wait_deadline()
-        if sooner is None or (at is not None and at <= sooner):
-            return Limit(start, at)
-        return Limit(start, max(start, sooner), self._client.test_deadline())
-
-    def _watch(self, condition: Condition, limit: Limit) -> Outcome:
+    def _wait(self, condition: Condition, timeout: float | None) -> Wait:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
-        outcome = watch(condition, self._client, limit, since, self._screen.say)
-        if isinstance(outcome.result, Met) and outcome.final and outcome.timeline.last:
+        wait = Wait(condition, self._client, timeout, since, self._screen.say).run()
+        if isinstance(wait.result, Met) and wait.final and wait.timeline.last:
             logger.info(
                 "%s: %s: yes, after %s of %s",
                 self._client.label,
                 condition.wanted,
-                count(outcome.timeline.looks, "poll"),
-                count(len(outcome.timeline.last), "process"),
+                count(wait.timeline.looks, "poll"),
+                count(len(wait.timeline.last), "process"),
             )
-        return outcome
+        return wait

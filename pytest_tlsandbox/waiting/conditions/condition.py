@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import Inconclusive, WaitTimedOut
 from pytest_tlsandbox.formatting.text import count, printable, shorten
@@ -45,7 +46,7 @@ class Met:
         key: a value that identifies the result; two results are the same if their types and keys
             are equal.
         longest_gap: the maximum time between two polls, in seconds; after a longer gap, the
-            settling time starts again; None for no maximum.
+            settling time starts again.
         unsettled: the explanation to use if the deadline passes before the settling time is over.
 
     """
@@ -53,7 +54,7 @@ class Met:
     value: Any
     settling_time: float = 0.0
     key: Hashable = None
-    longest_gap: float | None = None
+    longest_gap: float = math.inf
     unsettled: Explanation | None = None
 
 
@@ -73,6 +74,8 @@ class Pending:
     explain: Callable[[], Explanation]
     until_end_of: ProcessInfo | None = None
     probes: bool = False
+    settling_time: ClassVar[float] = 0.0
+    key: ClassVar[Hashable] = None
 
 
 @dataclass(frozen=True)
