@@ -255,7 +255,7 @@ class Sandbox(Assertions):
         condition = HasExited(
             self._selector(process, since),
             check_codes(exit_code),
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         return self._process(condition, self._seconds(timeout))
 
@@ -307,7 +307,7 @@ class Sandbox(Assertions):
             self._selector(process, since),
             check_pattern(pattern),
             lambda row: self._client.output(row.pid, limit=left()),
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         line: str = self._check(condition, seconds)
         return line
@@ -365,7 +365,7 @@ class Sandbox(Assertions):
             self._selector(process, since),
             number,
             lambda row: self._client.probe_port(row, number, limit=left()),
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         return self._process(condition, seconds)
 
@@ -414,7 +414,7 @@ class Sandbox(Assertions):
             self._selector(process, since),
             check_number("count", count, 1),
             self._history.position_of(self._since(since)),
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         return self._process(condition, self._seconds(timeout))
 
@@ -562,7 +562,7 @@ class Sandbox(Assertions):
             self._selector(process, since),
             check_statuses(status),
             duration,
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         return self._process(condition)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.processes import describe_state
@@ -12,10 +13,10 @@ from pytest_tlsandbox.waiting.conditions.process_condition import ProcessConditi
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.selectors import Selection, Selector
+    from pytest_tlsandbox.waiting.selectors import Selection
 
 
+@dataclass(eq=False, repr=False)
 class HasEnded(ProcessCondition):
     """A condition that is met if the process has ended and will not be restarted.
 
@@ -23,8 +24,8 @@ class HasEnded(ProcessCondition):
     meets the condition.
     """
 
-    wanted = "its end"
-    wants_an_end = True
+    def __post_init__(self) -> None:
+        self.wanted, self.wants_an_end = "its end", True
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
         return self.met(row)
@@ -33,29 +34,26 @@ class HasEnded(ProcessCondition):
         return Met(row, CORRECTION_TIME)
 
 
+@dataclass(eq=False, repr=False)
 class HasExited(ProcessCondition):
     """A condition that is met if a process exited with one of the given codes.
 
     If ``codes`` is None, every exit code meets the condition.
     """
 
-    wants_an_end = True
+    codes: tuple[int, ...] | None
 
-    def __init__(
-        self, selector: Selector, codes: tuple[int, ...] | None, pick: Pick | None = None
-    ) -> None:
-        super().__init__(selector, pick)
-        self._codes = codes
-        self._code_text = "any" if codes is None else " or ".join(map(str, codes))
-        self.wanted = "an exit code" if codes is None else f"exit code {self._code_text}"
+    def __post_init__(self) -> None:
+        self._code_text = "any" if self.codes is None else " or ".join(map(str, self.codes))
+        self.wanted = "an exit code" if self.codes is None else f"exit code {self._code_text}"
+        self.wants_an_end = True
 
     def fits(self, row: ProcessInfo) -> bool:
-        if row.state != "exited" or self._is_lost(row):
-            return False
-        return self._codes is None or row.exit_code in self._codes
+        return row.state == "exited" and (self.codes is None or row.exit_code in self.codes)
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
         if row.state == "exited":
-            return (Field("exit code", self._code_text, shown(row.exit_code), not self.fits(row)),)
+            wrong = not self.fits(row) or self._is_lost(row)
+            return (Field("exit code", self._code_text, shown(row.exit_code), wrong),)
         ours = ", sent by this test" if row.signal and self._was_sent_its_signal(row) else ""
         return (Field("status", f"exited {self._code_text}", describe_state(row) + ours),)

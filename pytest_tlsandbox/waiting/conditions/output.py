@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit
 from pytest_tlsandbox.formatting.processes import short_name
@@ -19,7 +19,7 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     Result,
 )
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Selector, label_of
+from pytest_tlsandbox.waiting.selectors import label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
+@dataclass(eq=False, repr=False)
 class IsListed(ProcessCondition):
     """A condition that is met if the process is listed, whether it is alive or has ended."""
 
-    wanted = "a process"
-    waits = False
-    pick_hint = ""
+    wanted: str = field(default="a process", init=False)
+    waits: ClassVar[bool] = False
+    pick_hint: ClassVar[str] = ""
 
     def fits(self, row: ProcessInfo) -> bool:
         return not row.ended
@@ -57,6 +57,7 @@ class HasOutput(IsListed):
         return lost or result
 
 
+@dataclass(eq=False, repr=False)
 class HasWritten(ProcessCondition):
     """A condition that is met if a line of output contains a text or matches a regex.
 
@@ -64,28 +65,22 @@ class HasWritten(ProcessCondition):
     last output of the process. For this reason, the end of a process makes the condition
     impossible only after the output has stopped growing.
 
-    Args:
-        selector: the selector of the process.
+    Attributes:
         pattern: the text or the regex.
         read: a function that returns all lines that a process has written so far.
-        pick: which process to use if several match.
 
     """
 
-    def __init__(
-        self,
-        selector: Selector,
-        pattern: str | re.Pattern[str],
-        read: Callable[[ProcessInfo], list[str]],
-        pick: Pick | None = None,
-    ) -> None:
-        super().__init__(selector, pick)
-        self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
-        self._label = label_of(pattern)
-        self._hint = regex_hint(pattern) if isinstance(pattern, str) else ""
-        self._read = read
-        self._snapshot: ProcessSnapshot
-        self._lines = 0
+    pattern: str | re.Pattern[str]
+    read: Callable[[ProcessInfo], list[str]]
+    _snapshot: ProcessSnapshot = field(init=False)
+    _lines: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        text = self.pattern if isinstance(self.pattern, str) else ""
+        self._search = re.compile(re.escape(text) if text else self.pattern)
+        self._label = label_of(self.pattern)
+        self._hint = regex_hint(text)
         self.wanted = f"a line with {self._label}"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -118,7 +113,7 @@ class HasWritten(ProcessCondition):
             return lost
         try:
             # Search all lines again, because new lines of stdout come before old lines of stderr.
-            lines = self._read(row)
+            lines = self.read(row)
         except InfrastructureError as fault:
             return failed_call(fault, f"Output of {short_name(row)} not read", row)
         self._lines = len(lines)

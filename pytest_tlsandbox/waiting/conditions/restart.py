@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, WaitTimedOut
@@ -14,10 +15,10 @@ from pytest_tlsandbox.waiting.selectors import Selector
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
+@dataclass(eq=False, repr=False)
 class WasRestarted(ProcessCondition):
     """A condition that is met after a given number of restarts of one process.
 
@@ -25,32 +26,30 @@ class WasRestarted(ProcessCondition):
     do not count.
     """
 
-    def __init__(
-        self, selector: Selector, restarts: int, position: int, pick: Pick | None = None
-    ) -> None:
-        super().__init__(selector, pick)
-        self._needed = restarts
-        self._position = position
-        self.wanted = count(restarts, "restart")
+    restarts: int
+    position: int
+
+    def __post_init__(self) -> None:
+        self.wanted = count(self.restarts, "restart")
 
     def alive(self, row: ProcessInfo) -> Result:
         if row.managed is None:
             hint = "start it with name= or restart="
             return Impossible(self._explain(AssertionFailed, "Has no supervisor", row, hint))
         # From now on, follow this process over its restarts, even if it was selected by its pid.
-        self._selector = Selector(row, self._history)
+        self.selector = Selector(row, self.selector.history)
         restarts = self._restarts(row)
-        if restarts >= self._needed:
+        if restarts >= self.restarts:
             return Met(row)
         explanation = self._explain(
-            WaitTimedOut, count(restarts, "restart"), row, wanted=str(self._needed)
+            WaitTimedOut, count(restarts, "restart"), row, wanted=str(self.restarts)
         )
         return Pending(lambda: explanation, until_end_of=None if row.ended else row)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
         if selection.each_run and row.managed and row.managed.status != "stopped":
             return self.alive(row)
-        enough = self._restarts(row) >= self._needed
+        enough = self._restarts(row) >= self.restarts
         return Met(row) if enough else super().ended(row, selection)
 
     def declare(self, row: ProcessInfo) -> None:
@@ -61,10 +60,10 @@ class WasRestarted(ProcessCondition):
         return sum(run.times for run in self._restarted_runs(row))
 
     def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
-        own = self._history.run_of(row)
+        own = self._run_of(row)
         return [
             incident.run
-            for incident in self._history.incidents(self._position)
+            for incident in self.selector.history.incidents(self.position)
             if incident.kind == RESTART
             and own is not None
             and incident.run.generation is own.generation

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
@@ -11,7 +11,7 @@ from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.history.incidents import OOM
 from pytest_tlsandbox.messages.explanation import Explanation, Field
 from pytest_tlsandbox.messages.incidents import ended_row
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selector
 
@@ -19,47 +19,37 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.selectors import Selection
 
 
+@dataclass(eq=False, repr=False)
 class HasStatus(ProcessCondition):
     """A condition that is met if a process keeps an accepted status for ``stable_for`` seconds.
 
     If ``healthy`` is true, the health check of the process must also pass.
     """
 
-    def __init__(
-        self,
-        selector: Selector,
-        statuses: tuple[str, ...],
-        *,
-        healthy: bool = False,
-        stable_for: float = 0.0,
-        pick: Pick | None = None,
-    ) -> None:
-        super().__init__(selector, pick)
-        self._statuses = statuses
-        self._healthy = healthy
-        self._stable_for = stable_for
-        self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
-        if stable_for:
-            self.wanted = _for_some_time(self.wanted, stable_for)
-        self.wants_an_end = statuses != ("running",)
-        self._restarts: int | None = None
+    statuses: tuple[str, ...]
+    healthy: bool = False
+    stable_for: float = 0.0
+    _restarts: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.wanted = " or ".join(self.statuses) + (" and healthy" if self.healthy else "")
+        if self.stable_for:
+            self.wanted = _for_some_time(self.wanted, self.stable_for)
+        self.wants_an_end = self.statuses != ("running",)
 
     def fits(self, row: ProcessInfo) -> bool:
         return not any(field.wrong for field in self.fields(row))
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        status = _status_field(row, self._statuses)
-        health = _health(row)
+        status, health = _status_field(row, self.statuses), _health(row)
         healthy = Field("health", "healthy", health, health != "healthy")
-        return (status, healthy) if self._healthy else (status,)
+        return (status, healthy) if self.healthy else (status,)
 
     def met(self, row: ProcessInfo) -> Result:
         result = super().met(row)
-        if not self._stable_for or not isinstance(result, Met):
+        if not self.stable_for or not isinstance(result, Met):
             return result
         self._restarts = _restarts(row) if self._restarts is None else self._restarts
         what, hint = capitalized(row.state), "a timeout= well above stable_for="
@@ -67,19 +57,19 @@ class HasStatus(ProcessCondition):
             what, hint = f"{_end_before(row)}, restarted, then {row.state}", ""
         return replace(
             result,
-            settling_time=max(self._stable_for, result.settling_time),
-            longest_gap=_longest_gap(self._stable_for),
+            settling_time=max(self.stable_for, result.settling_time),
+            longest_gap=_longest_gap(self.stable_for),
             key=(row.identity, _restarts(row)),
             unsettled=self._explain(WaitTimedOut, what, row, hint),
         )
 
     def declare(self, row: ProcessInfo) -> None:
-        run = self._history.run_of(row)
-        if run is not None and "oom_killed" in self._statuses and row.state == "oom_killed":
+        run = self._run_of(row)
+        if run is not None and "oom_killed" in self.statuses and row.state == "oom_killed":
             run.declared |= {OOM}
 
     def alive(self, row: ProcessInfo) -> Result:
-        if not self._healthy or row.state not in self._statuses:
+        if not self.healthy or row.state not in self.statuses:
             return super().alive(row)
         health = _health(row)
         if health in ("disabled", "not managed"):
@@ -88,9 +78,11 @@ class HasStatus(ProcessCondition):
             return Impossible(replace(explanation, output=False))
         failures = row.managed.consecutive_health_failures if row.managed else 0
         often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
-        return self._pending(f"Still {health}", row, because=often)
+        what = f"Still {health}"
+        return Pending(lambda: self._explain(WaitTimedOut, what, row, because=often))
 
 
+@dataclass(eq=False, repr=False)
 class Stays(ProcessCondition):
     """A condition that is met if one run keeps an accepted status for ``duration`` seconds.
 
@@ -98,34 +90,27 @@ class Stays(ProcessCondition):
     time between two polls is too long, the result is inconclusive.
     """
 
-    waits = False
+    statuses: tuple[str, ...]
+    duration: float
+    waits: ClassVar[bool] = False
+    _run: Run | None = field(default=None, init=False)
+    _restarts: int = field(default=0, init=False)
+    _last_poll: float | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        selector: Selector,
-        statuses: tuple[str, ...],
-        duration: float,
-        pick: Pick | None = None,
-    ) -> None:
-        super().__init__(selector, pick)
-        self._statuses = statuses
-        self._duration = duration
-        self._longest_gap = _longest_gap(duration)
-        self._run: Run | None = None
-        self._restarts = 0
-        self._last_poll: float | None = None
-        self._label = selector.label
-        self.wanted = _for_some_time(" or ".join(statuses), duration)
-        self.wants_an_end = "running" not in statuses
+    def __post_init__(self) -> None:
+        self._label = self.selector.label
+        self.wanted = _for_some_time(" or ".join(self.statuses), self.duration)
+        self.wants_an_end = "running" not in self.statuses
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         gap = 0.0 if self._last_poll is None else snapshot.begun - self._last_poll
         self._last_poll = snapshot.ended
-        if gap > self._longest_gap:
+        longest = _longest_gap(self.duration)
+        if gap > longest and self.duration:
             return Impossible(
                 Explanation(
                     Inconclusive,
-                    f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(self._longest_gap)}",
+                    f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(longest)}",
                     self._label,
                     hint="a longer stable_for: gaps between polls may last up to a tenth of stable_for",
                 )
@@ -134,25 +119,26 @@ class Stays(ProcessCondition):
 
     def fits(self, row: ProcessInfo) -> bool:
         if self._run is None:
-            return row.state in self._statuses
+            return row.state in self.statuses
         # A daemon may restart a process in place; then only the restart count in the row changes.
         in_place = not row.ended and _restarts(row) > self._restarts
-        same = self._history.run_of(row) is self._run and not in_place
-        return row.state in self._statuses and same
+        return row.state in self.statuses and self._run_of(row) is self._run and not in_place
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        return (_status_field(row, self._statuses),)
+        return (_status_field(row, self.statuses),)
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
             # From now on, only this run counts, even if the selector matches other processes.
-            self._run, self._restarts = self._history.run_of(row), _restarts(row)
-            if self._selector.may_select_others or row.managed is None:
-                self._selector = Selector(row, self._history)
-        return Met(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
+            self._run, self._restarts = self._run_of(row), _restarts(row)
+            if self.selector.may_select_others or row.managed is None:
+                self.selector = Selector(row, self.selector.history)
+        return Met(row, self.duration, key=row.identity)
 
     def alive(self, row: ProcessInfo) -> Result:
-        if row.state not in self._statuses:
+        if row.ended:
+            return Impossible(self._explain_end(row))
+        if row.state not in self.statuses:
             return Impossible(self._explain(AssertionFailed, capitalized(describe_state(row)), row))
         last = row.managed.last_exit if row.managed else None
         error = ProcessOOMKilled if last is not None and last.oom_killed else AssertionFailed
@@ -161,9 +147,6 @@ class Stays(ProcessCondition):
         if run is not None and run.successor is not None:
             explanation = replace(explanation, process=ended_row(run), run=run)
         return Impossible(replace(explanation, fields=()))
-
-    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
-        return Impossible(self._explain_end(row))
 
 
 def _for_some_time(status: str, duration: float) -> str:
