@@ -42,38 +42,46 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.selectors import Selector
 
 
+@dataclass(eq=False)
 class NotRunning:
-    """A condition that is met if no selected process is alive or about to be restarted."""
+    """A condition that is met if no selected process is alive or about to be restarted.
 
-    def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
-        self._selector = selector
-        self._baseline = baseline
-        self.wanted = f"no living process that matches {selector.label}"
-        self._check = f"whether {selector.label} is running"
+    Attributes:
+        selector: selects the processes.
+        baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
+        wanted: the expectation in words.
+
+    """
+
+    selector: Selector
+    baseline: ProcessSnapshot | None
+
+    def __post_init__(self) -> None:
+        self.wanted = f"no living process that matches {self.selector.label}"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return ``Met`` or ``Impossible`` for a snapshot."""
-        living = self._selector.select(snapshot).living
+        living = self.selector.select(snapshot).living
         if living:
-            alone = len(living) == 1
-            state = living_state(living[0])
+            what = f"Unexpectedly {living_state(living[0])}"
+            if len(living) > 1:
+                what = f"{len(living)} processes unexpectedly running"
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Unexpectedly {state}"
-                if alone
-                else f"{len(living)} processes unexpectedly running",
+                what,
                 list_texts([*dict.fromkeys(map(short_name, living))]),
-                process=living[0] if alone else None,
-                listed=() if alone else tuple(Listed(row) for row in living),
+                process=living[0] if len(living) == 1 else None,
+                listed=tuple(map(Listed, living)) if len(living) > 1 else (),
                 hint="wait_for_exit() first, if the process should end by itself",
             )
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
-        run = self._selector.vanished()
+        check = f"whether {self.selector.label} is running"
+        run = self.selector.vanished()
         if run is not None:
-            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], self._check)
-        pids = None if self._selector.pid is None else {self._selector.pid}
-        return unreadable_rows(snapshot, self._baseline, pids, self._check) or Met(None)
+            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], check)
+        pids = None if self.selector.pid is None else {self.selector.pid}
+        return unreadable_rows(snapshot, self.baseline, pids, check) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -182,25 +190,16 @@ class NoIncident:
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result. The value of ``Met`` lists suspected OOM kills and lost exit codes."""
         own = {run.generation for row in self.started if (run := self.history.run_of(row))}
-        rows, generations, missing = self._select(snapshot, own)
+        rows, chosen, missing = self._select(snapshot, own)
         incidents = [
             incident
             for incident in self.history.incidents(self.since)
-            if not incident.caused_here and self._is_selected(incident, generations)
+            if not incident.caused_here and self._is_selected(incident, chosen)
         ]
-        shown: list[Incident] = []
         for rule in self.rules:
-            found = [incident for incident in incidents if incident.kind in rule.kinds]
-            if rule is UNHEALTHY:
-                found = self._unhealthy_now(rows)
-            unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
-            counted = [item for item in found if not self.history.is_assumed(item.run)]
-            counted += unsure if self.suspected else []
-            if counted:
-                uncounted = [item for item in found + unsure if item not in counted]
-                return self._failed(rule, counted, uncounted)
-            shown += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
-        shown += [item for item in incidents if self._needs_ends and item.kind == kinds.LOST_END]
+            failed = self._failed(rule, incidents, rows)
+            if failed is not None:
+                return failed
         unknown = self._inconclusive(incidents, own, snapshot)
         if unknown:
             return _unknown_end(unknown, self._check)
@@ -215,22 +214,20 @@ class NoIncident:
                 )
             )
         pids = {selector.pid for selector in self.selectors}
-        unreadable = unreadable_rows(
-            snapshot, self.baseline, pids if pids and None not in pids else None, self._check
-        )
-        if unreadable:
+        known = pids if pids and None not in pids else None
+        unreadable = unreadable_rows(snapshot, self.baseline, known, self._check)
+        if unreadable is not None:
             return unreadable
+        settling_time = 0.0 if all(map(_is_over, rows)) else SETTLING_TIME
         if any(item.run.may_be_corrected for item in incidents):
-            return Met(shown, CORRECTION_TIME)
-        alive = any(
-            not row.ended or (row.managed is not None and row.managed.status != "stopped")
-            for row in rows
-        )
-        return Met(shown, SETTLING_TIME if alive else 0.0)
+            settling_time = CORRECTION_TIME
+        doubtful = _SUSPECTED if OOM in self.rules else (kinds.LOST_END,)
+        shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
+        return Met(shown, settling_time)
 
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
-    ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
+    ) -> tuple[Sequence[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
         """Return the rows to check, the generations or runs to check, and an optional failure.
 
         The second returned value is None if all processes are checked. If a selector matches no
@@ -240,22 +237,21 @@ class NoIncident:
         run_of = self.history.run_of
         if not self.selectors:
             if not self.only_started:
-                return snapshot, None, None
+                return snapshot.processes, None, None
             rows = [row for row in snapshot if (run := run_of(row)) and run.generation in own]
             return rows, {*own}, None
-        selected: dict[Identity, ProcessInfo] = {}
+        rows, missing = [], None
         chosen: set[Generation | Run] = set()
-        missing = None
         for selector in self.selectors:
             selection = selector.select(snapshot)
             if not selection.matches:
                 explanation = not_found(selector, snapshot, selection)
                 missing = Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
-            selected.update((row.identity, row) for row in selection.matches)
+            rows += selection.matches
             last = (selection.last_seen,) if selection.last_seen else ()
             runs = filter(None, map(run_of, (*selection.matches, *last)))
             chosen |= {run if selection.each_run else run.generation for run in runs}
-        return selected.values(), chosen, missing
+        return rows, chosen, missing
 
     def _is_selected(self, incident: Incident, chosen: set[Generation | Run] | None) -> bool:
         run = incident.run
@@ -272,11 +268,11 @@ class NoIncident:
 
     def _unhealthy_now(self, rows: Iterable[ProcessInfo]) -> list[Incident]:
         failing = [
-            row
+            self.history.run_of(row)
             for row in rows
             if row.managed and row.managed.health_status == "unhealthy" and not row.ended
         ]
-        runs = filter(None, map(self.history.run_of, failing))
+        runs = filter(None, dict.fromkeys(failing))
         return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
     def _inconclusive(
@@ -285,10 +281,8 @@ class NoIncident:
         # A kill by another client may remove one row. If all rows vanished, the daemon was
         # replaced.
         before = self.baseline or ()
-        all_gone = (
-            bool(before)
-            and any(incident.kind == kinds.UNSEEN_END for incident in incidents)
-            and not any(snapshot.holds(row) or snapshot.find(row.identity) for row in before)
+        all_gone = bool(before) and not any(
+            snapshot.holds(row) or snapshot.find(row.identity) for row in before
         )
         return [
             incident
@@ -303,41 +297,46 @@ class NoIncident:
         ]
 
     def _failed(
-        self,
-        rule: Rule,
-        counted: Sequence[Incident],
-        uncounted: Sequence[Incident],
-    ) -> Impossible:
-        first = counted[0]
-        certain = first.kind in rule.kinds
+        self, rule: Rule, incidents: Sequence[Incident], rows: Iterable[ProcessInfo]
+    ) -> Impossible | None:
+        """Return the failure of a rule, or None if the rule found nothing that counts."""
+        found = [item for item in incidents if item.kind in rule.kinds]
+        if rule is UNHEALTHY:
+            found = self._unhealthy_now(rows)
+        unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
+        counted = [item for item in found if not self.history.is_assumed(item.run)]
+        counted += unsure if self.suspected else []
+        if not counted:
+            return None
+        uncounted = [run_name(item.run) for item in found + unsure if item not in counted]
         known = {item.run for item in counted}
         earlier = [
-            item.run
+            run_name(item.run)
             for item in self.history.incidents(0)
             if item.kind in rule.kinds and item.position <= self.since and item.run not in known
         ]
         remarks = []
         if earlier:
-            names = "; ".join(dict.fromkeys(run_name(run) for run in earlier[-3:]))
+            names = "; ".join(dict.fromkeys(earlier[-3:]))
             remarks.append(("earlier", f"{names}, before this test: not counted"))
         if uncounted:
-            names = list_texts([run_name(item.run) for item in uncounted])
-            remarks.append(("suspected", names))
-        what = headline_of(first)
-        if len(counted) > 1:
-            what = rule.name(counted) if certain else f"{len(counted)} suspected OOM kills"
-        hint = hint_of(rule, first) if certain else _KILL_IT_HERE
+            remarks.append(("suspected", list_texts(uncounted)))
+        first, error, what = counted[0], rule.error, rule.name(counted)
+        hint = hint_of(rule, first)
+        if first.kind not in rule.kinds:
+            error, what = errors.SuspectedOOMKill, f"{len(counted)} suspected OOM kills"
+            hint = _KILL_IT_HERE
+        if len(counted) == 1:
+            what = headline_of(first)
         if first.kind == kinds.LOST_END:
             what, hint = f"{what}, may be an OOM kill", RUN_AGAIN
-        explanation = Explanation(
-            rule.error if certain else errors.SuspectedOOMKill,
-            what,
-            _names(counted),
-            remarks=tuple(remarks),
-            hint=hint,
-        )
+        explanation = Explanation(error, what, _names(counted), remarks=tuple(remarks), hint=hint)
         settled = any(not item.run.may_be_corrected for item in counted)
         return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
+
+
+def _is_over(row: ProcessInfo) -> bool:
+    return row.ended and (row.managed is None or row.managed.status == "stopped")
 
 
 def _names(incidents: Iterable[Incident]) -> str:
@@ -351,7 +350,7 @@ def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> E
     table.
     """
     if len(incidents) > 1:
-        return replace(explanation, listed=_listed(incidents))
+        return replace(explanation, listed=tuple(map(_listed, incidents)))
     run = incidents[0].run
     hidden = run if _is_behind_another(run) else None
     row = ended_row(run) or shown_row(run)
@@ -363,42 +362,34 @@ def _is_behind_another(run: Run) -> bool:
     return run.successor is not None or run.row is None
 
 
-def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return a row for each incident.
+def _listed(incident: Incident) -> Listed:
+    """Return the run of the incident, as a row of a table.
 
-    The row shows the run of the incident. If this run was never listed, the row shows another run
-    of the process instead (see ``shown_row``).
+    If this run was never listed, the row shows another run of the process instead (see
+    ``shown_row``).
     """
-    listed = []
-    for item in incidents:
-        label = run_label(item.run) if _is_behind_another(item.run) else ""
-        # A remark is left out if the table or the message already shows how the run ended.
-        known = bool(label) if item.kind == kinds.UNSEEN_END else not label
-        plain = item.kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
-        what = "" if plain and known else describe(item)
-        remark = ": ".join(filter(None, (label, what)))
-        row = ended_row(item.run) or shown_row(item.run)
-        listed.append(Listed(row, remark, output=item.run.row is not None))
-    return tuple(listed)
+    run, kind = incident.run, incident.kind
+    label = run_label(run) if _is_behind_another(run) else ""
+    # A remark is left out if the table or the message already shows how the run ended.
+    known = bool(label) if kind == kinds.UNSEEN_END else not label
+    plain = kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
+    remark = ": ".join(filter(None, (label, "" if plain and known else describe(incident))))
+    return Listed(ended_row(run) or shown_row(run), remark, output=run.row is not None)
 
 
 def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
-    run, lost = incidents[0].run, incidents[0].kind == kinds.LOST_END
-    vanished = not lost and run.is_newest and run.row is not None
-    alone = len(incidents) == 1
-    runs = "" if alone else f"{len(incidents)} runs of "
-    hint = "" if vanished else "assert_no_restart, or list the processes after each restart"
-    because = (
-        ""
-        if vanished
-        else "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
-    )
-    because = describe(incidents[0]) if alone else because
-    if lost:
-        hint, because = (
-            RUN_AGAIN,
-            f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s",
+    first, alone = incidents[0], len(incidents) == 1
+    because, hint, settling_time = describe(first) if alone else "", "", CORRECTION_TIME
+    if first.kind == kinds.LOST_END:
+        because = (
+            f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s"
         )
+        hint = RUN_AGAIN
+    elif not first.run.is_newest or first.run.row is None:
+        hint, settling_time = "assert_no_restart, or list the processes after each restart", 0.0
+        if not alone:
+            because = "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
+    runs = "" if alone else f"{len(incidents)} runs of "
     explanation = Explanation(
         errors.Inconclusive,
         f"Cannot check {check}",
@@ -406,5 +397,4 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
         because=because,
         hint=hint,
     )
-    settling_time = CORRECTION_TIME if lost or vanished else 0.0
     return Impossible(_with_evidence(explanation, incidents), settling_time)
