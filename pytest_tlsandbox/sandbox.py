@@ -28,13 +28,12 @@ from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen
 from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
-from pytest_tlsandbox.waiting.conditions.exit import HasEnded, HasExited
 from pytest_tlsandbox.waiting.conditions.number import NumberRuns
 from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
 from pytest_tlsandbox.waiting.conditions.port import AcceptsConnections
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.conditions.restart import WasRestarted
-from pytest_tlsandbox.waiting.conditions.status import HasStatus, Stays
+from pytest_tlsandbox.waiting.conditions.status import HasEnded, HasExited, HasStatus, Stays
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Wait, logger
 
@@ -363,8 +362,8 @@ class Sandbox(Assertions):
         number = check_number("port", port, 1, 2**16 - 1)
         condition = AcceptsConnections(
             self._selector(process, since),
-            number,
-            lambda row: self._client.probe_port(row, number, limit=left()),
+            port=number,
+            probe=lambda row: self._client.probe_port(row, number, limit=left()),
             pick=check_pick(pick),
         )
         return self._process(condition, seconds)
@@ -561,7 +560,7 @@ class Sandbox(Assertions):
         condition = Stays(
             self._selector(process, since),
             check_statuses(status),
-            duration,
+            stable_for=duration,
             pick=check_pick(pick),
         )
         return self._process(condition)
@@ -886,7 +885,7 @@ class Sandbox(Assertions):
             if isinstance(condition, ProcessCondition):
                 condition.declare(wait.result.value)
             return wait.result.value
-        raise error_of(wait, condition.wanted, self._client, self._screen)
+        raise error_of(wait, self._screen)
 
     def _check_together(self, checks: Together) -> None:
         wait = self._wait(checks, None)
@@ -897,9 +896,9 @@ class Sandbox(Assertions):
                     check.condition.declare(result.value)
             return
         if wait.result is None:
-            raise error_of(wait, checks.wanted, self._client, self._screen)
+            raise error_of(wait, self._screen)
         told = [(check.name, check.place, result) for check, result in results]
-        raise error_of_several(told, wait, self._client, self._screen)
+        raise error_of_several(told, wait, self._screen)
 
     def _wait(self, condition: Condition, timeout: float | None) -> Wait:
         since = None if self.baseline is None else self._history.position_of(self.baseline)

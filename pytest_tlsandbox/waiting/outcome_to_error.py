@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.polling import Wait
 
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
-_TAIL_SIZE = 64 * 1024
 _TAIL_TIME = 1.0
 _TAIL_MARGIN = 0.15
 _SHORTEST_READ = 0.02
@@ -51,15 +50,11 @@ _MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to us
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 
 
-def error_of(
-    wait: Wait, wanted: str, client: SandboxClient, screen: Screen
-) -> errors.TLSandboxError:
+def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
     """Return the error for a wait whose condition was not met.
 
     Args:
         wait: the wait, which has ended.
-        wanted: what the caller expected, in words.
-        client: the client of the sandbox, which reads the last lines of output of the process.
         screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
@@ -85,11 +80,12 @@ def error_of(
             hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
             explanation = replace(explanation, hint=hint)
     stopped = f"stopped after {took}{of}"
-    error = explanation.error(text_of(explanation, client, wait.timeline, screen, stopped=stopped))
+    text = text_of(explanation, wait.client, wait.timeline, screen, stopped=stopped)
+    error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and wait.fault is not None:
         error.label, error.transient = wait.fault.label, wait.fault.transient
         error.outage = wait.fault.outage
-    return _with_data(error, explanation, wanted, wait.timeline)
+    return _with_data(error, explanation, wait.condition.wanted, wait.timeline)
 
 
 def text_of(
@@ -126,14 +122,13 @@ def text_of(
 
 
 def error_of_several(
-    checks: Sequence[tuple[str, str, Result]], wait: Wait, client: SandboxClient, screen: Screen
+    checks: Sequence[tuple[str, str, Result]], wait: Wait, screen: Screen
 ) -> errors.TLSandboxError:
     """Return one error that lists all failures of checks that were evaluated together.
 
     Args:
         checks: the name, the line in the test and the result of each check.
         wait: the wait for all checks, which has ended.
-        client: the client of the sandbox, which reads the last lines of output of processes.
         screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
@@ -143,7 +138,7 @@ def error_of_several(
     explanations: list[tuple[str, str, Explanation | None]] = []
     failures: list[errors.TLSandboxError] = []
     outputs: dict[int, OutputTail | None] = {}
-    tails = _Tails(client, wait.timeline)
+    client, tails = wait.client, _Tails(wait.client, wait.timeline)
     for name, place, result in checks:
         if isinstance(result, Met) and (wait.final or not result.settling_time):
             explanations.append((name, place, None))
@@ -283,7 +278,7 @@ class _Tails:
                 left = max(self._end - self._client.clock.monotonic(), _SHORTEST_READ)
                 lines = self._client.output(process.pid, stream, limit=left)
                 if lines:
-                    return OutputTail(stream, _last(lines), len(lines))
+                    return OutputTail(stream, tuple(lines[-MOST_OUTPUT:]), len(lines))
         except errors.InfrastructureError as fault:
             return OutputTail("output", unread=fault.label)
         unread = "" if rows else "the sandbox keeps no output of earlier runs"
@@ -301,14 +296,3 @@ class _Tails:
         last = cut(mask_text(written[-1][:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
         remark = "; ".join(filter(None, (item.remark, f"last line: {last}")))
         return replace(item, remark=remark)
-
-
-def _last(lines: list[str]) -> tuple[str, ...]:
-    """Return as many of the last lines as fit in a message."""
-    last = lines[-MOST_OUTPUT:]
-    size = 0
-    for kept, line in enumerate(reversed(last)):
-        size += min(len(line), LONGEST_LINE)
-        if size > _TAIL_SIZE:
-            return tuple(last[-kept:])
-    return tuple(last)

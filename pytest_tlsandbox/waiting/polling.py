@@ -81,6 +81,8 @@ class Wait:
         may_be_cut: whether the wait ends early if pytest-timeout would otherwise kill the test.
 
     Attributes:
+        condition: the argument of the same name.
+        client: the argument of the same name.
         result: the last result; None if no poll succeeded or an error ended the wait.
         final: whether the result is certain; False if the deadline cut the wait short.
         fault: the error that ended the wait; None if the wait ended with a result.
@@ -101,6 +103,8 @@ class Wait:
         *,
         may_be_cut: bool = True,
     ) -> None:
+        self.condition = condition
+        self.client = client
         start = client.clock.monotonic()
         sooner = client.wait_deadline() if may_be_cut else None
         self._deadline = math.inf if timeout is None else start + timeout
@@ -113,8 +117,6 @@ class Wait:
         self.fault: InfrastructureError | None = None
         self.timeline = Timeline(start, client.history)
         self.seconds = 0.0
-        self._condition = condition
-        self._client = client
         self._since = since
         self._say = say
         self._reported = start
@@ -169,14 +171,14 @@ class Wait:
         return self._last_good - self._same_since
 
     def _now(self) -> float:
-        return self._client.clock.monotonic()
+        return self.client.clock.monotonic()
 
     def _is_retried(self, error: BaseException) -> bool:
         return error is self.fault and is_transient(error)
 
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""
-        asked, left = self._now(), self._client.outage.left
+        asked, left = self._now(), self.client.outage.left
         heard = self._wakeup.heard
         if heard is None and self._has_not_changed(asked):
             self._last_begun = asked
@@ -189,14 +191,14 @@ class Wait:
                 self._faults_in_a_row += 1
                 self.fault = fault
                 self.timeline.add_fault(fault, asked, self._now())
-                logger.debug("poll of %s failed: %s", self._client.label, fault.label)
+                logger.debug("poll of %s failed: %s", self.client.label, fault.label)
                 self._report_progress()
                 raise
             self._faults_in_a_row, self.fault = 0, None
             self._wakeup.evaluated = snapshot.begun
             self.timeline.add(snapshot)
-            logger.debug("poll of %s: %s", self._client.label, count(len(snapshot), "process"))
-            self._settle(self._condition.evaluate(snapshot), snapshot)
+            logger.debug("poll of %s: %s", self.client.label, count(len(snapshot), "process"))
+            self._settle(self.condition.evaluate(snapshot), snapshot)
         if not self.final:
             now = self._now()
             if now - self.timeline.start >= _UNNOTICED:
@@ -212,8 +214,8 @@ class Wait:
         # The last poll sends a request at the deadline; other polls may share an earlier request.
         after = begun if self._is_last(begun) else self._wakeup.evaluated
         limit = self._time_for_a_poll(begun)
-        snapshot = heard or self._client.poll(limit=limit, after=after)
-        if self._since is not None and self._client.history.replaced_at > self._since:
+        snapshot = heard or self.client.poll(limit=limit, after=after)
+        if self._since is not None and self.client.history.replaced_at > self._since:
             raise SandboxReplaced(
                 f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
                 "none of the processes listed earlier is listed now",
@@ -234,7 +236,7 @@ class Wait:
         if self._probes or self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
             return False
         with contextlib.suppress(InfrastructureError):
-            if self._client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
+            if self.client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
                 self._last_good = self._now()
                 return True
         return False
@@ -259,7 +261,7 @@ class Wait:
         self._reported = now
         outage, result = self.timeline.outage, self.result
         state, explanation = "as expected so far", None
-        wanted = f", wanted {self._condition.wanted}"
+        wanted = f", wanted {self.condition.wanted}"
         if outage is not None:
             state = f"no answer since +{seconds(outage.start)} ({outage})"
         elif isinstance(result, Met):
@@ -270,7 +272,7 @@ class Wait:
         length = self._deadline - self.timeline.start
         until = " s" if length == math.inf else f" of {seconds(length)}"
         time = f"{now - self.timeline.start:.0f}{until}"
-        logger.info("%s: waiting %s: %s", self._client.label, time, printable(state + wanted))
+        logger.info("%s: waiting %s: %s", self.client.label, time, printable(state + wanted))
         if self._say is not None:
             if explanation is not None and (last := self._last_line(explanation)):
                 wanted = f": {explanation.subject}: {last}"
@@ -286,7 +288,7 @@ class Wait:
         if process is None or not explanation.output or left <= 0:
             return ""
         try:
-            lines = self._client.output(process.pid, limit=min(_LONGEST_READ, left))
+            lines = self.client.output(process.pid, limit=min(_LONGEST_READ, left))
         except InfrastructureError:
             return ""  # the wait continues, and its polls report an outage
         return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
@@ -320,7 +322,7 @@ class Wait:
             return LONGEST_CALL
         if not self._is_last(begun):
             return self._deadline - begun
-        killed = self._client.test_deadline() if self.cut else None
+        killed = self.client.test_deadline() if self.cut else None
         return _LAST_POLL if killed is None else max(0.02, min(_LAST_POLL, killed - _SPARE - begun))
 
     def _pause(self, _state: tenacity.RetryCallState) -> float:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Identity
     from pytest_tlsandbox.waiting.selectors import Selector
 
 
@@ -206,13 +205,9 @@ class NoIncident:
         if missing is not None:
             return missing
         if self.history.forgot_since(self.since):
-            return Impossible(
-                Explanation(
-                    errors.Inconclusive,
-                    f"Cannot check {self._check}: more incidents happened than are kept",
-                    hint="check a shorter time: from_now(), or a newer snapshot as since=",
-                )
-            )
+            what = f"Cannot check {self._check}: more incidents happened than are kept"
+            hint = "check a shorter time: from_now(), or a newer snapshot as since="
+            return Impossible(Explanation(errors.Inconclusive, what, hint=hint))
         pids = {selector.pid for selector in self.selectors}
         known = pids if pids and None not in pids else None
         unreadable = unreadable_rows(snapshot, self.baseline, known, self._check)
@@ -309,18 +304,7 @@ class NoIncident:
         if not counted:
             return None
         uncounted = [run_name(item.run) for item in found + unsure if item not in counted]
-        known = {item.run for item in counted}
-        earlier = [
-            run_name(item.run)
-            for item in self.history.incidents(0)
-            if item.kind in rule.kinds and item.position <= self.since and item.run not in known
-        ]
-        remarks = []
-        if earlier:
-            names = "; ".join(dict.fromkeys(earlier[-3:]))
-            remarks.append(("earlier", f"{names}, before this test: not counted"))
-        if uncounted:
-            remarks.append(("suspected", list_texts(uncounted)))
+        remarks = (("suspected", list_texts(uncounted)),) if uncounted else ()
         first, error, what = counted[0], rule.error, rule.name(counted)
         hint = hint_of(rule, first)
         if first.kind not in rule.kinds:
@@ -330,7 +314,7 @@ class NoIncident:
             what = headline_of(first)
         if first.kind == kinds.LOST_END:
             what, hint = f"{what}, may be an OOM kill", RUN_AGAIN
-        explanation = Explanation(error, what, _names(counted), remarks=tuple(remarks), hint=hint)
+        explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
         settled = any(not item.run.may_be_corrected for item in counted)
         return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
 

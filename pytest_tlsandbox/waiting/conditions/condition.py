@@ -122,6 +122,7 @@ class Listing:
         return Met(snapshot)
 
 
+@dataclass(eq=False, repr=False)
 class Until:
     """A condition that is met if the user's function returns a truthy value.
 
@@ -129,34 +130,29 @@ class Until:
     does not list other processes.
     """
 
-    def __init__(
-        self,
-        function: Callable[[ProcessSnapshot], Any],
-        baseline: ProcessSnapshot | None = None,
-    ) -> None:
-        self._function = function
-        name = getattr(function, "__name__", type(function).__name__)
+    function: Callable[[ProcessSnapshot], Any]
+    baseline: ProcessSnapshot | None = None
+
+    def __post_init__(self) -> None:
+        name = getattr(self.function, "__name__", type(self.function).__name__)
         self._name = "the condition" if name == "<lambda>" else name
-        self._baseline = baseline
         self.wanted = f"{self._name} to be true"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Call the function and return the result; an error from the function ends the wait."""
-        value = self._function(snapshot)
+        value = self.function(snapshot)
         return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
     def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
-        before = self._baseline
+        before = self.baseline
         rows = [
             row
             for row in living_first(snapshot)
             if not row.ended or before is None or before.find(row.identity) is None
         ]
-        left_out = len(snapshot) - len(rows)
         result = mask_text(repr(value))
-        remarks = [("ended", f"{count(left_out, 'process')} before this test")] if left_out else []
-        remarks += [("returned", result)] if len(result) > _LONGEST_VALUE else []
-        source, values = _comparison(self._function, snapshot)
+        remarks = [("returned", result)] if len(result) > _LONGEST_VALUE else []
+        source, values = _comparison(self.function, snapshot)
         remarks += [("condition", source)] if source else []
         was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(

@@ -58,13 +58,14 @@ class HasFields(ProcessCondition):
         return tuple(fields)
 
     def declare(self, row: ProcessInfo) -> None:
-        run = self._run_of(row)
+        run, expected = self._run_of(row), self.expected
         if run is None:
             return
-        expected = self.expected.get("status") == "oom_killed" or self.expected.get("oom_killed")
-        if expected and (row.oom_killed or row.state == "oom_killed"):
+        if expected.get("status") == "oom_killed" or (
+            expected.get("oom_killed") and row.oom_killed
+        ):
             run.declared |= {OOM}
-        if row.signal is not None and self.expected.get("signal") == row.signal:
+        if row.signal is not None and expected.get("signal") == row.signal:
             run.declared |= {CRASH}
 
     def alive(self, row: ProcessInfo) -> Result:

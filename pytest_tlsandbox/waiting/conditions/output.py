@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit
+from pytest_tlsandbox.errors import Inconclusive, InfrastructureError
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation
@@ -42,19 +42,17 @@ class IsListed(ProcessCondition):
         return not row.ended
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
-        return Met(row)
+        return self.met(row)
 
     def alive(self, row: ProcessInfo) -> Result:
-        return Met(row)
+        return self.met(row)
 
 
 class HasOutput(IsListed):
     """A condition that is met if the process is listed and its output can still be read."""
 
-    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        result = super().evaluate(snapshot)
-        lost = _lost_output(result.value, snapshot) if isinstance(result, Met) else None
-        return lost or result
+    def met(self, row: ProcessInfo) -> Result:
+        return _lost_output(row, self._snapshot) or Met(row)
 
 
 @dataclass(eq=False, repr=False)
@@ -73,7 +71,6 @@ class HasWritten(ProcessCondition):
 
     pattern: str | re.Pattern[str]
     read: Callable[[ProcessInfo], list[str]]
-    _snapshot: ProcessSnapshot = field(init=False)
     _lines: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -82,10 +79,6 @@ class HasWritten(ProcessCondition):
         self._label = label_of(self.pattern)
         self._hint = regex_hint(text)
         self.wanted = f"a line with {self._label}"
-
-    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        self._snapshot = snapshot
-        return super().evaluate(snapshot)
 
     def alive(self, row: ProcessInfo) -> Result:
         return self._search_output(row) or Pending(lambda: self._not_written(row))
@@ -101,10 +94,11 @@ class HasWritten(ProcessCondition):
             wanted="",
             because=f"none of its {count(self._lines, 'line')} of output matches",
         )
-        if explanation.error is UnexpectedExit:
-            explanation = replace(explanation, hint=self._hint)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
+
+    def _hint_after(self, _row: ProcessInfo) -> str:
+        return self._hint
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
         """Return a result if a line matches or the output is unreadable. Otherwise, return None."""
@@ -144,13 +138,13 @@ def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | No
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None
-    return Impossible(
-        Explanation(
-            Inconclusive,
-            "Output lost",
-            short_name(row),
-            because=f"another process has pid {row.pid} now, and output is requested by pid",
-            process=row,
-            hint="read the output before the process ends",
-        )
+    because = f"another process has pid {row.pid} now, and output is requested by pid"
+    explanation = Explanation(
+        Inconclusive,
+        "Output lost",
+        short_name(row),
+        because=because,
+        process=row,
+        hint="read the output before the process ends",
     )
+    return Impossible(explanation)

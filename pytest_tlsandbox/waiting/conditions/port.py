@@ -31,10 +31,9 @@ class AcceptsConnections(Stays):
 
     """
 
-    port: int
-    probe: Callable[[ProcessInfo], PortState]
     statuses: tuple[str, ...] = field(default=("running",), init=False)
-    duration: float = field(default=0.0, init=False)
+    port: int = field(kw_only=True)
+    probe: Callable[[ProcessInfo], PortState] = field(kw_only=True)
     waits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -65,9 +65,11 @@ class ProcessCondition:
     waits: ClassVar[bool] = True
     pick_hint: ClassVar[str] = '; or pass pick="newest" if several are expected'
     _first: ProcessSnapshot | None = field(default=None, init=False)
+    _snapshot: ProcessSnapshot = field(init=False)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result of the condition for a snapshot."""
+        self._snapshot = snapshot
         self._first = snapshot if self._first is None else self._first
         selection = self.selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row) and not self._is_lost(row)]
@@ -113,9 +115,6 @@ class ProcessCondition:
             alone = f"no other process matching {label} appeared within {SUCCESSOR_TIME:g} s"
             because = "; ".join(filter(None, (explanation.because, alone)))
             explanation = replace(explanation, because=because)
-        if selection.older:
-            older = ("earlier", f"{count(len(selection.older), 'match')} ended before this test")
-            explanation = replace(explanation, remarks=(*explanation.remarks, older))
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
@@ -169,15 +168,11 @@ class ProcessCondition:
         return rows[0] if self.pick == "oldest" else rows[-1]
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
-        return Impossible(
-            Explanation(
-                errors.AmbiguousProcess,
-                f"{len(rows)} processes match {self.selector.label}",
-                wanted="exactly one",
-                listed=tuple(Listed(row) for row in rows),
-                hint="a longer text, a pid or by(...) as the selector" + self.pick_hint,
-            )
-        )
+        what = f"{len(rows)} processes match {self.selector.label}"
+        hint = "a longer text, a pid or by(...) as the selector" + self.pick_hint
+        listed = tuple(map(Listed, rows))
+        error = errors.AmbiguousProcess
+        return Impossible(Explanation(error, what, "", "exactly one", listed=listed, hint=hint))
 
     def _gone(self, row: ProcessInfo | None) -> Result:
         explanation = Explanation(

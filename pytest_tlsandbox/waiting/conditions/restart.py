@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.errors import AssertionFailed, WaitTimedOut
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.incidents import RESTART
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Pending, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selector
 
@@ -32,25 +32,23 @@ class WasRestarted(ProcessCondition):
     def __post_init__(self) -> None:
         self.wanted = count(self.restarts, "restart")
 
+    def fits(self, row: ProcessInfo) -> bool:
+        return self._restarts(row) >= self.restarts
+
     def alive(self, row: ProcessInfo) -> Result:
         if row.managed is None:
             hint = "start it with name= or restart="
             return Impossible(self._explain(AssertionFailed, "Has no supervisor", row, hint))
         # From now on, follow this process over its restarts, even if it was selected by its pid.
         self.selector = Selector(row, self.selector.history)
-        restarts = self._restarts(row)
-        if restarts >= self.restarts:
-            return Met(row)
-        explanation = self._explain(
-            WaitTimedOut, count(restarts, "restart"), row, wanted=str(self.restarts)
-        )
+        what = count(self._restarts(row), "restart")
+        explanation = self._explain(WaitTimedOut, what, row, wanted=str(self.restarts))
         return Pending(lambda: explanation, until_end_of=None if row.ended else row)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
-        if selection.each_run and row.managed and row.managed.status != "stopped":
-            return self.alive(row)
-        enough = self._restarts(row) >= self.restarts
-        return Met(row) if enough else super().ended(row, selection)
+        restarts_later = row.managed is not None and row.managed.status != "stopped"
+        one_run = selection.each_run and restarts_later
+        return self.alive(row) if one_run else super().ended(row, selection)
 
     def declare(self, row: ProcessInfo) -> None:
         for run in self._restarted_runs(row):

@@ -1,4 +1,4 @@
-"""Conditions that check whether one process reaches or keeps a status."""
+"""Conditions that check whether one process ends, exits, or reaches or keeps a status."""
 
 from __future__ import annotations
 
@@ -7,18 +7,62 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
-from pytest_tlsandbox.formatting.text import capitalized, count, seconds
+from pytest_tlsandbox.formatting.text import capitalized, count, seconds, shown
 from pytest_tlsandbox.history.incidents import OOM
 from pytest_tlsandbox.messages.explanation import Explanation, Field
 from pytest_tlsandbox.messages.incidents import ended_row
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Met, Pending
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Selector
+from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.waiting.conditions.condition import Result
+
+
+@dataclass(eq=False, repr=False)
+class HasEnded(ProcessCondition):
+    """A condition that is met if the process has ended and will not be restarted.
+
+    The way in which the process ended does not matter. A process that is no longer listed also
+    meets the condition.
+    """
+
+    def __post_init__(self) -> None:
+        self.wanted, self.wants_an_end = "its end", True
+
+    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
+        return self.met(row)
+
+    def _gone(self, row: ProcessInfo | None) -> Result:
+        return Met(row, CORRECTION_TIME)
+
+
+@dataclass(eq=False, repr=False)
+class HasExited(ProcessCondition):
+    """A condition that is met if a process exited with one of the given codes.
+
+    If ``codes`` is None, every exit code meets the condition.
+    """
+
+    codes: tuple[int, ...] | None
+
+    def __post_init__(self) -> None:
+        self._code_text = "any" if self.codes is None else " or ".join(map(str, self.codes))
+        self.wanted = "an exit code" if self.codes is None else f"exit code {self._code_text}"
+        self.wants_an_end = True
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return row.state == "exited" and (self.codes is None or row.exit_code in self.codes)
+
+    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
+        if row.state == "exited":
+            wrong = not self.fits(row) or self._is_lost(row)
+            return (Field("exit code", self._code_text, shown(row.exit_code), wrong),)
+        ours = ", sent by this test" if row.signal and self._was_sent_its_signal(row) else ""
+        return (Field("status", f"exited {self._code_text}", describe_state(row) + ours),)
 
 
 @dataclass(eq=False, repr=False)
@@ -83,49 +127,37 @@ class HasStatus(ProcessCondition):
 
 
 @dataclass(eq=False, repr=False)
-class Stays(ProcessCondition):
-    """A condition that is met if one run keeps an accepted status for ``duration`` seconds.
+class Stays(HasStatus):
+    """A condition that is met if one run keeps an accepted status for ``stable_for`` seconds.
 
     If the run is restarted or its status is no longer accepted, the condition is impossible. If the
     time between two polls is too long, the result is inconclusive.
     """
 
-    statuses: tuple[str, ...]
-    duration: float
     waits: ClassVar[bool] = False
     _run: Run | None = field(default=None, init=False)
-    _restarts: int = field(default=0, init=False)
     _last_poll: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._label = self.selector.label
-        self.wanted = _for_some_time(" or ".join(self.statuses), self.duration)
-        self.wants_an_end = "running" not in self.statuses
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         gap = 0.0 if self._last_poll is None else snapshot.begun - self._last_poll
         self._last_poll = snapshot.ended
-        longest = _longest_gap(self.duration)
-        if gap > longest and self.duration:
-            return Impossible(
-                Explanation(
-                    Inconclusive,
-                    f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(longest)}",
-                    self._label,
-                    hint="a longer stable_for: gaps between polls may last up to a tenth of stable_for",
-                )
-            )
+        longest = _longest_gap(self.stable_for)
+        if gap > longest and self.stable_for:
+            what = f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(longest)}"
+            hint = "a longer stable_for: gaps between polls may last up to a tenth of stable_for"
+            return Impossible(Explanation(Inconclusive, what, self._label, hint=hint))
         return super().evaluate(snapshot)
 
     def fits(self, row: ProcessInfo) -> bool:
         if self._run is None:
             return row.state in self.statuses
         # A daemon may restart a process in place; then only the restart count in the row changes.
-        in_place = not row.ended and _restarts(row) > self._restarts
+        in_place = not row.ended and _restarts(row) > (self._restarts or 0)
         return row.state in self.statuses and self._run_of(row) is self._run and not in_place
-
-    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        return (_status_field(row, self.statuses),)
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
@@ -133,7 +165,7 @@ class Stays(ProcessCondition):
             self._run, self._restarts = self._run_of(row), _restarts(row)
             if self.selector.may_select_others or row.managed is None:
                 self.selector = Selector(row, self.selector.history)
-        return Met(row, self.duration, key=row.identity)
+        return Met(row, self.stable_for, key=row.identity)
 
     def alive(self, row: ProcessInfo) -> Result:
         if row.ended:
