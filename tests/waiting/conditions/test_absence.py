@@ -91,10 +91,8 @@ def test_assertion_about_a_selected_process_passes_even_if_other_processes_vanis
 
 def test_assert_no_oom_fails_after_one_second_if_a_process_object_is_not_listed():
     box = box_of([raw(42)])
-    assert outcome(lambda: box.assert_no_oom(process(41))) == (
-        "ProcessNotFound",
-        "No process matches pid 41",
-    )
+    line = "No process matches pid 41"
+    assert outcome(lambda: box.assert_no_oom(process(41))) == ("ProcessNotFound", line)
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
@@ -113,10 +111,8 @@ def test_assert_no_oom_fails_immediately_if_the_process_is_not_listed(name):
 def test_assert_not_running_fails_for_a_process_that_is_about_to_be_restarted():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off", restart_count=1))
 
-    assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
-        "AssertionFailed",
-        "Unexpectedly backing off: web",
-    )
+    line = "Unexpectedly backing off: web"
+    assert outcome(lambda: box_of([row]).assert_not_running("web")) == ("AssertionFailed", line)
 
 
 def test_assert_not_running_ignores_a_stale_running_status_right_after_a_kill():
@@ -130,10 +126,8 @@ def test_assertion_ignores_a_row_that_was_unreadable_before_the_test():
     box = box_of({0: [raw(1), UNREADABLE], 1: [raw(1), UNREADABLE, {"pid": 4}]}).from_now()
 
     box.assert_no_oom()
-    assert outcome(pass_time(box).assert_no_oom) == (
-        "Inconclusive",
-        "Cannot check for OOM kills: 1 of 3 rows in the process list cannot be read",
-    )
+    line = "Cannot check for OOM kills: 1 of 3 rows in the process list cannot be read"
+    assert outcome(pass_time(box).assert_no_oom) == ("Inconclusive", line)
 
 
 def test_unreadable_row_makes_an_assertion_inconclusive_unless_another_pid_is_selected():
@@ -146,10 +140,8 @@ def test_unreadable_row_makes_an_assertion_inconclusive_unless_another_pid_is_se
         'for OOM kills of "train.py"': lambda: box.assert_no_oom("train.py"),
         'whether "none" is running': lambda: box.assert_not_running("none"),
     }.items():
-        assert outcome(call) == (
-            "Inconclusive",
-            f"Cannot check {check}: 1 of 2 rows in the process list cannot be read",
-        )
+        line = f"Cannot check {check}: 1 of 2 rows in the process list cannot be read"
+        assert outcome(call) == ("Inconclusive", line)
 
 
 # ---------------------------------------------------------------------- settling time

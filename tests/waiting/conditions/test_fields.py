@@ -19,17 +19,16 @@ def text_of(row, **expected) -> str:
     return str(failure(lambda: box_of([row]).assert_process(name, **expected)))
 
 
+A_SECRET = "args was a secret, wanted another secret: python --token=***"
+
+
 @pytest.mark.parametrize(
     ("args", "wanted", "line"),
     [
         (("a", "b"), ["a"], "args[1] was b, wanted (absent): a"),
         (("a", "b"), ["a", "b", "c"], "args[2] was (absent), wanted c: a"),
         (("a", "b"), ["a", "x"], "args[1] was b, wanted x: a"),
-        (
-            ("--token=a",),
-            ["--token=b"],
-            "args was a secret, wanted another secret: python --token=***",
-        ),
+        (("--token=a",), ["--token=b"], A_SECRET),
         (("a", "b"), ["c"], "args[0] was a, wanted c (1 more field differs): a"),
     ],
 )
@@ -58,25 +57,18 @@ def test_error_about_several_fields_starts_with_the_exit_of_the_process():
     )
 
 
+RESTARTING = raw(41, **ended(3), managed=managed(status="backing_off", restart_count=1))
+OTHER_PROCESS = "by(...) or a longer text, to select another process"
+WAIT = "wait_for_process or wait_for_exit, which wait for a change"
+
+
 @pytest.mark.parametrize(
     ("row", "expected", "hint"),
     [
         (raw(41), {"command": "sh"}, ""),
-        (
-            raw(41, managed=managed()),
-            {"command": "sh"},
-            "by(...) or a longer text, to select another process",
-        ),
-        (
-            raw(41),
-            {"status": "exited"},
-            "wait_for_process or wait_for_exit, which wait for a change",
-        ),
-        (
-            raw(41, **ended(3), managed=managed(status="backing_off", restart_count=1)),
-            {"status": "running"},
-            "wait_for_process or wait_for_exit, which wait for a change",
-        ),
+        (raw(41, managed=managed()), {"command": "sh"}, OTHER_PROCESS),
+        (raw(41), {"status": "exited"}, WAIT),
+        (RESTARTING, {"status": "running"}, WAIT),
     ],
 )
 def test_hint_for_a_wrong_field_depends_on_whether_the_field_can_still_change(row, expected, hint):
