@@ -32,8 +32,13 @@ from pytest_tlsandbox.waiting.conditions.number import NumberRuns
 from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
 from pytest_tlsandbox.waiting.conditions.port import AcceptsConnections
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.conditions.restart import WasRestarted
-from pytest_tlsandbox.waiting.conditions.status import HasEnded, HasExited, HasStatus, Stays
+from pytest_tlsandbox.waiting.conditions.status import (
+    HasEnded,
+    HasExited,
+    HasStatus,
+    Stays,
+    WasRestarted,
+)
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Wait, logger
 

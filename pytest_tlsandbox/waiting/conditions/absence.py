@@ -79,8 +79,7 @@ class NotRunning:
         run = self.selector.vanished()
         if run is not None:
             return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], check)
-        pids = None if self.selector.pid is None else {self.selector.pid}
-        return unreadable_rows(snapshot, self.baseline, pids, check) or Met(None)
+        return unreadable_rows(snapshot, self.baseline, [self.selector], check) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -208,9 +207,7 @@ class NoIncident:
             what = f"Cannot check {self._check}: more incidents happened than are kept"
             hint = "check a shorter time: from_now(), or a newer snapshot as since="
             return Impossible(Explanation(errors.Inconclusive, what, hint=hint))
-        pids = {selector.pid for selector in self.selectors}
-        known = pids if pids and None not in pids else None
-        unreadable = unreadable_rows(snapshot, self.baseline, known, self._check)
+        unreadable = unreadable_rows(snapshot, self.baseline, self.selectors, self._check)
         if unreadable is not None:
             return unreadable
         settling_time = 0.0 if all(map(_is_over, rows)) else SETTLING_TIME

@@ -14,9 +14,10 @@ from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.waiting.selectors import Selector
 
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that match a text have ended."""
@@ -167,11 +168,10 @@ class Until:
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     """Return the source and the compared values of the expression that a function returns.
 
-    The compared values are returned as one text, such as "1 >= 2". Both texts are masked. A text
-    that is not available is empty. The source is available only if the function has a single
-    ``return``. The values are available only if the expression is a single comparison, and if the
-    function has no local variables. For a lambda, both texts are empty, because the failure already
-    shows the line of the test.
+    The compared values are returned as one text, such as "1 >= 2". Both texts are masked, and both
+    are empty if the function does more than return an expression. The values are available only if
+    the expression is a single comparison. For a lambda, both texts are empty, because the failure
+    already shows the line of the test.
     """
     import ast
     import inspect
@@ -181,12 +181,12 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
         definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
         return "", ""
-    returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
-    if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
+    body = definition.body if isinstance(definition, ast.FunctionDef) else []
+    returned = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
+    if returned is None:
         return "", ""
-    returned, values = returns[0], ""
-    code: Any = getattr(function, "__code__", None)
-    alone = code and code.co_argcount == code.co_nlocals == 1
+    values, code = "", function.__code__
+    alone = code.co_argcount == code.co_nlocals == 1
     if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
         with contextlib.suppress(Exception):  # the values are optional
             outer = inspect.getclosurevars(function).nonlocals
@@ -203,7 +203,7 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
 def unreadable_rows(
     snapshot: ProcessSnapshot,
     baseline: ProcessSnapshot | None,
-    pids: Container[int | None] | None,
+    selectors: Sequence[Selector],
     check: str,
 ) -> Impossible | None:
     """Return an inconclusive result if a check needs rows that cannot be read.
@@ -211,8 +211,8 @@ def unreadable_rows(
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
-        pids: the pids of the rows that matter, or None if all rows matter; a row whose pid is
-            unreadable always matters.
+        selectors: the selectors of the check; if each is bound to one run, only the rows with their
+            pids and the rows without a readable pid matter.
         check: the purpose of the check, such as "for OOM kills".
 
     Returns:
@@ -220,11 +220,10 @@ def unreadable_rows(
 
     """
     known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
-    rows = [
-        row
-        for row in snapshot.unreadable
-        if row.fingerprint not in known and (pids is None or row.pid is None or row.pid in pids)
-    ]
+    rows = [row for row in snapshot.unreadable if row.fingerprint not in known]
+    pids = {selector.pid for selector in selectors}
+    if pids and None not in pids:
+        rows = [row for row in rows if row.pid is None or row.pid in pids]
     if not rows:
         return None
     listed = len(snapshot) + len(snapshot.unreadable)

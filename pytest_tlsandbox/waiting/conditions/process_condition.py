@@ -79,7 +79,7 @@ class ProcessCondition:
         if fitting:
             return self.met(self._choose(fitting))
         if selection.gone:
-            unreadable = unreadable_rows(snapshot, None, {self.selector.pid}, f"for {self.wanted}")
+            unreadable = unreadable_rows(snapshot, None, [self.selector], f"for {self.wanted}")
             return unreadable or self._gone(selection.last_seen)
         if candidates:
             return self.alive(self._choose(candidates))

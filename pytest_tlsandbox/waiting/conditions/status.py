@@ -1,4 +1,4 @@
-"""Conditions that check whether one process ends, exits, or reaches or keeps a status."""
+"""Conditions that check whether one process ends, exits, is restarted, or has or keeps a status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds, shown
-from pytest_tlsandbox.history.incidents import OOM
+from pytest_tlsandbox.history.incidents import OOM, RESTART
 from pytest_tlsandbox.messages.explanation import Explanation, Field
 from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Met, Pending
@@ -80,14 +80,16 @@ class HasStatus(ProcessCondition):
     def __post_init__(self) -> None:
         self.wanted = " or ".join(self.statuses) + (" and healthy" if self.healthy else "")
         if self.stable_for:
-            self.wanted = _for_some_time(self.wanted, self.stable_for)
+            kept = "a run time of" if self.wanted == "running" else f"{self.wanted} for"
+            self.wanted = f"{kept} {seconds(self.stable_for)}"
         self.wants_an_end = self.statuses != ("running",)
 
     def fits(self, row: ProcessInfo) -> bool:
         return not any(field.wrong for field in self.fields(row))
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        status, health = _status_field(row, self.statuses), _health(row)
+        wrong, health = row.state not in self.statuses, _health(row)
+        status = Field("status", " or ".join(self.statuses), describe_state(row), wrong)
         healthy = Field("health", "healthy", health, health != "healthy")
         return (status, healthy) if self.healthy else (status,)
 
@@ -181,14 +183,55 @@ class Stays(HasStatus):
         return Impossible(replace(explanation, fields=()))
 
 
-def _for_some_time(status: str, duration: float) -> str:
-    if status == "running":
-        return f"a run time of {seconds(duration)}"
-    return f"{status} for {seconds(duration)}"
+@dataclass(eq=False, repr=False)
+class WasRestarted(ProcessCondition):
+    """A condition that is met after a given number of restarts of one process.
 
+    Only restarts after a given position in the history count. Restarts that this plugin requested
+    do not count.
+    """
 
-def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:
-    return Field("status", " or ".join(statuses), describe_state(row), row.state not in statuses)
+    restarts: int
+    position: int
+
+    def __post_init__(self) -> None:
+        self.wanted = count(self.restarts, "restart")
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return self._restarts(row) >= self.restarts
+
+    def alive(self, row: ProcessInfo) -> Result:
+        if row.managed is None:
+            hint = "start it with name= or restart="
+            return Impossible(self._explain(AssertionFailed, "Has no supervisor", row, hint))
+        # From now on, follow this process over its restarts, even if it was selected by its pid.
+        self.selector = Selector(row, self.selector.history)
+        what = count(self._restarts(row), "restart")
+        explanation = self._explain(WaitTimedOut, what, row, wanted=str(self.restarts))
+        return Pending(lambda: explanation, until_end_of=None if row.ended else row)
+
+    def ended(self, row: ProcessInfo, selection: Selection) -> Result:
+        restarts_later = row.managed is not None and row.managed.status != "stopped"
+        one_run = selection.each_run and restarts_later
+        return self.alive(row) if one_run else super().ended(row, selection)
+
+    def declare(self, row: ProcessInfo) -> None:
+        for run in self._restarted_runs(row):
+            run.declared |= {RESTART}
+
+    def _restarts(self, row: ProcessInfo) -> int:
+        return sum(run.times for run in self._restarted_runs(row))
+
+    def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
+        own = self._run_of(row)
+        return [
+            incident.run
+            for incident in self.selector.history.incidents(self.position)
+            if incident.kind == RESTART
+            and own is not None
+            and incident.run.generation is own.generation
+            and not (incident.run.restarted_here or incident.run.assumed)
+        ]
 
 
 def _longest_gap(duration: float) -> float:

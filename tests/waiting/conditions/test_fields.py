@@ -97,8 +97,7 @@ def test_error_of_a_wait_shows_the_class_of_a_callable_without_a_name():
 
 def test_failed_wait_lists_only_processes_that_are_alive_or_started_in_the_test():
     def two_passed(seen):
-        passed = [row for row in seen if row.exit_code == 0]
-        return len(passed) > 1 and "--token=abc"
+        return len([row for row in seen if row.exit_code == 0]) > 1 and "--token=abc"
 
     before = [raw(1), raw(2, **ended(0))]
     box = pass_time(box_of({0: before, 1: [*before, raw(3, **ended(1))]}).from_now())
@@ -109,7 +108,7 @@ def test_failed_wait_lists_only_processes_that_are_alive_or_started_in_the_test(
           processes alive now or started in this test
             pid 1  running        python train.py
             pid 3  exited 1  9 s  python train.py
-          condition  len(passed) > 1 and '--token=***'
+          condition  len([row for row in seen if row.exit_code == 0]) > 1 and '--token=***'
     """)
 
 
