@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import tenacity
@@ -64,69 +65,55 @@ LONG_OUTAGE = 1.0
 """If an outage lasts at least this many seconds, the result before the outage no longer counts."""
 
 
+@dataclass(eq=False, repr=False)
 class Wait:
     """Polls until the result of a condition is final or the deadline has passed.
 
     A long wait reports its progress every 15 s.
 
-    Args:
+    Attributes:
         condition: the condition that evaluates each snapshot.
         client: the client that lists the processes, reads output for progress reports, and provides
             the clock and the history.
-        timeout: the seconds until the deadline; None if the wait has no deadline.
+        timeout: the seconds until the deadline; None for an assertion, which has no deadline.
         since: a position in the history; if the daemon was replaced after this position, the wait
             ends.
         say: a function that shows a progress report with the last line of output of the process;
             with None, progress reports appear only in the log.
         may_be_cut: whether the wait ends early if pytest-timeout would otherwise kill the test.
-
-    Attributes:
-        condition: the argument of the same name.
-        client: the argument of the same name.
+        cut: whether pytest-timeout shortens this wait.
         result: the last result; None if no poll succeeded or an error ended the wait.
         final: whether the result is certain; False if the deadline cut the wait short.
         fault: the error that ended the wait; None if the wait ended with a result.
         timeline: the polls of the wait.
-        timeout: the timeout in seconds; None for an assertion, which has no timeout.
-        cut: whether pytest-timeout shortens the wait.
         seconds: the duration of the wait, in seconds.
 
     """
 
-    def __init__(
-        self,
-        condition: Condition,
-        client: SandboxClient,
-        timeout: float | None,
-        since: int | None = None,
-        say: Callable[[str], None] | None = None,
-        *,
-        may_be_cut: bool = True,
-    ) -> None:
-        self.condition = condition
-        self.client = client
-        start = client.clock.monotonic()
-        sooner = client.wait_deadline() if may_be_cut else None
-        self._deadline = math.inf if timeout is None else start + timeout
+    condition: Condition
+    client: SandboxClient
+    timeout: float | None
+    since: int | None = None
+    say: Callable[[str], None] | None = None
+    may_be_cut: bool = field(default=True, kw_only=True)
+    result: Result | None = field(default=None, init=False)
+    final: bool = field(default=False, init=False)
+    fault: InfrastructureError | None = field(default=None, init=False)
+    seconds: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        start = self.client.clock.monotonic()
+        sooner = self.client.wait_deadline() if self.may_be_cut else None
+        self._deadline = math.inf if self.timeout is None else start + self.timeout
         self.cut = sooner is not None and sooner < self._deadline
         if sooner is not None and self.cut:
             self._deadline = max(start, sooner)
-        self.timeout = timeout
-        self.result: Result | None = None
-        self.final = False
-        self.fault: InfrastructureError | None = None
-        self.timeline = Timeline(start, client.history)
-        self.seconds = 0.0
-        self._since = since
-        self._say = say
-        self._reported = start
-        self._same_since = 0.0
-        self._last_begun = start
-        self._faults_in_a_row = 0
-        self._outage_ends = start
+        self.timeline = Timeline(start, self.client.history)
+        self._reported = self._last_begun = self._outage_ends = start
         self._first_good = self._last_good = start
-        self._unseen = 0.0
-        self._wakeup = Wakeup(client, start)
+        self._same_since = self._unseen = 0.0
+        self._faults_in_a_row = 0
+        self._wakeup = Wakeup(self.client, start)
 
     def run(self) -> Wait:
         """Wait until the result is final or the deadline has passed.
@@ -215,7 +202,7 @@ class Wait:
         after = begun if self._is_last(begun) else self._wakeup.evaluated
         limit = self._time_for_a_poll(begun)
         snapshot = heard or self.client.poll(limit=limit, after=after)
-        if self._since is not None and self.client.history.replaced_at > self._since:
+        if self.since is not None and self.client.history.replaced_at > self.since:
             raise SandboxReplaced(
                 f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
                 "none of the processes listed earlier is listed now",
@@ -273,10 +260,10 @@ class Wait:
         until = " s" if length == math.inf else f" of {seconds(length)}"
         time = f"{now - self.timeline.start:.0f}{until}"
         logger.info("%s: waiting %s: %s", self.client.label, time, printable(state + wanted))
-        if self._say is not None:
+        if self.say is not None:
             if explanation is not None and (last := self._last_line(explanation)):
                 wanted = f": {explanation.subject}: {last}"
-            self._say(f"{time}: {state}{wanted}")
+            self.say(f"{time}: {state}{wanted}")
 
     def _last_line(self, explanation: Explanation) -> str:
         """Return the last line of output of the awaited process, with secrets masked.

@@ -193,9 +193,6 @@ class Selector:
             self._managed_id = _managed_id(process)
             self._one_run = self._managed_id is None
 
-    def __repr__(self) -> str:
-        return f"<Selector {self.label}>"
-
     @property
     def pid(self) -> int | None:
         """The pid of the selected run, or None if the selector is not bound to one run."""

@@ -73,18 +73,18 @@ class ProcessCondition:
         self._first = snapshot if self._first is None else self._first
         selection = self.selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row) and not self._is_lost(row)]
-        candidates = fitting or selection.living
+        candidates, at = fitting or selection.living, 0 if self.pick == "oldest" else -1
         if len(candidates) > 1 and self.pick is None:
             return self._ambiguous(candidates)
         if fitting:
-            return self.met(self._choose(fitting))
+            return self.met(fitting[at])
         if selection.gone:
             unreadable = unreadable_rows(snapshot, None, [self.selector], f"for {self.wanted}")
             return unreadable or self._gone(selection.last_seen)
         if candidates:
-            return self.alive(self._choose(candidates))
+            return self.alive(candidates[at])
         if selection.matches:
-            return self.ended(self._choose(selection.matches), selection)
+            return self.ended(selection.matches[at], selection)
         explain = partial(not_found, self.selector, snapshot, selection)
         return Pending(explain) if self.waits else Impossible(explain())
 
@@ -163,9 +163,6 @@ class ProcessCondition:
     def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
         run = self._run_of(row)
         return run is not None and run.was_sent(row.signal)
-
-    def _choose(self, rows: Sequence[ProcessInfo]) -> ProcessInfo:
-        return rows[0] if self.pick == "oldest" else rows[-1]
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
         what = f"{len(rows)} processes match {self.selector.label}"
