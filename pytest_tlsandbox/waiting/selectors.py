@@ -215,6 +215,16 @@ class Selector:
             return self._scoped(named, successors=False)
         return self._scoped(fitting, successors=True)
 
+    def selects(self, run: Run) -> bool:
+        """Return whether a run matches, or is the run or a run of the process that was selected."""
+        if self.may_select_others:
+            rows = [member.row for member in run.generation.runs if member.row is not None]
+            return any(map(self.fits, rows))
+        bound = self._bound_run()
+        if bound is None or self._one_run:
+            return run is bound
+        return run.generation is bound.generation
+
     def vanished(self) -> Run | None:
         """Return the selected run if its row vanished before a list call showed that the run ended.
 
@@ -242,18 +252,13 @@ class Selector:
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
         """Select the newest run of a managed process. Ignore later processes with the same name."""
         rows = [row for row in snapshot if self.fits(row)]
-        if self._generation is None and self._run is not None:
-            run = self.history.find(self._run)
+        if self._generation is None:
+            run = self._bound_run()
             if run is None and rows:  # the process was restarted before the first list call
                 run = self.history.run_of(rows[-1])
             self._generation = None if run is None else run.generation
-        own = [
-            row
-            for row in rows
-            if (run := self.history.run_of(row)) is not None
-            and run.generation is self._generation
-            and run.successor is None  # because some sandboxes also list earlier runs
-        ]
+        newest = self._bound_run()
+        own = [row for row in rows if newest is not None and self.history.run_of(row) is newest]
         return Selection(self.history, tuple(own[-1:])) if own else self._gone()
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:

@@ -113,14 +113,6 @@ def test_wait_retries_transient_errors_and_keeps_the_last_result(script, timeout
     failure(lambda: box.wait_for_exit(41, timeout=timeout), error)
 
 
-def test_assertion_retries_transient_errors():
-    box = box_of({0: unreachable(), 29: [raw(41, **ended(0))]})
-
-    box.assert_no_oom()
-
-    assert elapsed(box) > 29
-
-
 def test_wait_ends_after_an_outage_of_30_s_even_if_its_timeout_is_longer():
     box = box_of({0: [RUNNING], 5: unreachable()})
 

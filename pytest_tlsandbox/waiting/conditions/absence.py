@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Generation, Run
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.selectors import Selector
@@ -187,18 +187,19 @@ class NoIncident:
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result. The value of ``Met`` lists suspected OOM kills and lost exit codes."""
-        own = {run.generation for row in self.started if (run := self.history.run_of(row))}
-        rows, chosen, missing = self._select(snapshot, own)
+        run_of = self.history.run_of
+        self._own = {run.generation for row in self.started if (run := run_of(row))}
+        rows, missing = self._select(snapshot)
         incidents = [
             incident
             for incident in self.history.incidents(self.since)
-            if not incident.caused_here and self._is_selected(incident, chosen)
+            if not incident.caused_here and self._is_selected(incident)
         ]
         for rule in self.rules:
             failed = self._failed(rule, incidents, rows)
             if failed is not None:
                 return failed
-        unknown = self._inconclusive(incidents, own, snapshot)
+        unknown = self._inconclusive(incidents, snapshot)
         if unknown:
             return _unknown_end(unknown, self._check)
         if missing is not None:
@@ -217,44 +218,31 @@ class NoIncident:
         shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
         return Met(shown, settling_time)
 
-    def _select(
-        self, snapshot: ProcessSnapshot, own: set[Generation]
-    ) -> tuple[Sequence[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, the generations or runs to check, and an optional failure.
-
-        The second returned value is None if all processes are checked. If a selector matches no
-        process, the third returned value explains this failure. If every selector matches, the
-        third returned value is None.
-        """
+    def _select(self, snapshot: ProcessSnapshot) -> tuple[Sequence[ProcessInfo], Impossible | None]:
+        """Return the rows to check, and the failure if a selector matches no process."""
+        if not self.selectors and not self.only_started:
+            return snapshot.processes, None
         run_of = self.history.run_of
         if not self.selectors:
-            if not self.only_started:
-                return snapshot.processes, None, None
-            rows = [row for row in snapshot if (run := run_of(row)) and run.generation in own]
-            return rows, {*own}, None
+            rows = [row for row in snapshot if (run := run_of(row)) and run.generation in self._own]
+            return rows, None
         rows, missing = [], None
-        chosen: set[Generation | Run] = set()
         for selector in self.selectors:
             selection = selector.select(snapshot)
+            rows += selection.matches
             if not selection.matches:
                 explanation = not_found(selector, snapshot, selection)
                 missing = Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
-            rows += selection.matches
-            last = (selection.last_seen,) if selection.last_seen else ()
-            runs = filter(None, map(run_of, (*selection.matches, *last)))
-            chosen |= {run if selection.each_run else run.generation for run in runs}
-        return rows, chosen, missing
+        return rows, missing
 
-    def _is_selected(self, incident: Incident, chosen: set[Generation | Run] | None) -> bool:
+    def _is_selected(self, incident: Incident) -> bool:
         run = incident.run
-        if chosen is None or run in chosen or run.generation in chosen:
-            return True
-        if incident.kind == kinds.RESTART and run.successor in chosen:
-            return True
-        # Since the last poll, the process may have ended and its row may have vanished.
-        rows = [member.row for member in run.generation.runs if member.row is not None]
+        if not self.selectors:
+            return not self.only_started or run.generation in self._own
+        # A restart counts for the run before it and for the run after it.
+        after = run.successor if incident.kind == kinds.RESTART else None
         return any(
-            selector.may_select_others and any(map(selector.fits, rows))
+            selector.selects(run) or (after is not None and selector.selects(after))
             for selector in self.selectors
         )
 
@@ -268,7 +256,7 @@ class NoIncident:
         return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
     def _inconclusive(
-        self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
+        self, incidents: Sequence[Incident], snapshot: ProcessSnapshot
     ) -> list[Incident]:
         # A kill by another client may remove one row. If all rows vanished, the daemon was
         # replaced.
@@ -283,7 +271,7 @@ class NoIncident:
             and is_inconclusive(
                 incident,
                 answers_for=bool(self.selectors)
-                or incident.run.generation in own
+                or incident.run.generation in self._own
                 or (all_gone and incident.kind == kinds.UNSEEN_END),
             )
         ]

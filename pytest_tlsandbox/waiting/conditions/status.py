@@ -94,20 +94,16 @@ class HasStatus(ProcessCondition):
         return (status, healthy) if self.healthy else (status,)
 
     def met(self, row: ProcessInfo) -> Result:
-        result = super().met(row)
-        if not self.stable_for or not isinstance(result, Met):
-            return result
+        if not self.stable_for:
+            return super().met(row)
         self._restarts = _restarts(row) if self._restarts is None else self._restarts
         what, hint = capitalized(row.state), "a timeout= well above stable_for="
         if _restarts(row) > self._restarts:
             what, hint = f"{_end_before(row)}, restarted, then {row.state}", ""
-        return replace(
-            result,
-            settling_time=max(self.stable_for, result.settling_time),
-            longest_gap=_longest_gap(self.stable_for),
-            key=(row.identity, _restarts(row)),
-            unsettled=self._explain(WaitTimedOut, what, row, hint),
-        )
+        unsettled = self._explain(WaitTimedOut, what, row, hint)
+        settling_time = max(self.stable_for, self._correction_time(row))
+        key = (row.identity, _restarts(row))
+        return Met(row, settling_time, key, _longest_gap(self.stable_for), unsettled)
 
     def declare(self, row: ProcessInfo) -> None:
         run = self._run_of(row)
