@@ -42,19 +42,17 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
     """
     if selection.older:
-        older = count(len(selection.older), "matching process")
+        what = f"No process of this test matches {selector.label}"
+        subject = f"{count(len(selection.older), 'matching process')} ended before the test began"
+        hint = "start it in this test, or pass since=None if you mean an earlier process"
+        listed, listed_as = tuple(map(Listed, selection.older[-_MOST:])), "ended before this test"
         return Explanation(
-            ProcessNotFound,
-            f"No process of this test matches {selector.label}",
-            f"{older} ended before the test began",
-            listed=tuple(map(Listed, selection.older[-_MOST:])),
-            listed_as="ended before this test",
-            hint="start it in this test, or pass since=None if you mean an earlier process",
+            ProcessNotFound, what, subject, listed=listed, listed_as=listed_as, hint=hint
         )
     near = near_misses(selector, snapshot)
     word = _suggestion(near)
-    listed = count(len(snapshot), "process")
-    extent = f"{listed} listed" if len(snapshot) else "nothing is listed"
+    number = count(len(snapshot), "process")
+    extent = f"{number} listed" if len(snapshot) else "nothing is listed"
     return Explanation(
         ProcessNotFound,
         f"No process matches {selector.label}",
@@ -62,7 +60,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         because="" if near else extent,
         listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(map(Listed, living_first(snapshot))),
-        listed_as=f"most similar of {listed}" if near else "",
+        listed_as=f"most similar of {number}" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
         hint=_how_to_select(selector, word, snapshot),
     )

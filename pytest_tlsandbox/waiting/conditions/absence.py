@@ -62,15 +62,16 @@ class NotRunning:
         """Return ``Met`` or ``Impossible`` for a snapshot."""
         living = self.selector.select(snapshot).living
         if living:
-            what = f"Unexpectedly {living_state(living[0])}"
-            if len(living) > 1:
-                what = f"{len(living)} processes unexpectedly running"
+            alone = living[0] if len(living) == 1 else None
+            what = f"{len(living)} processes unexpectedly running"
+            if alone is not None:
+                what = f"Unexpectedly {living_state(alone)}"
             explanation = Explanation(
                 errors.AssertionFailed,
                 what,
                 list_texts([*dict.fromkeys(map(short_name, living))]),
-                process=living[0] if len(living) == 1 else None,
-                listed=tuple(map(Listed, living)) if len(living) > 1 else (),
+                process=alone,
+                listed=() if alone else tuple(map(Listed, living)),
                 hint="wait_for_exit() first, if the process should end by itself",
             )
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
@@ -137,10 +138,14 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
             if the row of the newest run vanishes.
 
     """
-    if incident.kind == kinds.UNSEEN_END:
-        run = incident.run
-        return answers_for or not run.is_newest or run.row is None
-    return incident.kind == kinds.LOST_END and answers_for
+    if incident.kind == kinds.UNSEEN_END and _is_hidden(incident.run):
+        return True
+    return answers_for and incident.kind in (kinds.UNSEEN_END, kinds.LOST_END)
+
+
+def _is_hidden(run: Run) -> bool:
+    """Return whether a later run has replaced the run, or no list call saw the run."""
+    return not run.is_newest or run.row is None
 
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
@@ -354,16 +359,12 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
             f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s"
         )
         hint = RUN_AGAIN
-    elif not first.run.is_newest or first.run.row is None:
+    elif _is_hidden(first.run):
         hint, settling_time = "assert_no_restart, or list the processes after each restart", 0.0
         if not alone:
             because = "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
     runs = "" if alone else f"{len(incidents)} runs of "
-    explanation = Explanation(
-        errors.Inconclusive,
-        f"Cannot check {check}",
-        f"it is not known how {runs}{_names(incidents)} ended",
-        because=because,
-        hint=hint,
-    )
+    subject = f"it is not known how {runs}{_names(incidents)} ended"
+    what, error = f"Cannot check {check}", errors.Inconclusive
+    explanation = Explanation(error, what, subject, because=because, hint=hint)
     return Impossible(_with_evidence(explanation, incidents), settling_time)

@@ -226,12 +226,10 @@ def unreadable_rows(
         rows = [row for row in rows if row.pid is None or row.pid in pids]
     if not rows:
         return None
-    listed = len(snapshot) + len(snapshot.unreadable)
-    explanation = Explanation(
-        Inconclusive,
-        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the process list cannot be read",
-        because="an unreadable row may hide what this check looks for",
-        remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
-        hint="update pytest-tlsandbox if the sandbox is newer; to see the row, request GET /api/v1/processes",
-    )
+    listed = count(len(snapshot) + len(snapshot.unreadable), "row")
+    what = f"Cannot check {check}: {len(rows)} of {listed} in the process list cannot be read"
+    because = "an unreadable row may hide what this check looks for"
+    remarks = tuple(("unreadable", str(row)) for row in rows[:5])
+    hint = "update pytest-tlsandbox if the sandbox is newer; to see the row, request GET /api/v1/processes"
+    explanation = Explanation(Inconclusive, what, because=because, remarks=remarks, hint=hint)
     return Impossible(explanation, CORRECTION_TIME)

@@ -58,12 +58,8 @@ class NumberRuns:
     def _explain(self, error: type[errors.TLSandboxError], selection: Selection) -> Explanation:
         rows = sorted(selection.matches, key=lambda row: not row.ended)
         states = Counter(describe_end(row) if row.ended else row.state for row in rows)
-        running = states.pop("running", 0)
+        what = f"{count(states.pop('running', 0), 'process')} running"
         others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
-        return Explanation(
-            error,
-            f"{count(running, 'process')} running",
-            self.selector.label + (f"; the others: {', '.join(others)}" if others else ""),
-            str(self.number),
-            listed=tuple(Listed(row, output=row.ended) for row in rows),
-        )
+        subject = self.selector.label + (f"; the others: {', '.join(others)}" if others else "")
+        listed = tuple(Listed(row, output=row.ended) for row in rows)
+        return Explanation(error, what, subject, str(self.number), listed=listed)

@@ -139,12 +139,8 @@ def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | No
     if newest.identity.same_run(row.identity):
         return None
     because = f"another process has pid {row.pid} now, and output is requested by pid"
-    explanation = Explanation(
-        Inconclusive,
-        "Output lost",
-        short_name(row),
-        because=because,
-        process=row,
-        hint="read the output before the process ends",
+    hint = "read the output before the process ends"
+    name = short_name(row)
+    return Impossible(
+        Explanation(Inconclusive, "Output lost", name, because=because, process=row, hint=hint)
     )
-    return Impossible(explanation)

@@ -129,16 +129,10 @@ class ProcessCondition:
         because: str = "",
         wanted: str | None = None,
     ) -> Explanation:
+        name, fields = short_name(row), self.fields(row)
+        wanted = self.wanted if wanted is None else wanted
         return Explanation(
-            error,
-            what,
-            short_name(row),
-            self.wanted if wanted is None else wanted,
-            because,
-            process=row,
-            fields=self.fields(row),
-            hint=hint,
-            output=True,
+            error, what, name, wanted, because, process=row, fields=fields, hint=hint, output=True
         )
 
     def _explain_delay(self, what: str, row: ProcessInfo, hint: str = "") -> Explanation:
@@ -172,15 +166,13 @@ class ProcessCondition:
         return Impossible(Explanation(error, what, "", "exactly one", listed=listed, hint=hint))
 
     def _gone(self, row: ProcessInfo | None) -> Result:
-        explanation = Explanation(
-            errors.ProcessNotFound,
-            "Disappeared from the process list",
-            self.selector.label if row is None else short_name(row),
-            self.wanted,
-            because="how it ended is unknown, and its output is gone; another client may have killed it, "
-            "or the sandbox daemon may have restarted",
-            process=row,
+        name = self.selector.label if row is None else short_name(row)
+        because = (
+            "how it ended is unknown, and its output is gone; another client may have killed it, or the "
+            "sandbox daemon may have restarted"
         )
+        what, error = "Disappeared from the process list", errors.ProcessNotFound
+        explanation = Explanation(error, what, name, self.wanted, because, process=row)
         return Impossible(explanation, CORRECTION_TIME)
 
     def _explain_end(self, row: ProcessInfo) -> Explanation:
