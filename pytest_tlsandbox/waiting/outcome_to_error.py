@@ -206,11 +206,9 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
     if result is not None and result.unsettled is not None:
         explanation = result.unsettled
         return replace(explanation, what=f"{explanation.what} for only {seconds(wait.same_for)}")
-    return Explanation(
-        errors.Inconclusive,
-        "Cannot be checked: the result did not settle",
-        because=f"the wait ended after {seconds(wait.seconds)}",
-    )
+    what = "Cannot be checked: the result did not settle"
+    because = f"the wait ended after {seconds(wait.seconds)}"
+    return Explanation(errors.Inconclusive, what, because=because)
 
 
 def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:

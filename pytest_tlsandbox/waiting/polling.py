@@ -87,6 +87,7 @@ class Wait:
         fault: the error that ended the wait; None if the wait ended with a result.
         timeline: the polls of the wait.
         seconds: the duration of the wait, in seconds.
+        same_for: the number of seconds for which the result had stayed the same at the last poll.
 
     """
 
@@ -100,6 +101,7 @@ class Wait:
     final: bool = field(default=False, init=False)
     fault: InfrastructureError | None = field(default=None, init=False)
     seconds: float = field(default=0.0, init=False)
+    same_for: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         start = self.client.clock.monotonic()
@@ -152,11 +154,6 @@ class Wait:
                 self.result = None
         return self
 
-    @property
-    def same_for(self) -> float:
-        """The number of seconds for which the result had stayed the same at the last poll."""
-        return self._last_good - self._same_since
-
     def _now(self) -> float:
         return self.client.clock.monotonic()
 
@@ -191,7 +188,7 @@ class Wait:
             if now - self.timeline.start >= _UNNOTICED:
                 left = max(self._deadline - now, _LAST_POLL)
                 limit = LONGEST_STREAM if self._deadline == math.inf else left
-                self._wakeup.follow(self._awaited, limit)
+                self._wakeup.follow(self._awaited(), limit)
             self._report_progress()
         return self.final
 
@@ -217,10 +214,10 @@ class Wait:
         wait does not need to list thousands of processes. After a change or an error, the wait
         needs the whole list.
         """
-        row, last = self._awaited, self.timeline.last
+        row, last = self._awaited(), self.timeline.last
         if row is None or last is None or len(last) < _LONG_LIST or self.fault is not None:
             return False
-        if self._probes or self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
+        if self._probes() or self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
             return False
         with contextlib.suppress(InfrastructureError):
             if self.client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
@@ -228,16 +225,10 @@ class Wait:
                 return True
         return False
 
-    @property
     def _awaited(self) -> ProcessInfo | None:
-        """The awaited process: the result cannot change until this process ends.
-
-        The value is None if other events can also change the result, or if the result is not
-        pending.
-        """
+        """Return the only process whose end can change the result, or None if others can too."""
         return self.result.until_end_of if isinstance(self.result, Pending) else None
 
-    @property
     def _probes(self) -> bool:
         return isinstance(self.result, Pending) and self.result.probes
 
@@ -297,6 +288,7 @@ class Wait:
         if not same or (isinstance(result, Met) and gap > result.longest_gap):
             self._same_since = begun
         self._last_good = snapshot.ended
+        self.same_for = self._last_good - self._same_since
         self.result = result
         settled = begun - self._same_since >= result.settling_time
         self.final = settled and not isinstance(result, Pending)
@@ -330,7 +322,7 @@ class Wait:
             # could overlook a long outage.
             if self._wakeup.following and left >= _NOTICED_PAUSE + LONG_OUTAGE:
                 pause = _NOTICED_PAUSE
-            if self._probes:
+            if self._probes():
                 pause = _SHORTEST_PAUSE
             if isinstance(self.result, (Met, Impossible)):
                 due = self._same_since + self.result.settling_time

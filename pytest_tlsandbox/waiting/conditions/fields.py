@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed
 from pytest_tlsandbox.formatting.processes import headline_of_end
@@ -33,7 +33,7 @@ class HasFields(ProcessCondition):
     """A condition that is met if every field has the expected value. The condition never waits."""
 
     expected: dict[str, object]
-    waits: ClassVar[bool] = False
+    waits = False
 
     def __post_init__(self) -> None:
         names = self.expected.keys()

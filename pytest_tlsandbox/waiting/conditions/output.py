@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError
 from pytest_tlsandbox.formatting.processes import short_name
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
-@dataclass(eq=False, repr=False)
 class IsListed(ProcessCondition):
     """A condition that is met if the process is listed, whether it is alive or has ended."""
 
-    wanted: str = field(default="a process", init=False)
-    waits: ClassVar[bool] = False
-    pick_hint: ClassVar[str] = ""
+    wanted = "a process"
+    waits = False
+    pick_hint = ""
 
     def fits(self, row: ProcessInfo) -> bool:
         return not row.ended

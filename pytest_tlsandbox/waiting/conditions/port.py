@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
 from pytest_tlsandbox.waiting.conditions.condition import Pending, Result
@@ -34,7 +34,7 @@ class AcceptsConnections(Stays):
     statuses: tuple[str, ...] = field(default=("running",), init=False)
     port: int = field(kw_only=True)
     probe: Callable[[ProcessInfo], PortState] = field(kw_only=True)
-    waits: ClassVar[bool] = True
+    waits = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.condition import Result
 
 
-@dataclass(eq=False, repr=False)
 class HasEnded(ProcessCondition):
     """A condition that is met if the process has ended and will not be restarted.
 
@@ -30,8 +29,8 @@ class HasEnded(ProcessCondition):
     meets the condition.
     """
 
-    def __post_init__(self) -> None:
-        self.wanted, self.wants_an_end = "its end", True
+    wanted = "its end"
+    wants_an_end = True
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
         return self.met(row)
@@ -132,7 +131,7 @@ class Stays(HasStatus):
     time between two polls is too long, the result is inconclusive.
     """
 
-    waits: ClassVar[bool] = False
+    waits = False
     _run: Run | None = field(default=None, init=False)
     _last_poll: float | None = field(default=None, init=False)
 
