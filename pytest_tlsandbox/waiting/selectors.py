@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Generation, Run
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -184,7 +184,6 @@ class Selector:
         self._baseline = baseline
         self._one_run = isinstance(process, int)
         self._managed_id: str | None = None
-        self._generation: Generation | None = None
         self._run: Identity | None = None
         if isinstance(process, By):
             self._one_run = bool({"pid", "handle"} & dict(process.fields).keys())
@@ -241,9 +240,8 @@ class Selector:
 
     def _bound_run(self) -> Run | None:
         """Return the run, or the newest run of the managed process, that the selector is bound to."""
-        if self._generation is not None:
-            return self._generation.newest
-        return self.history.find(self._run) if self._run is not None else None
+        run = self.history.find(self._run) if self._run is not None else None
+        return run if run is None or self._one_run else run.generation.newest
 
     def _gone(self) -> Selection:
         run = self._bound_run()
@@ -252,14 +250,14 @@ class Selector:
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
         """Select the newest run of a managed process. Ignore later processes with the same name."""
         rows = [row for row in snapshot if self.fits(row)]
-        if self._generation is None:
-            run = self._bound_run()
-            if run is None and rows:  # the process was restarted before the first list call
-                run = self.history.run_of(rows[-1])
-            self._generation = None if run is None else run.generation
         newest = self._bound_run()
+        if newest is None and rows:  # the process was restarted before the first list call
+            newest = self.history.run_of(rows[-1])
         own = [row for row in rows if newest is not None and self.history.run_of(row) is newest]
-        return Selection(self.history, tuple(own[-1:])) if own else self._gone()
+        if not own:
+            return self._gone()
+        self._run = own[-1].identity
+        return Selection(self.history, (own[-1],))
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
