@@ -61,9 +61,7 @@ class HasFields(ProcessCondition):
         run, expected = self._run_of(row), self.expected
         if run is None:
             return
-        if expected.get("status") == "oom_killed" or (
-            expected.get("oom_killed") and row.oom_killed
-        ):
+        if expected.get("status") == "oom_killed" or expected.get("oom_killed"):
             run.declared |= {OOM}
         if row.signal is not None and expected.get("signal") == row.signal:
             run.declared |= {CRASH}

@@ -8,6 +8,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import (
     OOM,
+    T0,
     FakeClock,
     ScriptedLister,
     dedented,
@@ -23,6 +24,7 @@ from tests.support import (
     snapshot,
     unreachable,
 )
+from tests.support import box_of as writing_box
 from tests.support import silent_box as box_of
 
 RUNNING = raw(41)
@@ -235,3 +237,30 @@ def test_error_of_a_negative_assertion_describes_the_expected_state_in_words():
     )
     error = failure(lambda: box_of([RUNNING]).assert_not_running(41))
     assert error.wanted == "no living process that matches pid 41"
+
+
+LAST = {"signal": 9, "oom_killed": True, "ended_at": T0 + 4000}
+AGAIN = raw(8, started_at=T0 + 9000, managed=managed(restart_count=1, last_exit=LAST))
+
+
+def test_message_about_a_run_that_was_never_listed_shows_no_output_of_the_next_run():
+    error = failure(writing_box([AGAIN]).assert_no_oom)
+
+    assert error.first_line == "OOM-killed, then restarted: web"
+    assert "Traceback: no memory" not in str(error)
+
+
+def test_assertion_about_a_pid_ignores_incidents_of_earlier_runs_but_not_the_restart_between():
+    box = pass_time(box_of({0: [raw(7, managed=managed())], 1: [AGAIN]}).from_now())
+
+    box.assert_no_oom(8)
+    failure(lambda: box.assert_no_oom("web"), errors.ProcessOOMKilled)
+    failure(lambda: box.assert_no_restart(8), errors.ProcessRestarted)
+
+
+def test_process_that_several_selectors_match_is_reported_once():
+    box = box_of([raw(8, managed=managed(health_status="unhealthy"))])
+
+    assert (
+        failure(lambda: box.assert_no_incidents("web", "train.py")).first_line == "Unhealthy: web"
+    )

@@ -142,7 +142,7 @@ def returns_twice(seen):
 
 
 def takes_any_arguments(*seen):
-    return len(seen[0]) == 3
+    return len(seen) == 3
 
 
 def compares_what_it_changes(seen):
@@ -187,7 +187,9 @@ def test_failed_wait_shows_a_long_value_below_the_first_line():
     assert f"\n  returned  --token=*** {'x' * 60}\n" in f"{error}\n"
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), errors.SandboxUnreachable("x", label="x")])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), errors.SandboxUnreachable("x", transient=True)]
+)
 def test_exception_in_a_user_function_ends_the_wait(error):
     box = box_of([raw(1)])
 

@@ -28,6 +28,7 @@ from tests.support import (
     signaled,
     snapshot,
 )
+from tests.support import box_of as writing_box
 from tests.support import silent_box as box_of
 
 RUNNING, FAILED = raw(41), raw(41, **ended(1))
@@ -93,8 +94,9 @@ def test_process_object_of_another_library_selects_one_run():
 
 def test_pid_selects_the_first_run_that_was_listed_with_that_pid():
     reused = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
-    box = box_of({0: [RUNNING], 1: [FAILED, reused]})
-    failure(lambda: box.wait_for_exit(41), errors.UnexpectedExit)
+    box = writing_box({0: [RUNNING], 1: [FAILED, reused]})
+    error = failure(lambda: box.wait_for_exit(41), errors.UnexpectedExit)
+    assert error.first_line == "Exited 1, wanted 0: train.py"  # without output of the other process
 
     waiting = raw(7, "web", (), **ended(1), managed=managed(status="backing_off"))
     box = box_of({0: [], 1: [waiting]})

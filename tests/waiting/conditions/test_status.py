@@ -132,6 +132,14 @@ def test_stability_assertion_takes_exactly_the_requested_time():
     assert polls(box)[-1] == pytest.approx(10.0, abs=0.01)
 
 
+def test_stability_assertion_does_not_wait_for_a_successor_of_an_ended_process():
+    box = box_of([FAILED])
+
+    failure(lambda: box.assert_stays("train.py", stable_for=10), errors.UnexpectedExit)
+
+    assert polls(box) == [0.0]
+
+
 def test_stability_assertion_fails_at_the_first_change_of_the_process():
     other = raw(42, command="other", args=("train.py",), **ended(0))
     successors = [raw(pid, started_at=T0 + 5000) for pid in (43, 44)]
