@@ -258,16 +258,6 @@ def test_supervisor_restarts_a_process_that_the_test_killed(box):
     assert second.managed.restart_count == 2
 
 
-def test_wait_for_count_returns_the_running_workers(box):
-    for number in range(4):
-        box.start_process("sh", ["-c", "exec sleep 60", "worker", str(number)])
-
-    workers = box.wait_for_count("worker", 4)
-    box.stop_process(workers[0])
-
-    assert [row.pid for row in box.wait_for_count("worker", 3)] == [row.pid for row in workers[1:]]
-
-
 # ----------------------------------------------------------------------- health
 
 

@@ -58,15 +58,12 @@ def test_each_poll_of_a_long_list_probes_the_port():
     assert 5 <= box._client.probes[-1][0] < 5.1
 
 
-def test_wait_continues_while_the_process_list_is_unavailable():
-    box = box_of({0: [SERVER], 1: unreachable(), 4: [SERVER]}, ports={0: "closed", 3: "open"})
-
-    assert box.wait_for_port("server.py", 8080).pid == 77
-
-
-def test_transient_error_of_a_probe_does_not_end_the_wait():
-    box = box_of([SERVER], ports={0: unreachable("reset"), 3: "open"})
-
+@pytest.mark.parametrize(
+    ("script", "first"),
+    [({0: [SERVER], 1: unreachable(), 4: [SERVER]}, "closed"), ([SERVER], unreachable("reset"))],
+)
+def test_wait_continues_while_the_list_or_the_tunnel_is_unavailable(script, first):
+    box = box_of(script, ports={0: first, 3: "open"})
     assert box.wait_for_port("server.py", 8080).pid == 77
 
 

@@ -9,11 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY
-from pytest_tlsandbox.waiting.conditions.output import IsListed
-from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import (
     OOM,
     T0,
@@ -26,7 +23,6 @@ from tests.support import (
     process,
     raw,
     signaled,
-    snapshot,
 )
 from tests.support import box_of as writing_box
 from tests.support import silent_box as box_of
@@ -67,14 +63,12 @@ def test_several_matches_raise_an_error_unless_the_pick_argument_selects_one():
     assert error.first_line == "Still running after 0 s, wanted exit code 7: train.py"
 
 
-def test_selector_prefers_a_living_or_restarting_process_to_an_ended_process():
-    def listed(name, *rows):
-        seen, history = snapshot(*rows), History(lambda: 0.0)
-        history.fold(seen)
-        return IsListed(Selector(name, history)).evaluate(seen).value.pid
+def test_selector_prefers_a_living_process_to_an_ended_process():
+    box = box_of([raw(1), raw(2, started_at=T0 + 1000, **ended(0))])
 
-    assert listed("train.py", raw(1), raw(2, started_at=T0 + 1000, **ended(0))) == 1
-    assert listed("web", raw(1, **ended(1), managed=managed(status="backing_off"))) == 1
+    box.send_signal("train.py", 15)
+
+    assert box._history.run_of(process(1)).sent == {15}
 
 
 def test_process_object_of_another_library_selects_one_run():
