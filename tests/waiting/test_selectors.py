@@ -64,7 +64,6 @@ def pids(meant, seen=ALL, baseline=None):
         (process(42, started_at=T0), []),
         (process(99, managed=managed("web")), [43]),
     ],
-    ids=lambda value: "predicate" if callable(value) else repr(value),
 )
 def test_selector_matches_the_expected_processes(meant, expected):
     assert pids(meant) == expected
