@@ -165,7 +165,8 @@ def test_exit_notice_never_changes_the_result_of_a_wait(notice, seed):
     try:
         expected = result(without)
     except errors.TLSandboxError as error:
-        assert outcome(lambda: result(box)) == (type(error).__name__, error.first_line)
+        kind, line = type(error).__name__, error.first_line
+        assert outcome(lambda: result(box)) == (kind, line)
     else:
         assert result(box) == expected
     # It comes at most one poll later, which a transient error may delay.
