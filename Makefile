@@ -137,7 +137,7 @@ OWN := $(addprefix $(VENV)-,browser companions mutants oldest release schemathes
 environments: $(addsuffix /.done,$(filter-out %mutants,$(OWN)))  ## make those of CI: -j 3 makes them side by side
 
 # The browser is that of the machine: none is fetched.
-$(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49'
+$(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49' 'pypdf>=5'
 $(VENV)-companions/.done: NEEDS = --editable '.[local]' --requirement tests/companions/requirements.txt
 $(VENV)-companions/.done: tests/companions/requirements.txt
 $(VENV)-mutants/.done: NEEDS = --editable '.[local]' 'mutmut>=3.8'

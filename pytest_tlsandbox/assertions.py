@@ -5,22 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pytest_tlsandbox.arguments.checks import check_pick, must_be
-from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.formatting.processes import list_texts
-from pytest_tlsandbox.formatting.text import count
-from pytest_tlsandbox.history.incidents import LOST_END, Incident
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name
-from pytest_tlsandbox.waiting.conditions.absence import (
-    CRASH,
-    OOM,
-    RESTART,
-    UNHEALTHY,
-    NoIncident,
-    NotRunning,
-    Rule,
-)
+from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.conditions.fields import HasFields
 from pytest_tlsandbox.waiting.polling import logger
 from pytest_tlsandbox.waiting.selectors import Process, Selector
@@ -37,7 +25,6 @@ Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """The time from which incidents count: start of the test, time of a snapshot, or None for all."""
 
 
-@explain_misuse
 class Assertions:
     """Asserts that no process is alive, or that no incident has happened.
 
@@ -50,8 +37,8 @@ class Assertions:
         baseline: the snapshot at the start of the test; if it is None, assertions check all known
             incidents.
         history: the history of the sandbox.
-        shared: whether other xdist workers use the sandbox too.
         started: the processes that this test started.
+        shared: whether other xdist workers use the sandbox too.
 
     Attributes:
         baseline: the snapshot that ``since="test"`` stands for; if it is None, assertions check all
@@ -61,16 +48,16 @@ class Assertions:
 
     def __init__(
         self,
-        *,
         baseline: ProcessSnapshot | None,
         history: History,
-        shared: bool,
         started: list[ProcessInfo],
+        *,
+        shared: bool,
     ) -> None:
         self.baseline = baseline
         self._history = history
-        self._shared = shared
         self._started = started
+        self._shared = shared
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that no selected process is alive or about to be restarted by its supervisor.
@@ -92,7 +79,7 @@ class Assertions:
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        self._check(NotRunning(self._selector(process, since), self._since(since)))
+        self._check(absence.NotRunning(self._selector(process, since), self._since(since)))
 
     def assert_no_oom(
         self,
@@ -129,7 +116,7 @@ class Assertions:
 
         """
         self._assert_none(
-            (OOM,), processes, since, all_processes=all_processes, suspected=suspected
+            (absence.OOM,), processes, since, all_processes=all_processes, suspected=suspected
         )
 
     def assert_no_crash(
@@ -159,7 +146,7 @@ class Assertions:
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        self._assert_none((CRASH,), processes, since, all_processes=all_processes)
+        self._assert_none((absence.CRASH,), processes, since, all_processes=all_processes)
 
     def assert_no_restart(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
@@ -187,7 +174,7 @@ class Assertions:
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        self._assert_none((RESTART,), processes, since, all_processes=all_processes)
+        self._assert_none((absence.RESTART,), processes, since, all_processes=all_processes)
 
     def assert_no_incidents(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
@@ -221,7 +208,10 @@ class Assertions:
 
         """
         self._assert_none(
-            (OOM, CRASH, RESTART, UNHEALTHY), processes, since, all_processes=all_processes
+            (absence.OOM, absence.CRASH, absence.RESTART, absence.UNHEALTHY),
+            processes,
+            since,
+            all_processes=all_processes,
         )
 
     def _check(self, condition: Condition) -> Any:
@@ -246,22 +236,20 @@ class Assertions:
     def _selector(self, process: Process, since: Since) -> Selector:
         return Selector(process, self._history, self._since(since))
 
-    def _since(self, since: Since) -> ProcessSnapshot | None:
+    def _since(self, since: Since, name: str = "since") -> ProcessSnapshot | None:
         if isinstance(since, str) and since == "test":
             return self.baseline
         if isinstance(since, ProcessSnapshot) and since.history not in (None, self._history):
             raise InvalidArgument(
-                "since must be a snapshot of this sandbox, got a snapshot of another sandbox"
+                f"{name} must be a snapshot of this sandbox, got a snapshot of another sandbox"
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
-        raise InvalidArgument(
-            must_be("since", '"test", a snapshot or None (the whole history)', since)
-        )
+        raise InvalidArgument(must_be(name, '"test", a snapshot or None', since))
 
     def _assert_none(
         self,
-        rules: Sequence[Rule],
+        rules: Sequence[absence.Rule],
         processes: Sequence[Process],
         since: Since,
         *,
@@ -269,7 +257,7 @@ class Assertions:
         suspected: bool = False,
     ) -> None:
         baseline = self._since(since)
-        condition = NoIncident(
+        condition = absence.NoIncident(
             rules,
             self._history,
             self._history.position_of(baseline),
@@ -279,10 +267,5 @@ class Assertions:
             baseline=baseline,
             suspected=suspected,
         )
-        shown: list[Incident] = self._check(condition) or []
-        lost = [run_name(incident.run) for incident in shown if incident.kind == LOST_END]
-        if lost:
-            logger.info("%s unknown: %s", count(len(lost), "end"), list_texts(lost))
-        for incident in shown:
-            if incident.kind != LOST_END:
-                logger.info("suspected: %s: %s", run_name(incident.run), describe(incident))
+        for incident in self._check(condition) or []:
+            logger.info("uncertain end: %s: %s", run_name(incident.run), describe(incident))

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import functools
 import inspect
-import sys
 import threading
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
-    from types import TracebackType
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.soft_checks import Soft
@@ -58,7 +54,6 @@ def _awaitable(
     return call
 
 
-@explain_misuse
 class AsyncSandbox:
     """The methods of ``Sandbox`` as awaitable methods, for use in coroutines.
 
@@ -75,22 +70,19 @@ class AsyncSandbox:
     Args:
         sandbox: the sandbox to wrap.
 
+    Attributes:
+        baseline: the snapshot that ``since="test"`` stands for; if it is None, assertions check all
+            known incidents.
+
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
+        self.baseline = sandbox.baseline
         self._sandbox = sandbox
         self._calls: list[tuple[str, Coroutine[object, object, object]]] = []
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._sandbox)[1:]}"
-
-    @property
-    def baseline(self) -> ProcessSnapshot | None:
-        """The snapshot that ``since="test"`` stands for.
-
-        If the baseline is None, assertions check all known incidents.
-        """
-        return self._sandbox.baseline
 
     def from_now(
         self, baseline: ProcessSnapshot | None = None
@@ -110,12 +102,13 @@ class AsyncSandbox:
             InvalidArgument: ``baseline`` is not a snapshot.
 
         """
-        return self._track("from_now", partial(self._from_now, baseline))
 
-    def _from_now(self, baseline: ProcessSnapshot | None) -> AsyncSandbox:
-        sandbox = AsyncSandbox(self._sandbox.from_now(baseline))
-        sandbox._calls = self._calls
-        return sandbox
+        def from_now() -> AsyncSandbox:
+            sandbox = AsyncSandbox(self._sandbox.from_now(baseline))
+            sandbox._calls = self._calls
+            return sandbox
+
+        return self._track("from_now", from_now)
 
     def _track(self, name: str, work: Callable[[], T]) -> Coroutine[object, object, T]:
         """Return the coroutine of a call, and store it until it is awaited."""
@@ -169,10 +162,9 @@ def check_awaited(sandbox: AsyncSandbox) -> None:
     for _, call in calls:
         call.close()  # without this, Python would also warn about the call
     if calls:
-        name, more = calls[0][0], len(calls) - 1
-        others = f", nor {'was 1 other call' if more == 1 else f'were {more} other calls'}"
+        name = calls[0][0]
         raise InvalidArgument(
-            f"{name}() was not awaited{others if more else ''}; a call that is not awaited has no effect; write "
+            f"{name}() was not awaited; a call that is not awaited has no effect; write "
             f"await tlsandbox_async.{name}(...)"
         )
 
@@ -197,13 +189,8 @@ class AsyncSoft:
     async def __aenter__(self) -> Soft:
         return self._soft.__enter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await _in_thread(partial(self._soft.__exit__, kind, error, traceback))
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await _in_thread(partial(self._soft.__exit__, kind, error, trace))
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -219,7 +206,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
         GeneratorExit: the event loop was closed before the call ended.
 
     """
-    wait, notify, wait_shielded = _trio() if _is_trio_running() else _asyncio()
+    wait, notify, wait_shielded = _running_backend()
     cancellation = Cancellation()
     outcome: Future[T] = Future()
 
@@ -232,32 +219,23 @@ async def _in_thread(work: Callable[[], T]) -> T:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             notify()
 
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run,), name="tlsandbox-call", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="tlsandbox-call", daemon=True).start()
     try:
         await wait()
-    except GeneratorExit:  # the event loop is closed, so nothing can be awaited
+    except BaseException as error:
         cancellation.cancel()
-        raise
-    except BaseException:
-        cancellation.cancel()
-        await wait_shielded()
+        if not isinstance(error, GeneratorExit):  # the event loop is closed, nothing can be awaited
+            await wait_shielded()
         raise
     return outcome.result()
 
 
-def _is_trio_running() -> bool:
+def _running_backend() -> _Backend:
+    """Return the three functions of ``_Backend`` for asyncio or trio, whichever is running."""
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
-        return "trio" in sys.modules
-    return False
-
-
-def _asyncio() -> _Backend:
-    """Return the three functions of ``_Backend`` for asyncio."""
-    loop = asyncio.get_running_loop()
+        return _trio()
     done = asyncio.Event()
 
     async def wait_shielded() -> None:
@@ -271,11 +249,9 @@ def _asyncio() -> _Backend:
 
 
 def _trio() -> _Backend:
-    """Return the three functions of ``_Backend`` for trio.
+    """Return the three functions of ``_Backend`` for trio."""
+    import trio
 
-    trio is already imported, because it is running.
-    """
-    trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()
 

@@ -32,12 +32,18 @@ class Cancellation:
 
     The thread to cancel uses the object in a ``with`` statement. A thread can use only one
     cancellation object at a time.
+
+    Attributes:
+        event: is set when the thread is cancelled.
+        changing: the lock of ``cuts``.
+        cuts: the functions to call when the thread is cancelled.
+
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._changing = threading.Lock()
-        self._cuts: set[Callable[[], None]] = set()
+        self.event = threading.Event()
+        self.changing = threading.Lock()
+        self.cuts: set[Callable[[], None]] = set()
 
     def __enter__(self) -> None:
         _this_thread.cancellation = self
@@ -47,43 +53,31 @@ class Cancellation:
 
     def cancel(self) -> None:
         """Cancel the thread, but do not wait until it ends."""
-        self._event.set()
-        with self._changing:
-            for cut in self._cuts:
+        self.event.set()
+        with self.changing:
+            for cut in self.cuts:
                 cut()
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep for ``seconds``.
 
-        Raises:
-            Cancelled: the thread was cancelled before or during the sleep.
+@contextlib.contextmanager
+def on_cancellation(cut: Callable[[], None]) -> Iterator[None]:
+    """Call ``cut`` if the current thread is cancelled before or during the ``with`` block.
 
-        """
-        if self._event.wait(seconds):
-            raise Cancelled
-
-    @contextlib.contextmanager
-    def on_cancellation(self, cut: Callable[[], None]) -> Iterator[None]:
-        """Call ``cut`` if the object is cancelled before or during the ``with`` block."""
-        with self._changing:
-            self._cuts.add(cut)
-            if self._event.is_set():
-                cut()
-        try:
-            yield
-        finally:
-            with self._changing:
-                self._cuts.discard(cut)
-
-
-def on_cancellation(cut: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-    """Return a context manager that calls ``cut`` if the current thread is cancelled.
-
-    The thread may be cancelled before or during the ``with`` block. ``cut`` must return
-    immediately.
+    ``cut`` must return immediately.
     """
     cancellation = _this_thread.cancellation
-    return contextlib.nullcontext() if cancellation is None else cancellation.on_cancellation(cut)
+    if cancellation is None:
+        yield
+        return
+    with cancellation.changing:
+        cancellation.cuts.add(cut)
+        if cancellation.event.is_set():
+            cut()
+    try:
+        yield
+    finally:
+        with cancellation.changing:
+            cancellation.cuts.discard(cut)
 
 
 @contextlib.contextmanager
@@ -100,8 +94,8 @@ def _sleep(seconds: float) -> None:
     cancellation = _this_thread.cancellation
     if cancellation is None:
         _time_sleep(seconds)
-    else:
-        cancellation.sleep(seconds)
+    elif cancellation.event.wait(seconds):
+        raise Cancelled
 
 
 def _wait(event: threading.Event, seconds: float) -> None:

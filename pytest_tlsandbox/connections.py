@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pytest_tlsandbox.client.address import check_key, locate, suggest_local
+from pytest_tlsandbox.client.address import Address, check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.formatting.processes import list_names
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
+from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, Settings, fill_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tlsandbox.client.address import Address
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.local.sandbox import LocalSandbox
-    from pytest_tlsandbox.settings import Settings
     from pytest_tlsandbox.types import Screen
 
 _UNDER_XDIST = "PYTEST_XDIST_WORKER"
@@ -69,7 +64,7 @@ class Connections:
         screen: the terminal for which messages are formatted.
         on_connect: a function that is called with every new connection, or None.
         on_use: a function that is called with a connection whenever a caller requests that
-            connection, or None.
+            connection.
 
     """
 
@@ -88,7 +83,7 @@ class Connections:
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
-        self.on_use: Callable[[Connection], None] | None = None
+        self.on_use: Callable[[Connection], object] = bool
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -122,29 +117,38 @@ class Connections:
             InvalidArgument: the target is an object that is not a sandbox.
 
         """
-        address = self._address(target)
+        sandbox = target
+        if target == LOCAL:
+            sandbox = self.local()
+        elif isinstance(target, str):
+            sandbox = fill_worker(target)
+        address = locate(sandbox, self._settings.proxy_url)
         if address not in self._connections:
             transport = Transport(
                 address,
                 self._key(target, address),
                 user_agent=f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
             )
-            embedded = isinstance(getattr(target, "api_key", None), Secret)
-            own = target == LOCAL or embedded or (isinstance(target, str) and "{worker}" in target)
-            self._connections[address] = Connection(
-                client=SandboxClient(transport, self._test_deadline),
+            client = SandboxClient(transport, self._test_deadline)
+            embedded = isinstance(getattr(sandbox, "api_key", None), Secret)
+            client.memory_limit = getattr(sandbox, "memory_limit", None) if embedded else None
+            own = embedded or (isinstance(target, str) and "{worker}" in target)
+            connection = Connection(
+                client,
                 shared=_UNDER_XDIST in os.environ and not own,
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,
             )
-            sandbox = self.local() if target == LOCAL else target
-            limit: int | None = getattr(sandbox, "memory_limit", None) if own else None
-            self._connections[address].client.memory_limit = limit
+            self._connections[address] = connection
             if self.on_connect is not None:
-                self.on_connect(self._connections[address])
-        if self.on_use is not None:
-            self.on_use(self._connections[address])
+                self.on_connect(connection)
+        self.on_use(self._connections[address])
         return self._connections[address]
+
+    def started_runs(self) -> list[tuple[SandboxClient, Run]]:
+        """Return the runs that this session started, oldest first for each sandbox."""
+        clients = [connection.client for connection in self._connections.values()]
+        return [(client, run) for client in clients for run in client.history.started]
 
     def local(self) -> LocalSandbox:
         """Return the embedded sandbox of this process; the first call starts it."""
@@ -161,13 +165,6 @@ class Connections:
         if self._local is not None:
             self._local.close()
 
-    def _address(self, target: object) -> Address:
-        if target == LOCAL:
-            return locate(self.local())
-        if isinstance(target, str):
-            target = fill_worker(target)
-        return locate(target, self._settings.proxy_url)
-
     def _key(self, target: object, address: Address) -> Secret:
         if address.key is not None:
             return check_key(address.key, address, address.label)
@@ -183,13 +180,3 @@ class Connections:
                 f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
         return check_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
-
-
-def kill_started(sandbox: Sandbox) -> None:
-    """Kill the processes that a sandbox object started, and warn if some could not be killed."""
-    left = sandbox.kill_started()
-    if left:
-        warnings.warn(
-            pytest.PytestWarning(f"{sandbox!r}: could not be killed: {list_names(left)}"),
-            stacklevel=2,
-        )

@@ -18,41 +18,6 @@ from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import STATUSES, Identity
 
 _ENDED = frozenset(STATUSES[1:])
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-def _read_number(value: object) -> object:
-    """Convert a Unix time to a datetime.
-
-    The time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970. This
-    function infers the unit from the size of the number. The API documents integer milliseconds,
-    but the SDK also accepts other units and numeric text (api-notes, "Times").
-
-    Args:
-        value: a number, numeric text, or anything else.
-
-    Returns:
-        The datetime, if the value is a number or numeric text. A value of another kind, such as ISO
-        8601 text, is returned unchanged, and pydantic parses it.
-
-    Raises:
-        ValueError: the time is out of range.
-
-    """
-    if isinstance(value, str):
-        try:
-            value = float(value) if "." in value else int(value)
-        except ValueError:
-            return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    size = abs(value)
-    per_second = 10**9 if size > 1e17 else 10**6 if size > 1e14 else 10**3 if size > 1e11 else 1
-    try:
-        return _EPOCH + timedelta(microseconds=value * 10**6 // per_second)
-    except (OverflowError, ValueError):
-        message = "a time out of range"
-        raise ValueError(message) from None
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -65,9 +30,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError(message) from None
 
 
-Timestamp = Annotated[
-    datetime, Field(strict=False), BeforeValidator(_read_number), AfterValidator(_in_utc)
-]
+Timestamp = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
 # Null has the same meaning as a missing field, so it is replaced by the default.
 Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
 Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value), Field(ge=0)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.failed_tests.plugin import FailedTests
+    from pytest_tlsandbox.guard.guard import Guard
     from pytest_tlsandbox.local.sandbox import LocalSandbox
+    from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-_FAILED_TESTS: pytest.StashKey[FailedTests] = pytest.StashKey()
+_MONITOR: pytest.StashKey[MonitorPlugin] = pytest.StashKey()
+_GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -71,20 +73,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         environment = f" [environment: {option.environment}]" if option.environment else ""
-        action: dict[str, Any] = {"action": "store_true"}
-        if option.metavar is not None:
-            action = {"action": "append" if option.repeatable else "store"}
-            action["metavar"] = option.metavar
-        # The default is None, so that the ini file applies if the option was not given.
-        group.addoption(
-            option.flag, dest=option.ini, default=None, help=option.help + environment, **action
-        )
+        keywords: dict[str, Any] = {"action": "store", "metavar": option.metavar}
+        in_file: Literal["string", "linelist", "bool"] = "string"
         if option.metavar is None:
-            parser.addini(option.ini, option.help, "bool")
+            keywords, in_file = {"action": "store_true"}, "bool"
         elif option.repeatable:
-            parser.addini(option.ini, option.help, "linelist")
-        else:
-            parser.addini(option.ini, option.help, "string")
+            keywords["action"], in_file = "append", "linelist"
+        # The default is None, so that the ini file applies if the option was not given.
+        keywords.update(dest=option.ini, default=None, help=option.help + environment)
+        group.addoption(option.flag, **keywords)
+        parser.addini(option.ini, option.help, in_file)
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist")
 
 
@@ -93,8 +91,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Start the report if the settings request a report. Start the guard if the settings request the
     guard.
+
+    Raises:
+        pytest.UsageError: a setting is invalid.
+
     """
-    settings = config.stash[_SETTINGS] = _settings(config)
+    settings = setup.Settings()
+    if given := setup.read(config):
+        from pytest_tlsandbox import setting_parsers
+        from pytest_tlsandbox.errors import InvalidSetting
+
+        try:
+            settings = setting_parsers.check(given, config)
+        except InvalidSetting as error:
+            raise pytest.UsageError(str(error)) from None
+    config.stash[_SETTINGS] = settings
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
 
@@ -103,30 +114,50 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.report:
-        from pytest_tlsandbox.start_monitoring import register_report
-
-        register_report(config, settings, partial(_connections, config))
+        _start_report(config)
     if settings.guard:
         _start_guard(config)
 
 
-def _settings(config: pytest.Config) -> setup.Settings:
-    given = setup.read(config)
-    if not given:
-        return setup.Settings()
-    from pytest_tlsandbox import setting_parsers
-    from pytest_tlsandbox.errors import InvalidSetting
+def _start_report(config: pytest.Config) -> None:
+    """Register the recorder, and also the report writer if this process reports the results."""
+    from pytest_tlsandbox.report.plugin import ReportPlugin
+    from pytest_tlsandbox.report.recorder import Recorder
 
-    try:
-        return setting_parsers.check(given, config)
-    except InvalidSetting as error:
-        raise pytest.UsageError(str(error)) from None
+    shared = _start_monitor(config)
+    shared.monitor.observers.append(Recorder(shared.monitor))
+    if shared.session is not None:
+        report = ReportPlugin(config, config.stash[_SETTINGS], shared.session)
+        config.pluginmanager.register(report, "tlsandbox-report")
 
 
 def _start_guard(config: pytest.Config) -> None:
-    from pytest_tlsandbox.start_monitoring import register_guard
+    """Register the guard, and also its summary if this process reports the results."""
+    if _GUARD in config.stash:
+        return
+    from pytest_tlsandbox.guard.plugin import GuardPlugin
+    from pytest_tlsandbox.guard.summary import GuardSummary
 
-    register_guard(config, config.stash[_SETTINGS], partial(_connections, config))
+    settings, shared = config.stash[_SETTINGS], _start_monitor(config)
+    plugin = GuardPlugin(settings, shared.monitor, lambda: _connections(config).screen)
+    config.stash[_GUARD] = plugin.guard
+    config.pluginmanager.register(plugin, "tlsandbox-guard")
+    if shared.session is not None:
+        summary = GuardSummary(config, settings, shared.session)
+        config.pluginmanager.register(summary, "tlsandbox-guard-summary")
+
+
+def _start_monitor(config: pytest.Config) -> MonitorPlugin:
+    """Register the monitor that the guard and the report share, and return its plugin."""
+    if _MONITOR not in config.stash:
+        from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
+
+        plugin = MonitorPlugin(config, config.stash[_SETTINGS], lambda: _connections(config))
+        config.stash[_MONITOR] = plugin
+        config.pluginmanager.register(plugin, "tlsandbox-monitor")
+        if plugin.session is not None:
+            config.pluginmanager.register(plugin.session, "tlsandbox-session")
+    return config.stash[_MONITOR]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -148,6 +179,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         # xdist would report an error in a worker as a crash, so end the session with the message.
         session.items.clear()
         session.shouldstop = str(error)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Remove the output that an earlier session kept, if this session will run tests."""
+    folder = session.config.stash[_SETTINGS].output
+    in_worker = hasattr(session.config, "workerinput")
+    if folder and not in_worker and not session.config.getoption("collectonly"):
+        from pytest_tlsandbox.report.output_files import remove_old_files
+
+        remove_old_files(folder)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -214,8 +256,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names = getattr(item, "fixturenames", [])
     if not _CONNECTING.isdisjoint(names):
         _connections(item.config)
-    if _FAILED_TESTS in item.config.stash:
-        item.config.stash[_FAILED_TESTS].begin_test()
     if "tlsandbox" not in names:
         return
     from pytest_tlsandbox.integration.pytest_private import unrequested_fixtures
@@ -314,9 +354,12 @@ def _connections(config: pytest.Config) -> Connections:
         )
         config.stash[_CONNECTIONS] = connections
         failed_tests = FailedTests(config, settings, connections)
-        config.stash[_FAILED_TESTS] = failed_tests
         config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)
+        if settings.output:
+            from pytest_tlsandbox.report.output_files import OutputFiles
+
+            config.pluginmanager.register(OutputFiles(config, settings, connections))
     return config.stash[_CONNECTIONS]
 
 
@@ -453,9 +496,7 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 
 
 @pytest.fixture(scope="session")
-def tlsandbox_allow(
-    request: pytest.FixtureRequest,
-) -> Callable[..., AbstractContextManager[None]]:
+def tlsandbox_allow(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[None]]:
     """Provide a function that allows findings of the guard in a ``with`` block.
 
     In the block ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the
@@ -469,9 +510,8 @@ def tlsandbox_allow(
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
-    from pytest_tlsandbox.start_monitoring import GUARD
 
-    guard = request.config.stash.get(GUARD, None)
+    guard = request.config.stash.get(_GUARD, None)
 
     def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
         try:
@@ -502,6 +542,10 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
 
 
 def _kill_started(sandbox: Sandbox) -> None:
-    from pytest_tlsandbox.connections import kill_started
+    """Kill the processes that a sandbox object started, and warn if some could not be killed."""
+    left = sandbox.kill_started()
+    if left:
+        from pytest_tlsandbox.formatting.processes import list_texts, named
 
-    kill_started(sandbox)
+        message = f"{sandbox!r}: could not be killed: {list_texts([*map(named, left)])}"
+        warnings.warn(pytest.PytestWarning(message), stacklevel=2)

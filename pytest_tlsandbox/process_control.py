@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.arguments.checks import check_text, not_a_list
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.arguments.checks import check_text, must_be
 from pytest_tlsandbox.arguments.start_options import check_option
-from pytest_tlsandbox.client.api import has_ended
-from pytest_tlsandbox.errors import (
-    ContractViolation,
-    InfrastructureError,
-    InvalidArgument,
-    RequestRefused,
-    SandboxNotFound,
-    SandboxNotRunning,
-    SandboxUnreachable,
-)
+from pytest_tlsandbox.client.api import SandboxClient, has_ended
+from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.history.runs import STOPS, Run
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGKILL, SIGTERM
+from pytest_tlsandbox.types import SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Stream
 
+_NOT_KNOWN_WHETHER_STARTED = (errors.SandboxUnreachable, errors.ContractViolation)
+_TERMINATED = (errors.SandboxNotFound, errors.SandboxNotRunning)
 _LONGEST_ARGUMENT = 2**17 - 1
 """Maximum size in bytes of an argument or an environment variable in Linux (MAX_ARG_STRLEN)."""
 
@@ -65,15 +55,18 @@ def start_body(
     """
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
-        raise InvalidArgument(not_a_list(args))
+        raise InvalidArgument(must_be("args", "a list of strings", args))
     body: dict[str, Any] = {"command": command, "args": list(args)}
     for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)
     if env is not None:
         _check_env(env)
         body["env"] = dict(env)
-    given = {name: value for name, value in options.items() if value is not None}
-    return body | {name: check_option(name, value) for name, value in given.items()}
+    for name, value in options.items():
+        check_option(name, value)
+        if value is not None:
+            body[name] = value
+    return body
 
 
 def _check_command(command: object) -> None:
@@ -94,11 +87,6 @@ def _check_env(env: object) -> None:
         raise InvalidArgument(f"env must be a mapping such as {{'A': '1'}}, got a {kind}")
     for key, value in env.items():
         check_text("the name of a variable in env", key)
-        if "=" in key:
-            name = key.partition("=")[0]
-            raise InvalidArgument(
-                f"the name of a variable in env must not contain '=', got a name that begins with {name!r}"
-            )
         check_text(f"env[{key!r}]", value, secret=True)
 
 
@@ -120,10 +108,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     try:
         return client.start(body)
     except InfrastructureError as fault:
-        text = f"Cannot start {_program(body)}: {fault}"
-        if isinstance(fault, RequestRefused):
-            text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
-        elif fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
+        text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
+        if fault.delivered and isinstance(fault, _NOT_KNOWN_WHETHER_STARTED):
             text = (
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
@@ -156,35 +142,26 @@ def _program(body: Mapping[str, Any]) -> str:
     return repr(shorten(mask_text(body["command"]), 60))
 
 
-def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
+def _explained(refusal: InfrastructureError, body: Mapping[str, Any]) -> str:
     """Return the probable cause of a refusal, followed by the answer of the sandbox.
 
     The answer alone does not name the cause.
     """
-    failed_to_spawn = "Failed to spawn" in str(refusal)
-    if failed_to_spawn and (place := _too_long(body)):
+    if "Failed to spawn" not in str(refusal):
+        return str(refusal)
+    texts = [*body["args"], *(f"{key}={value}" for key, value in body.get("env", {}).items())]
+    if any(len(text.encode()) > _LONGEST_ARGUMENT for text in texts):
         return (
-            f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux accepts in one "
-            f"argument or variable, so pass the text in a file ({refusal})"
+            f"an argument or variable is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux "
+            f"accepts, so pass the text in a file ({refusal})"
         )
     if " " in body["command"] and not body["args"]:
         program, *args = mask_args(body["command"].split())
         call = f"start_process({program!r}, args={args})"
         return f"no program has that name ({refusal})\n\n  try  check the spelling of {program!r}, and separate the arguments:\n       {call}"
-    if not failed_to_spawn:
-        return str(refusal)
     folder = mask_text(body.get("working_dir", ""))
     or_folder = f", or no folder {folder!r}" if folder else ""
     return f"no such program on PATH{or_folder} ({refusal})"
-
-
-def _too_long(body: Mapping[str, Any]) -> str | None:
-    """Return the name of the first argument or variable that is too long for Linux, or None."""
-    texts = {f"args[{position}]": arg for position, arg in enumerate(body["args"])}
-    texts |= {f"env[{key!r}]": f"{key}={value}" for key, value in body.get("env", {}).items()}
-    return next(
-        (place for place, text in texts.items() if len(text.encode()) > _LONGEST_ARGUMENT), None
-    )
 
 
 def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
@@ -216,7 +193,7 @@ def kill(row: ProcessInfo, client: SandboxClient) -> None:
     """Kill a process, or stop the supervisor of a managed process, and record the action."""
     run = client.history.note_kill(row)
     if not client.kill(row) and run is not None:
-        run.forget(SIGTERM, SIGKILL)
+        run.sent -= STOPS
 
 
 def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | None:
@@ -239,7 +216,7 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | N
         client.signal(row, number)
     except RequestRefused:
         if run is not None:
-            run.forget(number)
+            run.sent -= {number}
         raise
     return run
 
@@ -269,7 +246,7 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
             raise
     else:
         if run is not None:
-            run.stop()  # whatever the signal does, the end is deliberate
+            run.sent |= STOPS  # whatever the signal does, the end is deliberate
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
@@ -306,6 +283,4 @@ def is_terminated(fault: InfrastructureError) -> bool:
 
     A suspended sandbox does not count as terminated, because it keeps its processes.
     """
-    if isinstance(fault, SandboxNotRunning):
-        return not fault.transient
-    return isinstance(fault, SandboxNotFound)
+    return isinstance(fault, _TERMINATED) and not fault.transient

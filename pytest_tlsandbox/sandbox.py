@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+import copy
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pytest_tlsandbox import process_control
 from pytest_tlsandbox.arguments.checks import (
+    check_choice,
     check_codes,
-    check_condition,
+    check_function,
     check_number,
     check_pattern,
     check_pick,
     check_seconds,
-    check_signal,
     check_statuses,
-    check_stream,
-    must_be,
 )
-from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import count
-from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
-from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen
+from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen, Stream
 from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
 from pytest_tlsandbox.waiting.conditions.number import NumberRuns
 from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
@@ -55,15 +52,14 @@ if TYPE_CHECKING:
     )
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.snapshot import Fields
-    from pytest_tlsandbox.types import Pick, Stream
+    from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
+    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.conditions.condition import Condition
     from pytest_tlsandbox.waiting.selectors import Process
 
 T = TypeVar("T")
 
 
-@explain_misuse
 class Sandbox(Assertions):
     """The processes of one sandbox.
 
@@ -105,12 +101,8 @@ class Sandbox(Assertions):
         started: list[ProcessInfo] | None = None,
         screen: Screen | None = None,
     ) -> None:
-        super().__init__(
-            baseline=baseline,
-            history=client.history,
-            shared=shared,
-            started=[] if started is None else started,
-        )
+        started = [] if started is None else started
+        super().__init__(baseline, client.history, started, shared=shared)
         self._client = client
         self._timeout = timeout
         self._screen = screen or Screen()
@@ -136,18 +128,10 @@ class Sandbox(Assertions):
             InvalidArgument: ``baseline`` is not a snapshot.
 
         """
-        if baseline is not None and not isinstance(baseline, ProcessSnapshot):
-            raise InvalidArgument(
-                must_be("baseline", "a snapshot or None (list the processes now)", baseline)
-            )
-        return Sandbox(
-            self._client,
-            timeout=self._timeout,
-            baseline=self.list_processes() if baseline is None else baseline,
-            shared=self._shared,
-            started=self._started,
-            screen=self._screen,
-        )
+        given = self._since(baseline, "baseline")
+        later = copy.copy(self)
+        later.baseline = self.list_processes() if given is None else given
+        return later
 
     def list_processes(self) -> ProcessSnapshot:
         """List all processes of the sandbox, including processes of earlier tests.
@@ -256,11 +240,8 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        condition = HasExited(
-            self._selector(process, since),
-            check_codes(exit_code),
-            pick=check_pick(pick),
-        )
+        selector = self._selector(process, since)
+        condition = HasExited(selector, check_codes(exit_code), pick=check_pick(pick))
         return self._process(condition, self._seconds(timeout))
 
     def wait_for_output(
@@ -471,7 +452,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        check_condition(condition)
+        check_function("condition", condition, "the snapshot")
         value: T = self._check(Until(condition, self.baseline), self._seconds(timeout))
         return value
 
@@ -562,12 +543,9 @@ class Sandbox(Assertions):
         duration = check_seconds("stable_for", stable_for)
         if duration == 0:
             raise InvalidArgument("stable_for must be > 0 seconds, got 0")
-        condition = Stays(
-            self._selector(process, since),
-            check_statuses(status),
-            stable_for=duration,
-            pick=check_pick(pick),
-        )
+        statuses = check_statuses(status)
+        selector = self._selector(process, since)
+        condition = Stays(selector, statuses, stable_for=duration, pick=check_pick(pick))
         return self._process(condition)
 
     def soft(self) -> Soft:
@@ -583,13 +561,7 @@ class Sandbox(Assertions):
             failed.
 
         """
-        return Soft(
-            self._check_together,
-            baseline=self.baseline,
-            history=self._history,
-            shared=self._shared,
-            started=self._started,
-        )
+        return Soft(self._check, self.baseline, self._history, self._started, shared=self._shared)
 
     # ---------------------------------------------------------------- arrange
 
@@ -761,7 +733,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        number = check_signal(signal)
+        number = check_number("signal", signal, 1, 64)
         process_control.send_signal(self._find_one(process), self._client, number)
 
     def kill_process(self, process: Process) -> None:
@@ -843,7 +815,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has a wrong type or value.
 
         """
-        stream = check_stream(stream)
+        check_choice("stream", stream, get_args(Stream))
         row = self._find_one(process, HasOutput)
         return process_control.read_output(row, self._client, stream)[0]
 
@@ -887,33 +859,17 @@ class Sandbox(Assertions):
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         wait = self._wait(condition, timeout)
         if isinstance(wait.result, Met) and wait.final:
-            if isinstance(condition, ProcessCondition):
+            if isinstance(condition, (ProcessCondition, Together)):
                 condition.declare(wait.result.value)
             return wait.result.value
+        if isinstance(condition, Together) and wait.result is not None:
+            raise error_of_several(condition.results, wait, self._screen)
         raise error_of(wait, self._screen)
-
-    def _check_together(self, checks: Together) -> None:
-        wait = self._wait(checks, None)
-        results = list(zip(checks.checks, checks.results, strict=False))
-        if isinstance(wait.result, Met) and wait.final:
-            for check, result in results:
-                if isinstance(check.condition, ProcessCondition) and isinstance(result, Met):
-                    check.condition.declare(result.value)
-            return
-        if wait.result is None:
-            raise error_of(wait, self._screen)
-        told = [(check.name, check.place, result) for check, result in results]
-        raise error_of_several(told, wait, self._screen)
 
     def _wait(self, condition: Condition, timeout: float | None) -> Wait:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
         wait = Wait(condition, self._client, timeout, since, self._screen.say).run()
-        if isinstance(wait.result, Met) and wait.final and wait.timeline.last:
-            logger.info(
-                "%s: %s: yes, after %s of %s",
-                self._client.label,
-                condition.wanted,
-                count(wait.timeline.looks, "poll"),
-                count(len(wait.timeline.last), "process"),
-            )
+        if isinstance(wait.result, Met) and wait.final:
+            polls = count(wait.timeline.looks, "poll")
+            logger.info("%s: %s: yes, after %s", self._client.label, condition.wanted, polls)
         return wait

@@ -11,11 +11,10 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.integration.pytest_private import find_settings
-from pytest_tlsandbox.settings import REPORT, RULES, Settings
+from pytest_tlsandbox.settings import RULES, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,12 +33,9 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         All settings. Settings that were not given have their default values.
 
     Raises:
-        InvalidSetting: a value is invalid, or pytest mistook a value for the path of a test.
+        InvalidSetting: a value is invalid.
 
     """
-    for texts, source in given.values():
-        for text in texts if source.startswith("--") else ():
-            _check_rootdir(text, source, config)
     readers: dict[str, Callable[[Sequence[str], str], Any]] = {
         "targets": _targets,
         "proxy_url": lambda texts, source: check_url(texts[0], source).string,
@@ -48,33 +44,11 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         "guard": parse_rules,
         "guard_report_only": lambda _, __: True,
         "no_section": lambda _, __: True,
-        "report": lambda texts, source: check_report(texts[0], source, config),
+        "report": lambda texts, source: check_path(texts[0], source, config, "file"),
+        "output": lambda texts, source: check_path(texts[0], source, config, "folder"),
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
     }
     return Settings(**{field: readers[field](*found) for field, found in given.items()})
-
-
-def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
-    """Check that pytest did not mistake the value of an option for the path of a test.
-
-    pytest looks for its rootdir and its ini file before it knows the options of this plugin. If "="
-    is missing between an option and its value, and the value is also the path of a file, pytest
-    mistakes the value for the path of a test. pytest then reads the ini file beside that file.
-
-    Raises:
-        InvalidSetting: pytest mistook the value for the path of a test.
-
-    """
-    if not isinstance(text, str) or not os.path.exists(text):  # the value of a switch is True
-        return
-    paths = config.getoption("file_or_dir", None) or []  # None with --help
-    found = config.rootpath, config.inipath
-    if found == find_settings([*paths, text], config) != find_settings(paths, config):
-        raise InvalidSetting(
-            f"{source}: pytest mistook the value {text!r} for the path of a test, and "
-            f"looked for the ini file there (found: {config.inipath or 'none'}); write "
-            f"{source}={text}, with an equals sign"
-        )
 
 
 def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
@@ -116,30 +90,30 @@ def single_target(targets: Sequence[str]) -> str:
 
 
 def parse_mask(text: str, source: str) -> re.Pattern[str]:
-    """Compile a regular expression for secrets, and check that it does not match empty text."""
+    """Compile a regular expression for secrets."""
     try:
-        pattern = re.compile(text)
+        return re.compile(text)
     except re.error as error:
         raise InvalidSetting(
             f"{source}: expected a regular expression, got {text!r} ({error})"
         ) from None
-    if pattern.search(""):
-        raise InvalidSetting(
-            f"{source}: expected a regular expression that does not match empty text, got {text!r}"
-        )
-    return pattern
 
 
-_NUMBER = r"(?P<number>\d{1,15}(?:\.\d{1,9})?)"
-_TIME = rf"{_NUMBER}\s*(?P<unit>ms|s|m|h)?"
-_SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600}
+_SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _quantity(text: str, pattern: str, units: Mapping[str, float]) -> float:
+    """Return a number multiplied by the value of its unit, or NaN if the text is invalid."""
+    number = r"(\d{1,15}(?:\.\d{1,9})?)"
+    match = re.fullmatch(rf"{number}\s*{pattern}", text.strip())
+    return float(match[1]) * units[match[2]] if match else math.nan
 
 
 def parse_time(text: str, source: str) -> float:
     """Convert a time such as ``30``, ``30s``, ``500ms``, ``2m`` or ``1h`` to seconds."""
-    match = re.fullmatch(_TIME, text.strip())
-    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else math.nan
-    if not 0 < seconds < math.inf:
+    seconds = _quantity(text, "(ms|s|m|h|)", _SECONDS)
+    if not seconds > 0:
         raise InvalidSetting(
             f"{source}: expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h), got "
             f"{text!r}"
@@ -147,22 +121,15 @@ def parse_time(text: str, source: str) -> float:
     return seconds
 
 
-_SIZE = rf"(?i){_NUMBER}\s*(?P<unit>[KMGT]?)(?:i?B)?"
-_SMALLEST_MEMORY = 2**20
-
-
 def parse_size(text: str, source: str) -> int:
     """Convert a size such as ``268435456``, ``256M`` or ``1.5G`` to bytes; 1K is 1024 bytes."""
-    match = re.fullmatch(_SIZE, text.strip())
-    size = 0
-    if match:
-        size = int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
-    if size < _SMALLEST_MEMORY:
+    size = _quantity(text.upper(), "([KMGT]?)(?:I?B)?", _BYTES)
+    if not size >= _BYTES["M"]:
         raise InvalidSetting(
             f"{source}: expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G), "
             f"got {text!r}"
         )
-    return size
+    return int(size)
 
 
 def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
@@ -182,48 +149,54 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
     given = [word for text in texts for word in re.split(r"[,\s]+", str(text)) if word]
     for word in given:
         if word not in RULES:
-            import difflib
+            from pytest_tlsandbox.arguments.checks import suggestion
 
-            near = difflib.get_close_matches(word.lower(), RULES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidSetting(
-                f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}{hint}"
+                f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}"
+                f"{suggestion(word.lower(), RULES)}"
             )
     if not given:
         raise InvalidSetting(f"{source}: expected at least one rule ({', '.join(RULES)}); got none")
     return tuple(rule for rule in RULES if rule in given)
 
 
-def check_report(text: str, source: str, config: pytest.Config) -> Path:
-    """Check that a report can be written; missing folders are created later.
+def check_path(
+    text: str, source: str, config: pytest.Config, kind: Literal["file", "folder"]
+) -> Path:
+    """Check that a report or a folder can be written; missing folders are created later.
 
     Args:
         text: the path; a relative path from the option is relative to the current folder, and a
             relative path from the ini file is relative to the rootdir.
         source: the source of the path, for the error message.
         config: the configuration of pytest.
+        kind: whether the path is the file of a report or a folder.
 
     Returns:
         The absolute path.
 
     Raises:
-        InvalidSetting: the report cannot be written, or would overwrite another file.
+        InvalidSetting: the path cannot be written, the report would overwrite another file, or the
+            option and its path are separate arguments.
 
     """
-    start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
+    start = config.invocation_params.dir if source.startswith("--") else config.rootpath
     path = Path(start, Path(text).expanduser())
-    folder = path.parent
+    folder = path.parent if kind == "file" else path
     while not folder.exists():
         folder = folder.parent
-    if not text.strip():
-        reason = "the path is empty; give the path of a file"
-    elif text.endswith(("/", os.sep)) or path.is_dir():
+    options = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
+    if source in options:
+        reason = f"pytest may mistake it for the path of a test; write {source}={text}, with an equals sign"
+    elif not text.strip():
+        reason = f"the path is empty; give the path of a {kind}"
+    elif kind == "file" and (text.endswith(("/", os.sep)) or path.is_dir()):
         reason = "it is a folder; give the path of a file"
     elif not folder.is_dir():
         reason = f"{folder} is not a folder"
     elif not _is_writable(folder):
         reason = f"the folder {folder} is not writable"
-    elif path.exists() and not _is_report(path):
+    elif kind == "file" and path.exists() and not _is_report(path):
         reason = "the file exists but is not a report of this plugin; remove the file, or give another path"
     else:
         return path

@@ -7,7 +7,6 @@ The command line overrides the ini file, which overrides the environment. The mo
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -110,7 +109,13 @@ NO_SECTION = Option(
     "one list call and 1 s for each failed test.",
     None,
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, NO_SECTION)
+OUTPUT = Option(
+    "output",
+    "When a test fails, write the complete output of each process that the test started to a file in "
+    "this folder (default: none).",
+    "DIR",
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, OUTPUT, NO_SECTION)
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -142,6 +147,7 @@ class Settings(NamedTuple):
         report: the absolute path of the report; None for no report.
         no_section: whether failed tests do not show what happened in the sandbox.
         masks: the user's patterns for secrets.
+        output: the absolute path of the folder for the output of failed tests; None for no output.
 
     """
 
@@ -154,6 +160,7 @@ class Settings(NamedTuple):
     report: Path | None = None
     no_section: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
+    output: Path | None = None
 
 
 def read(
@@ -175,8 +182,7 @@ def read(
 
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
-    masks, source = _read_ini(config, MASK_INI)
-    given["masks"] = [masks] if isinstance(masks, str) else masks, source
+    given["masks"] = _read_ini(config, MASK_INI)
     return {field: (texts, source) for field, (texts, source) in given.items() if texts}
 
 
@@ -187,58 +193,29 @@ def _read(
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
-    given, source = _read_ini(config, option.ini)
-    if isinstance(given, list) and not option.repeatable:
-        raise pytest.UsageError(f"{source}: expected one value, got {given!r}")
-    if option.metavar is None and isinstance(given, str):
-        if given not in ("true", "false"):
-            raise pytest.UsageError(f"{source}: expected true or false, got {given!r}")
-        given = given == "true"
-    if given:
-        return (given if isinstance(given, list) else [given]), source
-    given = environment.get(option.environment, "").strip() if option.environment else ""
-    if given:
-        values = given.split() if option.repeatable else [given]
-        return values, f"environment variable {option.environment}"
-    return [], ""
+    texts, source = _read_ini(config, option.ini)
+    if texts:
+        return texts, source
+    text = environment.get(option.environment or "", "").strip()
+    texts = [text] if text and not option.repeatable else text.split()
+    return texts, f"environment variable {option.environment}"
 
 
-def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
-    """Return the value of an ini key, and its source.
-
-    In ``[tool.pytest]`` of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
-    ``tlsandbox_guard = "oom"``, although it accepts both in ``[tool.pytest.ini_options]``. If
-    pytest rejects a value, this function reads the value directly from the TOML file.
+def _read_ini(config: pytest.Config, key: str) -> tuple[Sequence[Any], str]:
+    """Return the values of an ini key, and their source.
 
     Raises:
-        pytest.UsageError: the value has a wrong type.
+        pytest.UsageError: the ini file contains a value of a wrong type.
 
     """
-    source = _ini_source(config, key)
+    source = f"{key} in {config.inipath.name if config.inipath else 'the ini file'}"
     try:
-        return config.getini(key), source
-    except (
-        TypeError,
-        ValueError,
-        pytest.UsageError,
-    ) as error:  # the first before pytest 9.2, the second from then on
-        if config.inipath is not None and config.inipath.suffix == ".toml":
-            if sys.version_info >= (3, 11):
-                import tomllib
-            else:
-                import tomli as tomllib  # pytest installs it
-
-            tables = tomllib.loads(config.inipath.read_text(encoding="utf-8"))
-            value = tables.get("tool", tables).get("pytest", {}).get(key)
-            if isinstance(value, (list, str, int, float)):
-                return [*map(str, value)] if isinstance(value, list) else str(value), source
-        known = key in str(error)  # otherwise pytest rejects the value of a switch
-        message = str(error) if known else f"{source}: {error}; write true or false"
-        raise pytest.UsageError(message) from None
-
-
-def _ini_source(config: pytest.Config, key: str) -> str:
-    return f"{key} in {config.inipath.name if config.inipath else 'the ini file'}"
+        given = config.getini(key)
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
+    if isinstance(given, list):
+        return given, source
+    return ([given] if given else []), source
 
 
 def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import inspect
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Process, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
@@ -24,19 +23,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 
-class Check(NamedTuple):
-    """One check of a ``soft()`` block.
-
-    Attributes:
-        name: what the check expects, in words.
-        place: the line of the test, such as "test_jobs.py:12".
-        condition: the condition to evaluate.
-
-    """
-
-    name: str
-    place: str
-    condition: Condition
+Check: TypeAlias = "tuple[str, str, Condition]"
+"""What a check expects, in words; its line in the test, such as "test_jobs.py:12"; its condition."""
 
 
 class Together:
@@ -46,16 +34,15 @@ class Together:
         checks: the checks.
 
     Attributes:
-        checks: the checks.
-        results: the results of the checks for the last snapshot, in the same order.
+        results: the name, the place and the result of each check for the last snapshot.
         wanted: what all checks together expect, in words.
 
     """
 
     def __init__(self, checks: list[Check]) -> None:
-        self.checks = checks
-        self.results: list[Result] = []
-        self.wanted = " and ".join(check.condition.wanted for check in checks)
+        self._checks = checks
+        self.results: list[tuple[str, str, Result]] = []
+        self.wanted = " and ".join(condition.wanted for *_, condition in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Evaluate all conditions on one snapshot.
@@ -68,20 +55,31 @@ class Together:
             snapshot: the snapshot to evaluate.
 
         Returns:
-            The result of all conditions together.
+            The result of all conditions together. If all conditions are met, its value is the list
+            of their values.
 
         """
-        self.results = [check.condition.evaluate(snapshot) for check in self.checks]
-        settled = [result for result in self.results if not isinstance(result, Pending)]
+        self.results = [
+            (name, place, condition.evaluate(snapshot)) for name, place, condition in self._checks
+        ]
+        results = [result for *_, result in self.results]
+        settled = [result for result in results if not isinstance(result, Pending)]
         settling_time = max((result.settling_time for result in settled), default=0.0)
         key = tuple((type(result), result.key) for result in settled)
-        for result in self.results:
+        values = []
+        for result in results:
             if not isinstance(result, Met):
                 return Impossible(result.explain(), settling_time, key)
-        return Met(None, settling_time, key)
+            values.append(result.value)
+        return Met(values, settling_time, key)
+
+    def declare(self, values: list[Any]) -> None:
+        """Record which incidents the checks expect, so that the guard does not report them."""
+        for (*_, condition), value in zip(self._checks, values, strict=True):
+            if isinstance(condition, ProcessCondition):
+                condition.declare(value)
 
 
-@explain_misuse
 class Soft(Assertions):
     """Collects checks in a ``with`` block and evaluates them together when the block ends.
 
@@ -106,34 +104,27 @@ class Soft(Assertions):
 
     """
 
-    def __init__(self, evaluate_all: Callable[[Together], None], **state: Any) -> None:
-        super().__init__(**state)
-        self._evaluate_all = evaluate_all
-        self._checks: list[Check] = []
-        self._open = False
+    def __init__(self, evaluate: Callable[[Together], object], *state: Any, shared: bool) -> None:
+        super().__init__(*state, shared=shared)
+        self._evaluate = evaluate
+        self._checks: list[Check] | None = None
 
     def __enter__(self) -> Self:
-        self._open = True
         self._checks = []
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._open = False
-        if error is None and not self._checks:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        checks, self._checks = self._checks or [], None
+        if error is None and not checks:
             raise InvalidArgument(
                 "soft(): the block contains no check; write `with tlsandbox.soft() as check:`, and call "
                 "check.assert_process(...) in the block"
             )
         if error is None:
-            self._evaluate_all(Together(self._checks))
-        elif self._checks and isinstance(error, Exception):
+            self._evaluate(Together(checks))
+        elif checks and isinstance(error, Exception):
             try:
-                self._evaluate_all(Together(self._checks))
+                self._evaluate(Together(checks))
             except TLSandboxError as failed:
                 notes = [*getattr(error, "__notes__", ()), f"besides, {failed}"]
                 error.__notes__ = notes  # type: ignore[attr-defined,unused-ignore] # Python 3.10
@@ -169,18 +160,15 @@ class Soft(Assertions):
 
         """
         condition = self._has_fields(process, expected, pick, since)
-        self._keep(f"{label_of(process)}: {condition.wanted}", condition)
+        self._check(condition, f"{label_of(process)}: {condition.wanted}")
 
-    def _check(self, condition: Condition) -> None:
-        self._keep(condition.wanted, condition)
-
-    def _keep(self, name: str, condition: Condition) -> None:
-        if not self._open:
+    def _check(self, condition: Condition, name: str = "") -> None:
+        if self._checks is None:
             raise InvalidArgument(
                 "soft(): a check was called outside the block; call each check inside the block `with "
                 "tlsandbox.soft() as check:`, which evaluates all checks when the block ends"
             )
-        self._checks.append(Check(name, _place_in_the_test(), condition))
+        self._checks.append((name or condition.wanted, _place_in_the_test(), condition))
 
 
 def _place_in_the_test() -> str:

@@ -40,7 +40,7 @@ SIGKILL_EXIT_CODE = 128 + SIGKILL
 """The exit code of a shell whose child was killed by SIGKILL, possibly because of an OOM kill."""
 
 # Times from the SDK and from the API may differ by less than a millisecond.
-_SAME_MOMENT = timedelta(milliseconds=1)
+SAME_MOMENT = timedelta(milliseconds=1)
 
 
 class Identity(NamedTuple):
@@ -61,7 +61,7 @@ class Identity(NamedTuple):
         """Return whether two identities refer to one run. A missing handle matches every handle."""
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
-        return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
+        return self.pid == other.pid and abs(self.started_at - other.started_at) < SAME_MOMENT
 
 
 @dataclass(frozen=True)

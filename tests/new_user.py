@@ -173,7 +173,7 @@ def main(wheel):
             newcomer.run("python deploy.py python train.py", **variables)
             check_shows(newcomer.run(checks, 1, **variables), "OOM", "train.py (pid ")
         summary = (newcomer.folder / "summary.md").read_text(encoding="utf-8")
-        check_shows(summary, '| Crashed with SIGSEGV: "kill -SEGV $$" |')
+        check_shows(summary, '- Crashed with SIGSEGV: "kill -SEGV $$"')
         for name in ("checks.xml", "tests.xml", "processes.json"):
             assert (newcomer.folder / name).stat().st_size, name
     print("everything is as the README says")

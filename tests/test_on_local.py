@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import re
 import sys
 import threading
 import time
@@ -84,6 +85,28 @@ def test_wait_for_an_ended_process_fails_early_and_states_the_reason(box, by_tex
     error = failure(lambda: box.wait_for_process(process), errors.UnexpectedExit)
     assert error.first_line.startswith("Exited 1 before the wait began, wanted running: ")
     assert "| no such module: x" in str(error)
+    error = failure(lambda: box.wait_for_output(process, "ready"), errors.UnexpectedExit)
+    assert "| no such module: x" in str(error)
+
+
+# ----------------------------------------------------------------------- output
+
+
+@pytest.mark.parametrize(
+    "script", ["seq 1 50000; echo THE END; sleep 600", "yes a | head -n 32000; echo THE END"]
+)
+def test_matching_line_is_found_among_many_lines_of_output(box, script):
+    job = box.start_process("sh", ["-c", script])
+
+    assert box.wait_for_output(job, re.compile("^THE END$"), timeout=60) == "THE END"
+
+
+def test_all_output_can_be_read_and_searched_after_the_exit(box):
+    job = box.start_process("sh", ["-c", "seq 1 5000; echo done >&2; exit 3"])
+    box.wait_for_exit(job, exit_code=3)
+
+    assert box.output(job) == [*map(str, range(1, 5001)), "done"]
+    assert [box.wait_for_output(job, text) for text in ("5000", "done")] == ["5000", "done"]
 
 
 # ---------------------------------------------------------------------- deadlines
@@ -142,6 +165,44 @@ def test_sigkill_is_a_suspected_oom_kill_only_if_the_test_did_not_send_it(box):
     assert f"run      pid {theirs.pid}, " in str(error)
 
 
+# ---------------------------------------------------------------- managed processes
+
+LEAKY = ("python", ["-c", "import time; time.sleep(0.3); b = bytearray(2**30)"])
+QUICK = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
+
+
+def test_oom_kills_and_restarts_of_earlier_runs_are_reported(box):
+    first = box.start_process(*LEAKY, name="leaky", restart=QUICK)
+    box.wait_until(lambda rows: any(row.managed and row.managed.restart_count >= 2 for row in rows))
+
+    row = box.wait_for_process("leaky", timeout=30)
+    oom = failure(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
+    assert oom.first_line == "OOM-killed twice: leaky"
+    restart = failure(lambda: box.assert_no_restart(), errors.ProcessRestarted)
+    assert restart.first_line == "Restarted twice (last run: OOM-killed): leaky"
+    assert (row.status, row.oom_killed, row.pid == first.pid) == ("running", False, False)
+    assert row.managed.last_exit.oom_killed
+
+
+def test_healthy_managed_process_passes_every_assertion_after_a_requested_restart(box):
+    first = box.start_process("sleep", ["60"], name="calm", restart=QUICK)
+    for restart_count in range(2):
+        row = box.wait_for_process("calm")
+        assert row.managed.restart_count == restart_count
+        box.assert_no_oom(suspected=True)
+        box.assert_no_restart()
+        box.assert_no_incidents()
+        if restart_count == 0:
+            assert box.restart_process(first).pid != first.pid
+
+
+def test_oom_kills_are_reported_after_the_supervisor_gave_up(box):
+    job = box.start_process(*LEAKY, restart={"max_restarts": 1, **QUICK})
+
+    failure(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
+    failure(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
+
+
 # ---------------------------------------------------------------- process control
 
 
@@ -180,20 +241,18 @@ def test_starting_a_program_that_does_not_exist_raises_an_error(box, options, hi
 
 
 TOO_LONG = [
-    ({"args": ["-n", "a" * 131_072]}, "args[1]"),
-    ({"args": ["é" * 65_536]}, "args[0]"),
-    ({"env": {"TEXT": "a" * 131_067}}, "env['TEXT']"),
-]
+    {"args": ["-n", "a" * 131_072]}, {"args": ["é" * 65_536]}, {"env": {"TEXT": "a" * 131_067}},
+]  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
-@pytest.mark.parametrize(("options", "place"), TOO_LONG)
-def test_error_names_the_argument_that_is_too_long(box, options, place):
+@pytest.mark.parametrize("options", TOO_LONG, ids=["argument", "bytes", "variable"])
+def test_error_says_that_an_argument_is_too_long(box, options):
     error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
 
     assert str(error) == (
-        f"Cannot start 'true': {place} is longer than the 131,071 bytes that Linux accepts in one "
-        "argument or variable, so pass the text in a file (local answered 500: Failed to spawn process)"
+        "Cannot start 'true': an argument or variable is longer than the 131,071 bytes that Linux "
+        "accepts, so pass the text in a file (local answered 500: Failed to spawn process)"
     )
 
 

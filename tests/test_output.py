@@ -214,7 +214,8 @@ def test_permanent_error_of_an_output_call_ends_the_wait_immediately():
 
 BAD_PATTERNS = [
     (None, "None"), (3, "3"), (["ready"], "['ready']"),
-    (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a regex of bytes"),
+    (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a value of type Pattern"),
+    ("", "''"), ("ready\n", "'ready\\n'"),
 ]  # fmt: skip
 
 
@@ -224,5 +225,6 @@ def test_pattern_of_an_invalid_type_is_rejected_before_the_first_poll(pattern, g
 
     error = failure(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
-    assert str(error) == f"pattern must be text without a line break or a compiled regex, got {got}"
+    message = "pattern must be a non-empty text without a line break or a compiled regex, got "
+    assert str(error) == message + got
     assert polls(box) == []

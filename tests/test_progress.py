@@ -145,7 +145,7 @@ def test_state_changes_are_logged_at_info_level_and_polls_at_debug_level(log):
         "my-sandbox: train.py (pid 42): running",
         "my-sandbox: train.py (pid 41): exited 0",
         "my-sandbox: train.py (pid 42): not listed",
-        "my-sandbox: exit code 0: yes, after 5 polls of 1 process",
+        "my-sandbox: exit code 0: yes, after 5 polls",
     ]
     answers = ["1 process", "1 process", "2 processes", "2 processes", "1 process"]
     assert logged(log, logging.DEBUG) == [

@@ -1,7 +1,6 @@
 """Secrets are masked in all printed text."""
 
 import copy
-import json
 import pickle
 import re
 from functools import partial
@@ -9,6 +8,7 @@ from functools import partial
 import pytest
 
 from pytest_tlsandbox.redact import Secret, mask_args, mask_text, set_masks
+from tests.support import failure
 
 VALUE = "hunter2"
 
@@ -16,15 +16,10 @@ VALUE = "hunter2"
 # Secret
 
 
-@pytest.mark.parametrize(
-    "show",
-    [repr, str, ascii, format, "{}".format, "{!s}".format, "{!r}".format, "{!a}".format, "%s".__mod__,
-     lambda secret: str([secret])[1:-1], lambda secret: str({"": secret})[5:-1],
-     lambda secret: str((secret,))[1:-2]],
-    ids=["repr", "str", "ascii", "format", "{}", "!s", "!r", "!a", "%", "list", "dict", "tuple"],
-)  # fmt: skip
+@pytest.mark.parametrize("show", [repr, str, ascii, format, "{!r}".format, "%s".__mod__])
 def test_secret_object_is_printed_as_a_mask(show):
     assert show(Secret(VALUE)) == "***"
+    assert show([Secret(VALUE)]) == "[***]"
 
 
 def test_value_of_a_secret_is_available_only_on_request():
@@ -32,6 +27,7 @@ def test_value_of_a_secret_is_available_only_on_request():
 
     assert secret.reveal() == VALUE
     assert not hasattr(secret, "__dict__")
+    assert not Secret("")
 
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -41,20 +37,9 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
     "write", [copy.copy, copy.deepcopy, *(partial(pickle.dumps, protocol=n) for n in PROTOCOLS)]
 )
 def test_secret_cannot_be_pickled_or_copied(write):
-    values = [Secret(VALUE), [Secret(VALUE)]]
-    for value in values[:1] if write is copy.copy else values:
-        with pytest.raises(TypeError) as raised:
-            write(value)
-        assert (
-            str(raised.value) == "a Secret must not be written to a file or sent to another process"
-        )
-
-
-def test_secret_cannot_be_written_as_json():
-    with pytest.raises(TypeError) as raised:
-        json.dumps({"key": Secret(VALUE)})
-
-    assert VALUE not in str(raised.value)
+    assert str(failure(lambda: write(Secret(VALUE)), TypeError)) == (
+        "a Secret must not be written to a file or sent to another process"
+    )
 
 
 def test_secret_objects_with_equal_text_are_equal():
@@ -62,11 +47,6 @@ def test_secret_objects_with_equal_text_are_equal():
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
-
-
-def test_empty_secret_is_falsy():
-    assert not Secret("")
-    assert Secret("a")
 
 
 # Text. In these tables, « and » enclose the parts that must be masked.

@@ -1,48 +1,36 @@
 """The settings, their sources and their allowed values."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.setting_parsers import (
-    check,
-    check_target,
-    check_url,
-    parse_rules,
-    parse_size,
-    parse_time,
-)
-from pytest_tlsandbox.settings import OPTIONS, Settings, fill_worker, read
+from pytest_tlsandbox.setting_parsers import check, check_target, check_url, parse_size, parse_time
+from pytest_tlsandbox.settings import Settings, fill_worker, read
 
 M, G = 2**20, 2**30
+NOTHING = {}
 
 
 class Config:
     """The part of pytest's config that ``read`` uses: values by ``dest`` and by ini key."""
 
     rootpath = Path("/")
-    invocation_params = SimpleNamespace(dir=Path("/tmp"))
+    invocation_params = SimpleNamespace(dir=Path("/tmp"), args=())
 
-    def __init__(self, options=None, ini=None, inipath=Path("/suite/pyproject.toml")):
-        defaults = {"tlsandbox": [], "tlsandbox_guard": [], "tlsandbox_mask": []}
-        self._ini = {
-            **defaults,
-            "tlsandbox_guard_report_only": False,
-            "tlsandbox_no_section": False,
-            **(ini or {}),
-        }
-        self.getoption = (options or {}).get
+    def __init__(self, options, ini, inipath):
+        self.getoption = options.get
+        self.getini = lambda name: ini.get(name, "")
         self.inipath = inipath
 
-    def getini(self, name):
-        return self._ini.get(name, "")
 
-
-def resolved(options=None, ini=None, environment=None, **config):
-    config = Config(options, ini, **config)
-    return check(read(config, environment or {}), config)
+def resolved(
+    options=NOTHING, ini=NOTHING, environment=NOTHING, inipath=Path("/suite/pyproject.toml")
+):
+    config = Config(options, ini, inipath)
+    return check(read(config, environment), config)
 
 
 def message(call, *args, **options):
@@ -59,14 +47,10 @@ def message(call, *args, **options):
     [
         (["a"], ["b"], "c", ("a",)),
         (None, ["b"], "c", ("b",)),
-        (["a"], [], "c", ("a",)),
-        (None, [], "c", ("c",)),
-        (["a", "b"], ["c"], "d", ("a", "b")),
+        (["a", "b", "a"], ["c"], "d", ("a", "b")),
         (None, ["a", "b"], "c", ("a", "b")),
         (None, [], "a b", ("a", "b")),
-        (["a", "b", "a"], [], "", ("a", "b")),
         (None, [], "  ", ()),
-        (None, [], "", ()),
     ],
 )
 def test_sandbox_names_come_from_the_first_source_that_defines_names(
@@ -84,17 +68,18 @@ def test_proxy_url_comes_from_the_first_source_that_defines_a_url():
     assert resolved(option, ini, environment).proxy_url == "http://a"
     assert resolved({}, ini, environment).proxy_url == "http://b"
     assert resolved({}, {}, environment).proxy_url == "http://c"
-    assert resolved().proxy_url is None
 
 
 INI = {
     "tlsandbox_timeout": "2m",
     "tlsandbox_memory": "1G",
-    "tlsandbox_guard": "leak oom",
+    "tlsandbox_guard": ["leak oom"],
     "tlsandbox_guard_report_only": True,
     # From the root folder; a path on the command line starts where pytest was started.
     "tlsandbox_report": "tmp/out.json",
     "tlsandbox_no_section": True,
+    "tlsandbox_mask": ["acme-[0-9]+", "x.y"],
+    "tlsandbox_output": "tmp/out",
 }
 FROM_INI = Settings(
     timeout=120.0,
@@ -103,7 +88,14 @@ FROM_INI = Settings(
     guard_report_only=True,
     report=Path("/tmp/out.json"),
     no_section=True,
+    masks=(re.compile("acme-[0-9]+"), re.compile("x.y")),
+    output=Path("/tmp/out"),
 )
+
+
+def test_ini_keys_override_the_defaults():
+    assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
+    assert resolved(ini=INI) == FROM_INI
 
 
 @pytest.mark.parametrize(
@@ -116,35 +108,13 @@ FROM_INI = Settings(
         ("tlsandbox_guard_report_only", True, "guard_report_only", True),
         ("tlsandbox_report", "new/out.json", "report", Path("/tmp/new/out.json")),
         ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
+        ("tlsandbox_output", "new/", "output", Path("/tmp/new")),
         ("tlsandbox_no_section", True, "no_section", True),
     ],
 )
 def test_command_line_option_overrides_ini_key_and_default(option, value, field, expected):
-    changed = {field: expected}
-
-    assert resolved({option: value}) == Settings()._replace(**changed)
-    assert resolved({option: value}, INI) == FROM_INI._replace(**changed)
-
-
-def test_ini_keys_override_the_defaults():
-    assert resolved(ini=INI) == FROM_INI
-    assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
-
-
-@pytest.mark.parametrize(
-    "name", ["TLSANDBOX_TIMEOUT", "TLSANDBOX_MEMORY", "TIMEOUT", "TENSORLAKE_API_KEY"]
-)
-def test_unrelated_environment_variables_are_ignored(name):
-    assert resolved(environment={name: "nonsense"}) == resolved()
-
-
-def test_options_have_the_documented_names_and_do_not_include_the_api_key():
-    names = ["tlsandbox", "tlsandbox_proxy_url", "tlsandbox_timeout", "tlsandbox_memory"]
-    flags = [f"--{name.replace('_', '-')}" for name in names]
-    assert [(option.ini, option.flag) for option in OPTIONS[:4]] == [
-        *zip(names, flags, strict=True)
-    ]
-    assert not any("key" in f"{option.flag} {option.environment}".lower() for option in OPTIONS)
+    assert resolved({option: value}) == Settings()._replace(**{field: expected})
+    assert resolved({option: value}, INI) == FROM_INI._replace(**{field: expected})
 
 
 # Invalid values
@@ -156,29 +126,15 @@ URL = (
     "expected a URL of the form https://host[:port][/path] without user, password, query or "
     "fragment, got a text that is not shown because it may contain a password"
 )
-
-
-INI_FILE = "in pyproject.toml"
 INVALID_VALUES = [
-    ("options", "tlsandbox_timeout", "soon", f"--tlsandbox-timeout: {TIME}, got 'soon'"),
     ("options", "tlsandbox_memory", "much", f"--tlsandbox-memory: {SIZE}, got 'much'"),
     ("options", "tlsandbox", ["ok", "a/b"], f"--tlsandbox: {TARGET}, got 'a/b'"),
     ("options", "tlsandbox", ["https://me:pw@x"], f"--tlsandbox: {URL}"),
-    ("options", "tlsandbox_proxy_url", "x.example", f"--tlsandbox-proxy-url: {URL}"),
     # As from --tlsandbox-timeout=$UNSET: the value of the ini file must not replace it.
-    ("options", "tlsandbox", [""], f"--tlsandbox: {TARGET}, got ''"),
     ("options", "tlsandbox_timeout", "", f"--tlsandbox-timeout: {TIME}, got ''"),
-    ("options", "tlsandbox_memory", "", f"--tlsandbox-memory: {SIZE}, got ''"),
-    ("options", "tlsandbox_proxy_url", "", f"--tlsandbox-proxy-url: {URL}"),
-    ("ini", "tlsandbox_timeout", "0", f"tlsandbox_timeout {INI_FILE}: {TIME}, got '0'"),
-    ("ini", "tlsandbox_memory", "1", f"tlsandbox_memory {INI_FILE}: {SIZE}, got '1'"),
-    ("ini", "tlsandbox", ["a b"], f"tlsandbox {INI_FILE}: {TARGET}, got 'a b'"),
-    ("ini", "tlsandbox_proxy_url", "x", f"tlsandbox_proxy_url {INI_FILE}: {URL}"),
-    ("ini", "tlsandbox_mask", ["[a"], f"tlsandbox_mask {INI_FILE}: expected a regular expression, "
-     "got '[a' (unterminated character set at position 0)"),
-    ("ini", "tlsandbox_mask", ["a*"], f"tlsandbox_mask {INI_FILE}: expected a regular expression that "
-     "does not match empty text, got 'a*'"),
-    ("environment", "TLSANDBOX", "ok a/b", f"environment variable TLSANDBOX: {TARGET}, got 'a/b'"),
+    ("ini", "tlsandbox_timeout", "0", f"tlsandbox_timeout in pyproject.toml: {TIME}, got '0'"),
+    ("ini", "tlsandbox_mask", ["[a"], "tlsandbox_mask in pyproject.toml: expected a regular "
+     "expression, got '[a' (unterminated character set at position 0)"),
     ("environment", "TENSORLAKE_SANDBOX_PROXY_URL", "ftp://x",
      f"environment variable TENSORLAKE_SANDBOX_PROXY_URL: {URL}"),
 ]  # fmt: skip
@@ -196,23 +152,14 @@ def test_error_for_an_ini_value_mentions_the_ini_file_even_if_its_path_is_unknow
     assert text == f"tlsandbox_timeout in the ini file: {TIME}, got '0'"
 
 
-@pytest.mark.parametrize(
-    ("text", "end"),
-    [("ooms", "; did you mean 'oom'?"), ("everything", ""), ("OOM", "; did you mean 'oom'?")],
-)
-def test_error_for_an_unknown_rule_lists_the_known_rules(text, end):
-    assert message(parse_rules, [text], "here") == (
-        f"here: unknown guard rule {text!r}; expected one of oom, crash, restart, unhealthy, leak{end}"
-    )
-
-
 # Times, sizes, targets and URLs
 
-SECONDS = {"30": 30, "30s": 30, "30 s": 30, " 30 ": 30, "1.5": 1.5, "500ms": 0.5, "2m": 120, "1.5m": 90,
-           "1h": 3600, "0.001": 0.001}  # fmt: skip
-BYTES = {"1048576": M, "268435456": 256 * M, "256M": 256 * M, "256m": 256 * M, "256MB": 256 * M,
-         "256MiB": 256 * M, "256 M": 256 * M, " 256M ": 256 * M, "1024K": M, "1.5G": G + G // 2,
-         "1T": 1024 * G, "1048576B": M}  # fmt: skip
+VALID = {
+    parse_time: {"30": 30, "30s": 30, "30 s": 30, " 30 ": 30, "500ms": 0.5, "1.5m": 90, "1h": 3600,
+                 "0.001": 0.001},
+    parse_size: {"1048576": M, "256M": 256 * M, "256m": 256 * M, "256MB": 256 * M, "256MiB": 256 * M,
+                 " 256 M ": 256 * M, "1024K": M, "1.5G": G + G // 2, "1T": 1024 * G, "1048576B": M},
+}  # fmt: skip
 INVALID = {
     parse_time: ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan", ".5",
                  "5.", "1,5", "30 30", "s", "9" * 400],
@@ -228,14 +175,12 @@ INVALID = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "seconds"), SECONDS.items())
-def test_time_setting_is_parsed_as_seconds(text, seconds):
-    assert parse_time(text, "here") == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(("text", "size"), BYTES.items())
-def test_size_setting_is_parsed_as_bytes(text, size):
-    assert parse_size(text, "here") == size
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [(parse, text, value) for parse, found in VALID.items() for text, value in found.items()],
+)
+def test_time_is_parsed_as_seconds_and_size_as_bytes(parse, text, value):
+    assert parse(text, "here") == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -251,9 +196,8 @@ def test_error_for_an_invalid_setting_does_not_repeat_an_invalid_url(parse, text
 
 @pytest.mark.parametrize(
     "target",
-    ["local", "abc", "ABC-1_x", "7f3", "ci-{worker}", "{worker}", "{worker}-ci",
-     "http://127.0.0.1:9443", "https://x.example/base/"],
-)  # fmt: skip
+    ["local", "ABC-1_x", "7f3", "ci-{worker}", "{worker}-ci", "http://127.0.0.1:9443"],
+)
 def test_valid_sandbox_name_or_url_is_accepted(target):
     check_target(target, "here")
 
@@ -266,30 +210,14 @@ def test_valid_sandbox_name_or_url_is_accepted(target):
         ("https://x.example/", ("https", "x.example", None, "/")),
         ("https://x.example:1/a/b@c:d", ("https", "x.example", ":1", "/a/b@c:d")),
         ("http://[::1]:9443/a", ("http", "[::1]", ":9443", "/a")),
-        ("http://10.0.0.1", ("http", "10.0.0.1", None, None)),
     ],
 )
 def test_valid_url_is_split_into_its_parts(url, parts):
     assert check_url(url, "here").group("scheme", "host", "port", "path") == parts
 
 
-@pytest.mark.parametrize(
-    ("target", "worker", "filled"),
-    [
-        ("ci-{worker}", "gw3", "ci-gw3"),
-        ("ci-{worker}", None, "ci-master"),
-        ("{worker}-{worker}", "gw3", "gw3-gw3"),
-        ("https://{worker}.x.example", "gw3", "https://gw3.x.example"),
-        ("local", "gw3", "local"),
-    ],
-)
-def test_worker_id_replaces_the_placeholder_in_a_sandbox_name(target, worker, filled):
-    environment = {"PYTEST_XDIST_WORKER": worker} if worker else {}
+def test_worker_id_replaces_the_placeholder_in_a_sandbox_name():
+    worker = {"PYTEST_XDIST_WORKER": "gw3"}
 
-    assert fill_worker(target, environment) == filled
-
-
-def test_custom_secret_patterns_are_read_from_the_ini_file():
-    given = resolved(ini={"tlsandbox_mask": ["acme-[0-9]+", "x.y"]})
-
-    assert [mask.pattern for mask in given.masks] == ["acme-[0-9]+", "x.y"]
+    assert fill_worker("ci-{worker}", worker) == "ci-gw3"
+    assert fill_worker("ci-{worker}", {}) == "ci-master"

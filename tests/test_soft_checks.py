@@ -1,8 +1,6 @@
 """Soft checks: evaluated on the same snapshots and reported together."""
 
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,14 +13,11 @@ EXITED = raw(42, args=("prepare.py",), **ended(0))
 FAILED = raw(43, args=("train.py", "--token=abc"), **ended(3))
 OOM = raw(44, args=("worker.py",), **OOM_KILLED)
 
+UNREADABLE = "rows in the process list cannot be read"
+
 
 def soft_box(script):
     return box_of(script, latency=0.06)
-
-
-def here():
-    """Return the line number of the caller."""
-    return sys._getframe(1).f_lineno
 
 
 # ------------------------------------------------------------------ on one snapshot
@@ -50,14 +45,11 @@ def test_error_of_a_soft_block_contains_the_error_of_each_failed_check():
         check.assert_no_restart()
 
     failures = caught.value.failures
-    assert [(type(error).__name__, str(error)) for error in failures] == [
-        ("AssertionFailed", "Exited 3, wanted 0: train.py"),
-        ("ProcessOOMKilled", "OOM-killed: worker.py"),
-        ("ProcessNotFound", 'No process matches "no such"'),
-        (
-            "Inconclusive",
-            "Cannot check for restarts: 1 of 3 rows in the process list cannot be read",
-        ),
+    assert [(type(error), str(error)) for error in failures] == [
+        (errors.AssertionFailed, "Exited 3, wanted 0: train.py"),
+        (errors.ProcessOOMKilled, "OOM-killed: worker.py"),
+        (errors.ProcessNotFound, 'No process matches "no such"'),
+        (errors.Inconclusive, f"Cannot check for restarts: 1 of 3 {UNREADABLE}"),
     ]
     assert all(error.snapshot is caught.value.snapshot for error in failures)
     assert failures[0].wanted == "pid 43: exit_code=0"
@@ -119,9 +111,8 @@ def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error(monkey
         check.assert_no_oom()
         check.assert_process(41, status="running")
 
-    assert (
-        caught.value.first_line
-        == "my-sandbox answered 502; could not list the processes for 30.1 s"
+    assert caught.value.first_line == (
+        "my-sandbox answered 502; could not list the processes for 30.1 s"
     )
     assert caught.value.wanted == "no OOM kills and status=running"
     assert (caught.value.label, caught.value.transient) == ("502", True)
@@ -136,7 +127,7 @@ def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
         check.assert_no_crash()
 
     assert not isinstance(caught.value, AssertionError)
-    first = "Cannot check for OOM kills: 1 of 2 rows in the process list cannot be read"
+    first = f"Cannot check for OOM kills: 1 of 2 {UNREADABLE}"
     assert caught.value.first_line == f"2 of 3 checks failed; the first: {first}"
     assert caught.value.label == first
 
@@ -154,7 +145,7 @@ def test_exception_in_a_soft_block_gets_a_note_that_lists_the_failed_checks():
     error.__notes__ = ["the first"]
 
     with pytest.raises(Broken) as caught, box.soft() as check:
-        line = here()
+        line = sys._getframe().f_lineno
         check.assert_process(43, exit_code=0)
         raise error
 
@@ -171,17 +162,34 @@ def test_exception_in_a_soft_block_gets_a_note_that_lists_the_failed_checks():
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize(("checks", "count"), [(0, 0), (1, 1)])
-def test_exception_in_a_soft_block_gets_no_note_if_no_check_failed(checks, count):
+def test_exception_in_a_soft_block_gets_no_note_if_no_check_failed():
     box = soft_box([EXITED])
 
     with pytest.raises(Broken) as caught, box.soft() as check:
-        for _ in range(checks):
-            check.assert_process(42, exit_code=0)
+        check.assert_process(42, exit_code=0)
         raise Broken
 
-    assert getattr(caught.value, "__notes__", []) == []
-    assert len(polls(box)) == count
+    assert not hasattr(caught.value, "__notes__")
+    assert len(polls(box)) == 1
+
+
+def test_exception_in_a_soft_block_without_checks_is_raised_without_a_poll():
+    box = soft_box([EXITED])
+
+    with pytest.raises(Broken), box.soft():
+        raise Broken
+
+    assert polls(box) == []
+
+
+def test_soft_block_without_a_check_is_rejected():
+    with pytest.raises(errors.InvalidArgument) as caught, soft_box([EXITED]).soft():
+        pass
+
+    assert str(caught.value) == (
+        "soft(): the block contains no check; write `with tlsandbox.soft() as check:`, and call "
+        "check.assert_process(...) in the block"
+    )
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, pytest.skip.Exception])
@@ -235,42 +243,17 @@ def test_nested_soft_block_evaluates_its_checks_when_the_nested_block_ends():
         with pytest.raises(errors.ChecksFailed) as inside, box.soft() as inner:
             inner.assert_no_oom()
 
-    assert len(inside.value.failures) == len(caught.value.failures) == 1
-    assert (
-        inside.value.first_line
-        == "1 of 1 check failed: OOM-killed: worker.py; last output: Traceback: no memory"
-    )
+    assert [type(error) for error in inside.value.failures] == [errors.ProcessOOMKilled]
+    assert [type(error) for error in caught.value.failures] == [errors.AssertionFailed]
 
 
 def test_soft_block_that_is_entered_again_starts_without_checks():
-    box = soft_box([EXITED, FAILED])
-    soft = box.soft()
+    soft = soft_box([EXITED, FAILED]).soft()
     with pytest.raises(errors.ChecksFailed), soft as check:
         check.assert_process(43, exit_code=0)
 
     with soft as check:
         check.assert_process(42, exit_code=0)
-
-
-def test_checks_added_by_several_threads_are_all_evaluated():
-    box = soft_box([EXITED, FAILED])
-    together = threading.Barrier(8)
-
-    def add(check):
-        together.wait()
-        for _ in range(50):
-            check.assert_process(42, exit_code=0)
-        check.assert_process(43, exit_code=0)
-
-    with (
-        ThreadPoolExecutor(8) as pool,
-        pytest.raises(errors.ChecksFailed) as caught,
-        box.soft() as check,
-    ):
-        list(pool.map(add, [check] * 8))
-
-    assert caught.value.first_line.startswith("8 of 408 checks failed; the first: ")
-    assert len(caught.value.failures) == 8
 
 
 def test_soft_check_in_code_without_a_module_is_evaluated():

@@ -37,7 +37,7 @@ def check_wheel(wheel: Path) -> list[str]:
     code = {name for name in inside if not name.startswith(f"{info}/")}
     wrong = [f"missing: {name}" for name in sorted(tracked(PACKAGE) - code)]
     wrong += [f"not in the package: {name}" for name in sorted(code - tracked(PACKAGE))]
-    for name in ("py.typed", "report/report-1.schema.json", "checks/test_health.py"):
+    for name in ("py.typed", "report/report-2.schema.json", "checks/test_health.py"):
         if f"{PACKAGE}/{name}" not in inside:
             wrong.append(f"missing: {name}")
     if f"{info}/licenses/LICENSE" not in inside:

@@ -10,39 +10,28 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import separator_after, shorten
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import STATUSES
+from pytest_tlsandbox.types import STATUSES, Pick
 
-if TYPE_CHECKING:
-    from pytest_tlsandbox.types import Pick, Stream
-
-STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
 """The types of collections of accepted values. For ``args``, a list is a single value."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
-_NUMBER = (int, float, bool)  # because 0, 0.0 and False are equal
-_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
-    "args": ("text", (str,)),
-    "command": ("text", (str,)),
-    "ended_at": ("a datetime", (datetime, NoneType)),
-    "exit_code": ("a number", (*_NUMBER, NoneType)),
-    "handle": ("a number", (*_NUMBER, NoneType)),
-    "managed": ("a ManagedProcess", (NoneType,)),
-    "name": ("text", (str, NoneType)),
-    "oom_killed": ("a bool", _NUMBER),
-    "pid": ("a number", _NUMBER),
-    "signal": ("a number", (*_NUMBER, NoneType)),
-    "started_at": ("a datetime", (datetime,)),
-    "stdin_writable": ("a bool", _NUMBER),
-}
-"""For each field, its type in words, and the built-in types whose values can equal it."""
+_NUMBERS = (int, float, bool)  # because 0, 0.0 and False are equal
+_KINDS: list[tuple[str, tuple[type, ...], tuple[str, ...]]] = [
+    ("text", (str,), ("args", "command", "name")),
+    ("a number", _NUMBERS, ("exit_code", "handle", "pid", "signal")),
+    ("a bool", _NUMBERS, ("oom_killed", "stdin_writable")),
+    ("a datetime", (datetime,), ("started_at", "ended_at")),
+    ("a ManagedProcess", (), ("managed",)),
+]
+"""A type in words, the built-in types whose values can equal such a value, and the fields."""
 
 
 def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
@@ -50,20 +39,30 @@ def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
     return f"{name} must be {expected}{separator_after(expected)} got {shown(value)}{hint}"
 
 
-def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
-    """Return one or several statuses as a tuple.
+def check_choice(name: str, value: object, known: Collection[str]) -> None:
+    """Check that a value is one of the known words.
 
     Raises:
-        InvalidArgument: a word is not a status. The message suggests the most similar status.
+        InvalidArgument: the value is not a known word. The message suggests the most similar word.
 
     """
+    if value not in known:
+        hint = suggestion(value, known, cutoff=0.76)
+        raise InvalidArgument(must_be(name, f"one of {', '.join(known)}", value, hint))
+
+
+def check_pick(pick: Pick | None) -> Pick | None:
+    """Return ``pick`` after checking that it is "newest", "oldest" or None."""
+    if pick is not None:
+        check_choice("pick", pick, get_args(Pick))
+    return pick
+
+
+def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one or several statuses as a tuple."""
     statuses = (status,) if isinstance(status, str) else _several(status)
-    for word in statuses:
-        if word not in STATUSES:
-            hint = suggestion(word, STATUSES, cutoff=0.76)
-            raise InvalidArgument(must_be("status", f"one of {', '.join(STATUSES)}", word, hint))
-    if not statuses:
-        raise InvalidArgument(f"status must be one or more of {', '.join(STATUSES)}; got no status")
+    for word in statuses or (status,):
+        check_choice("status", word, STATUSES)
     return statuses
 
 
@@ -85,43 +84,39 @@ def check_value(field: str, value: Any) -> None:
         check_statuses(value)
         return
     if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
-        raise InvalidArgument(not_a_list(value))
-    noun, kinds = _KINDS[field]
+        raise InvalidArgument(must_be("args", "a list of strings", value))
+    [(noun, kinds)] = [(noun, kinds) for noun, kinds, fields in _KINDS if field in fields]
     for one in value if type(value) in SEVERAL else (value,):
-        if type(one) in _PLAIN and type(one) not in kinds:
+        if type(one) in _PLAIN.difference(kinds, {NoneType}):
             raise InvalidArgument(must_be(field, noun, one, _cure(one, noun)))
 
 
 def _cure(value: object, noun: str) -> str:
     if noun == "a number" and isinstance(value, str) and value.isdecimal():
         return f"; write {int(value)}"
-    return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
-
-
-def not_a_list(args: object) -> str:
-    """Return the error message for a value of ``args`` that is not a list."""
-    given = "one string" if isinstance(args, str) else shown(args)
-    return f"args must be a list of strings, got {given}"
+    written = noun == "text" and isinstance(value, (int, float, os.PathLike))
+    return f"; write {str(value)!r}" if written else ""
 
 
 def check_seconds(name: str, value: object) -> float:
     """Return a duration in seconds as a float after checking that it is finite and not negative."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InvalidArgument(must_be(name, "a number of seconds", value))
     if value < 0:
         raise InvalidArgument(must_be(name, ">= 0 seconds", value))
-    if not math.isfinite(value):
-        raise InvalidArgument(must_be(name, "a finite number of seconds", value))
     return float(value)
 
 
-def check_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+def check_number(name: str, value: Any, least: int, most: float = math.inf) -> int:
     """Return a whole number after checking that it is not below ``least`` or above ``most``."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if not is_number or value < least or (most is not None and value > most):
-        allowed = f"a number >= {least}" if most is None else f"a number from {least} to {most}"
-        raise InvalidArgument(must_be(name, allowed, value, _cure(value, "a number")))
+    if not _is_whole(value, least, most):
+        allowed = f">= {least}" if most == math.inf else f"from {least} to {most}"
+        raise InvalidArgument(must_be(name, f"a number {allowed}", value, _cure(value, "a number")))
     return int(value)
+
+
+def _is_whole(value: object, least: int, most: float) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, ...] | None:
@@ -129,51 +124,22 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
     if exit_code == "any":
         return None
     codes = _several(exit_code)
-    for code in codes:
-        if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= 255:
-            hint = ""
-            if code is None:
-                hint = '; pass "any" to accept every exit code'
-            elif isinstance(code, int) and code < 0:
+    for code in codes or (exit_code,):
+        if not _is_whole(code, 0, 255):
+            hint = '; pass "any" to accept every exit code'
+            if isinstance(code, int) and code < 0:
                 hint = '; to wait for a signal that ends the process, use wait_for_process(process, status="signaled")'
             raise InvalidArgument(must_be("exit_code", "from 0 to 255", code, hint))
-    if not codes:
-        raise InvalidArgument('exit_code must be one or more codes, or "any"; got no code')
     return codes
-
-
-def check_signal(signal: int) -> int:
-    """Return a signal number after checking that it is a number from 1 to 64."""
-    if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
-        raise InvalidArgument(
-            must_be("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
-        )
-    return int(signal)
-
-
-def check_stream(stream: Stream) -> Stream:
-    """Return the name of an output stream after checking it."""
-    if stream not in STREAMS:
-        hint = suggestion(stream, STREAMS)
-        raise InvalidArgument(must_be("stream", f"one of {', '.join(STREAMS)}", stream, hint))
-    return stream
 
 
 def check_pattern(pattern: object) -> str | re.Pattern[str]:
     """Return a text or a compiled regex after checking that it can match a line of output."""
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
-    if not isinstance(pattern, str):
-        raise InvalidArgument(
-            must_be("pattern", "text without a line break or a compiled regex", pattern)
-        )
-    if not pattern:
-        raise InvalidArgument(
-            "pattern must not be empty, because an empty pattern matches every line"
-        )
-    if "\n" in pattern:
-        hint = "; wait for one line at a time"
-        raise InvalidArgument(must_be("pattern", "text without a line break", pattern, hint))
+    if not isinstance(pattern, str) or not pattern or "\n" in pattern:
+        allowed = "a non-empty text without a line break or a compiled regex"
+        raise InvalidArgument(must_be("pattern", allowed, pattern))
     return pattern
 
 
@@ -192,34 +158,33 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
     if not isinstance(value, str):
         if secret:
             raise InvalidArgument(f"{place} must be text, got {type_name(value)}")
-        cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
-        raise InvalidArgument(must_be(place, "text", value, cure))
-    if "\0" in value:
+        raise InvalidArgument(must_be(place, "text", value, _cure(value, "text")))
+    if wrong := re.search("[\0\ud800-\udfff]", value):
         raise InvalidArgument(
-            f"{place} must not contain a NUL character, got one at position {value.index(chr(0))}"
+            f"{place} must not contain a NUL character or a lone surrogate, got one at position "
+            f"{wrong.start()}"
         )
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(
-            f"{place} must be valid Unicode text, got a lone surrogate at position {error.start}"
-        ) from None
 
 
-def check_condition(condition: Callable[..., object]) -> None:
-    """Check that a condition can be called with a snapshot."""
-    if not callable(condition):
-        raise InvalidArgument(must_be("condition", "a function that takes the snapshot", condition))
-    if inspect.iscoroutinefunction(condition):
+def check_function(name: str, function: object, argument: str) -> None:
+    """Check that a function can be called with one argument.
+
+    Args:
+        name: the name of the argument that contains the function.
+        function: the function.
+        argument: the argument of the function, in words.
+
+    Raises:
+        InvalidArgument: the value is not a function of one argument, or is a coroutine function.
+
+    """
+    expected = f"a function that takes one argument ({argument})"
+    if not callable(function):
+        raise InvalidArgument(must_be(name, expected, function))
+    if inspect.iscoroutinefunction(function):
         raise InvalidArgument(
-            "condition must be a plain function that takes the snapshot, got a coroutine function, whose "
-            "result is always truthy"
+            f"{name} must be {expected}, got a coroutine function, whose result is always truthy"
         )
-    check_takes_one("condition", condition, "the snapshot")
-
-
-def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
-    """Check that a function can be called with one argument; ``what`` describes this argument."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have no signature
@@ -229,7 +194,7 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
     except TypeError:
         called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
         raise InvalidArgument(
-            f"{name} must be a function that takes one argument ({what}), got {shorten(mask_text(called), 60)}"
+            f"{name} must be {expected}, got {shorten(mask_text(called), 60)}"
         ) from None
 
 
@@ -244,8 +209,6 @@ def shown(value: object) -> str:
 
     If the value may contain a secret that cannot be masked, return only the type of the value.
     """
-    if isinstance(value, re.Pattern):
-        return "a regex of bytes"  # unlike a regex of text, which is accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):
         return type_name(value)
     return shorten(mask_text(repr(value)), 60)
@@ -259,10 +222,3 @@ def type_name(value: object) -> str:
 def _several(value: object) -> tuple[Any, ...]:
     """Return a single value or a collection of values as a tuple."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-
-
-def check_pick(pick: Pick | None) -> Pick | None:
-    """Return ``pick`` after checking that it is "newest", "oldest" or None."""
-    if pick not in (None, "newest", "oldest"):
-        raise InvalidArgument(must_be("pick", '"newest" or "oldest"', pick))
-    return pick

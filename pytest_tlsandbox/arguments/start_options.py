@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-from pytest_tlsandbox.arguments.checks import check_text, must_be, shown, suggestion
+from pytest_tlsandbox.arguments.checks import check_choice, check_number, check_text, must_be
 from pytest_tlsandbox.errors import InvalidArgument
 
 
@@ -72,83 +72,55 @@ class StartOptions(TypedDict, total=False):
     health_check: HealthCheckOptions | None
 
 
-_MODES = {
-    "stdin_mode": ("closed", "pipe"),
-    "stdout_mode": ("capture", "discard"),
-    "stderr_mode": ("capture", "discard"),
+_EXAMPLES = {
+    "restart": '{"policy": "always"}',
+    "health_check": '{"type": "http", "port": 8080}',
 }
-_MAPPINGS: dict[str, tuple[Any, dict[str, object]]] = {
-    "restart": (RestartOptions, {"policy": "always"}),
-    "health_check": (HealthCheckOptions, {"type": "http", "port": 8080}),
-}
-"""For each option that is a mapping, its type, and an example for error messages."""
+"""For each option that is a mapping, an example for error messages."""
 
 
-def check_option(name: str, value: object) -> object:
-    """Check an option of ``start_process``.
+def check_option(name: str, value: object) -> None:
+    """Check an option of ``start_process`` other than ``env``.
 
     Args:
         name: the name of the option.
-        value: its value; not None.
-
-    Returns:
-        The value in the form that the request needs.
+        value: its value.
 
     Raises:
         InvalidArgument: the option has a wrong type or an unknown key, or a key has an invalid
             value.
 
     """
-    if name in _MAPPINGS:
-        return _check_mapping(name, value, *_MAPPINGS[name])
-    if name in _MODES:
-        _check_word(name, "mode", value, _MODES[name])
-    elif not (name == "user" and isinstance(value, Mapping)):
-        check_text(name, value)
-    return value
+    _check(name, get_type_hints(StartOptions)[name], value)
 
 
-def _check_mapping(
-    name: str, value: object, kind: Any, example: dict[str, object]
-) -> dict[str, object]:
+def _check(place: str, hint: Any, value: object) -> None:
+    """Check a value by its type hint."""
+    optional = NoneType in get_args(hint)
+    if optional and value is None:
+        return
+    kind = get_args(hint)[0] if optional else hint
+    if get_origin(kind) is Literal:
+        check_choice(place, value, get_args(kind))
+    elif is_typeddict(kind):
+        _check_mapping(place, kind, value)
+    elif place == "health_check: port":
+        check_number(place, value, 1, 2**16 - 1)
+    elif kind is int:
+        check_number(place, value, 0, 2**32 - 1)
+    elif not (place == "user" and isinstance(value, Mapping)):
+        check_text(place, value)
+
+
+def _check_mapping(name: str, kind: Any, value: object) -> None:
     hints = get_type_hints(kind)
+    example = f"; for example, write {name}={_EXAMPLES[name]}"
     if not isinstance(value, Mapping):
-        # The most common mistake is to pass only the value of the first key, as in
-        # restart="always".
-        first = next(iter(hints))
-        word = value if value in get_args(hints[first]) else example[first]
-        hint = f"; write {name}={json.dumps({**example, first: word})}"
-        raise InvalidArgument(
-            must_be(name, f"a mapping with the keys {', '.join(hints)}", value, hint)
-        )
+        expected = f"a mapping with the keys {', '.join(hints)}"
+        raise InvalidArgument(must_be(name, expected, value, example))
     for key, given in value.items():
-        _check_word(name, "key", key, [*hints])
-        _check_value(name, key, hints[key], given)
+        check_choice(f"{name}: key", key, hints)
+        _check(f"{name}: {key}", hints[key], given)
     for key in hints:
         if key in kind.__required_keys__ and key not in value:
-            raise InvalidArgument(
-                f"{name}: missing key {key!r}; for example, write {name}={json.dumps(example)}"
-            )
-    return dict(value)
-
-
-def _check_value(name: str, key: str, hint: object, value: object) -> None:
-    kinds = get_args(hint) or (hint,)
-    if get_origin(hint) is Literal:
-        _check_word(name, key, value, kinds)
-    elif value is None and type(None) in kinds:
-        return
-    elif str in kinds:
-        check_text(f"{name}: {key}", value)
-    else:
-        numbers = range(1, 2**16) if key == "port" else range(2**32)
-        if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
-            none = " or None" if type(None) in kinds else ""
-            expected = f"an integer from {numbers[0]} to {numbers[-1]}{none}"
-            raise InvalidArgument(must_be(f"{name}: {key}", expected, value))
-
-
-def _check_word(name: str, what: str, value: object, known: Sequence[str]) -> None:
-    if value not in known:
-        hint = suggestion(value, known) or f"; expected one of {', '.join(known)}"
-        raise InvalidArgument(f"{name}: unknown {what} {shown(value)}{hint}")
+            raise InvalidArgument(f"{name}: missing key {key!r}{example}")

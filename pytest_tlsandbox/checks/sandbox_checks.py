@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
 from pytest_tlsandbox.formatting.processes import named, process_table
@@ -29,78 +28,69 @@ AT_ONCE = 50
 _MOST_ROWS = 10
 _TARGET = "tlsandbox_target"
 
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check of one sandbox.
-
-    Attributes:
-        error: the class of the error to raise if the check found anything.
-        kind: one or two words for what happened, such as "OOM-killed".
-        sandbox: the name of the sandbox, for messages.
-        found: the name, the row and a description of the incident for each affected process.
-
-    """
-
-    error: type[TLSandboxError]
-    kind: str
-    sandbox: str
-    found: tuple[tuple[str, ProcessInfo, str], ...] = ()
-
-    @property
-    def headline(self) -> str:
-        """What happened, the first affected process, and the number of other affected processes."""
-        more = f" and {len(self.found) - 1} more" if len(self.found) > 1 else ""
-        return f"{self.kind}: {self.found[0][0]}{more}"
-
-    def check(self, columns: int) -> None:
-        """Raise the error of this check if the check found anything.
-
-        The table in the error message fits into ``columns`` columns.
-        """
-        if self.found:
-            _, rows, remarks = zip(*self.found, strict=True)
-            table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
-            lines = [self.headline, ""]
-            lines += [f"    {line}" for line in table]
-            raise self.error("\n".join([*lines, f"  sandbox  {self.sandbox}"]))
+T = TypeVar("T")
 
 
-def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
+def _check_rule(rule: Rule, listed: ProcessSnapshot, columns: int) -> None:
     """Check a process list for all incidents that match a rule, including old incidents."""
     history = History(lambda: listed.begun)
     history.fold(copy.copy(listed))
-    incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
-    found = tuple(
+    found = [
         (run_name(item.run), shown_row(item.run), describe(item))
-        for item in incidents
-        if not history.is_assumed(item.run)
-    )
-    return CheckResult(rule.error, rule.verdict, listed.sandbox, found)
+        for item in history.incidents(0)
+        if item.kind in rule.kinds and not item.run.assumed
+    ]
+    _fail_for(found, rule.error, rule.verdict, listed.sandbox, columns)
 
 
-oom_killed = partial(_found, absence.OOM)
-"""Return the OOM-killed processes, including processes that were restarted afterwards."""
-crashed = partial(_found, absence.CRASH)
-"""Return the processes that a crash signal ended or whose supervisor gave up."""
-unhealthy = partial(_found, absence.UNHEALTHY)
-"""Return the managed processes whose health check is failing."""
+check_no_oom = partial(_check_rule, absence.OOM)
+"""Check that no process was OOM-killed, including processes that were restarted afterwards."""
+check_no_crash = partial(_check_rule, absence.CRASH)
+"""Check that no crash signal ended a process, and that no supervisor gave up."""
+check_healthy = partial(_check_rule, absence.UNHEALTHY)
+"""Check that no health check of a managed process is failing."""
 
 
-def looping(listed: ProcessSnapshot) -> CheckResult:
-    """Return the managed processes that ended after a restart and are about to be restarted again.
+def check_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
+    """Check that no managed process ended after a restart and is about to be restarted again.
 
     A process that runs again after a restart does not count, because the list does not show when
     the restart happened.
     """
     # Some sandboxes also list earlier runs (api-notes, "Managed processes").
     newest = {row.managed.id: row for row in listed if row.managed}
-    found = tuple(
+    found = [
         (named(row), row, f"{count(row.managed.restart_count, 'restart')}, and it is backing off")
         for row in newest.values()
         if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
-    )
-    return CheckResult(ProcessRestarted, "Restart loop", listed.sandbox, found)
+    ]
+    _fail_for(found, ProcessRestarted, "Restart loop", listed.sandbox, columns)
+
+
+def _fail_for(
+    found: Sequence[tuple[str, ProcessInfo, str]],
+    error: type[TLSandboxError],
+    kind: str,
+    sandbox: str,
+    columns: int,
+) -> None:
+    """Raise an error if a check found anything.
+
+    Args:
+        found: the name, the row and a description of the incident for each affected process.
+        error: the class of the error.
+        kind: one or two words for what happened, such as "OOM-killed".
+        sandbox: the name of the sandbox.
+        columns: the width of the table in the message.
+
+    """
+    if not found:
+        return
+    names, rows, remarks = zip(*found, strict=True)
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
+    lines = [f"{kind}: {names[0]}{more}", "", *(f"    {line}" for line in table)]
+    raise error("\n".join([*lines, f"  sandbox  {sandbox}"]))
 
 
 class Listings:
@@ -131,16 +121,11 @@ class Listings:
 
             # Connect to one sandbox after another, because this may call a conftest's hook for the
             # key.
-            made = {one: self._made(one) for one in dict.fromkeys([target, *self._targets])}
+            targets = dict.fromkeys([target, *self._targets])
+            made = {one: _result_of(partial(self._connect, one)) for one in targets}
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 self._answers.update(zip(made, pool.map(_ask, made.values()), strict=True))
         return self._answers[target]
-
-    def _made(self, target: object) -> Sandbox | TLSandboxError:
-        try:
-            return self._connect(target)
-        except TLSandboxError as error:
-            return error
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print a row for each sandbox if there are several sandboxes."""
@@ -151,10 +136,12 @@ class Listings:
 
 
 def _ask(made: Sandbox | TLSandboxError) -> ProcessSnapshot | TLSandboxError:
-    if isinstance(made, TLSandboxError):
-        return made
+    return made if isinstance(made, TLSandboxError) else _result_of(made.list_processes)
+
+
+def _result_of(call: Callable[[], T]) -> T | TLSandboxError:
     try:
-        return made.list_processes()
+        return call()
     except TLSandboxError as error:
         return error
 
@@ -162,12 +149,12 @@ def _ask(made: Sandbox | TLSandboxError) -> ProcessSnapshot | TLSandboxError:
 def _row(target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, str, str]:
     if isinstance(answer, TLSandboxError):
         return target, "not checked", answer.first_line
-    found = [check(answer) for check in (oom_killed, crashed, looping, unhealthy)]
-    told = [finding.headline for finding in found if finding.found]
+    told = []
+    for check in (check_no_oom, check_no_crash, check_no_restart_loop, check_healthy):
+        failure = _result_of(partial(check, answer, 100))
+        if failure is not None:
+            told.append(failure.first_line)
     if answer.unreadable:
         told.append(f"{count(len(answer.unreadable), 'row')} not readable")
-    return target, "not well" if told else "well", "; ".join(told) or _extent(answer)
-
-
-def _extent(answer: ProcessSnapshot) -> str:
-    return f"{count(len(answer), 'process')}, {len(answer.alive)} alive"
+    extent = f"{count(len(answer), 'process')}, {len(answer.alive)} alive"
+    return target, "not well" if told else "well", "; ".join(told) or extent

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tlsandbox.checks.sandbox_checks import Listings, crashed, looping, oom_killed, unhealthy
+from pytest_tlsandbox.checks import sandbox_checks
+from pytest_tlsandbox.checks.sandbox_checks import Listings
 from pytest_tlsandbox.errors import Inconclusive, TLSandboxError
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.integration.terminal import columns_of
@@ -69,12 +70,12 @@ def test_reachable(listings: Listings, tlsandbox_target: object) -> None:
 
 def test_no_oom(listed: ProcessSnapshot, columns: int) -> None:
     """Check that no listed process was OOM-killed."""
-    oom_killed(listed).check(columns)
+    sandbox_checks.check_no_oom(listed, columns)
 
 
 def test_no_crash(listed: ProcessSnapshot, columns: int) -> None:
     """Check that no crash signal ended a listed process, and that no supervisor gave up."""
-    crashed(listed).check(columns)
+    sandbox_checks.check_no_crash(listed, columns)
 
 
 def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
@@ -82,12 +83,12 @@ def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
 
     A process is in a restart loop if it was restarted, has ended again, and waits for a restart.
     """
-    looping(listed).check(columns)
+    sandbox_checks.check_no_restart_loop(listed, columns)
 
 
 def test_healthy(listed: ProcessSnapshot, columns: int) -> None:
     """Check that no health check is failing."""
-    unhealthy(listed).check(columns)
+    sandbox_checks.check_healthy(listed, columns)
 
 
 def test_everything_readable(listed: ProcessSnapshot) -> None:

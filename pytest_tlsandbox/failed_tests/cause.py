@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failed_tests.events import kind_of, name_of
-from pytest_tlsandbox.messages.incidents import shown_row
+from pytest_tlsandbox.failed_tests.used_sandbox import kind_of
+from pytest_tlsandbox.messages.incidents import name_of, shown_row
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_tlsandbox.failed_tests.events import Event
+    from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
 
-badness = ("sandbox", "oom", "crash", "exit", "restart", "none").index
+badness = ("sandbox", "oom", "crash", "exit", "restart", "none", "").index
 """Returns the rank of a kind of cause; the worst kind has the lowest rank."""
 _KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
     (errors.RequestRefused, "none"),
@@ -39,9 +39,8 @@ def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
     """Return the cause that an error of this package reports."""
     # If several checks failed, use the check with the worst cause.
     checks = getattr(error, "failures", None) or [error]
-    kind, failed = min(
-        ((kind_of_error(each), each) for each in checks), key=lambda of: badness(of[0])
-    )
+    failed = min(checks, key=lambda check: badness(kind_of_error(check)))
+    kind = kind_of_error(failed)
     outage = getattr(failed, "outage", None)
     sandbox = getattr(failed.snapshot, "sandbox", None) if outage is None else outage.sandbox.label
     return _cause(kind, sandbox if kind == "sandbox" else None, failed.run, certain=True)
@@ -53,7 +52,7 @@ def cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
     If several events are equally bad, the first of these events is the possible cause.
     """
     worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
-    if worst is None or worst.kind == "none":
+    if worst is None or worst.kind in ("none", ""):
         return _cause("none", None, None, certain=False)
     return _cause(worst.kind, worst.sandbox.label, worst.run, certain=False)
 

@@ -8,6 +8,7 @@ guard is registered before this plugin. For this reason, this plugin's wrapper o
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,9 @@ import pytest
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.failed_tests import cause as causes
-from pytest_tlsandbox.failed_tests.events import Happened
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
-from pytest_tlsandbox.failed_tests.used_sandbox import Outage, UsedSandbox
+from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 from pytest_tlsandbox.messages.incidents import shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_tlsandbox.connections import Connection, Connections
+    from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.settings import Settings
 
@@ -53,17 +54,19 @@ class FailedTests:
 
     def __init__(self, config: pytest.Config, settings: Settings, connections: Connections) -> None:
         self._config, self._connections = config, connections
+        self._worker: str = getattr(config, "workerinput", {}).get("workerid", "")
         self._shows_section = not settings.no_section
         self._clock = Clock()
         self._wall_clock = WallClock(self._clock)
         self._sandboxes: dict[int, UsedSandbox] = {}
-        self._being_set_up: list[str] = []
         self._of_fixture: dict[str, set[object]] = {}
-        self._first_failures: dict[object, FirstFailure] = {}
+        self._first_failures: dict[str, FirstFailure] = {}
+        self._numbers = itertools.count()
         self._property: tuple[str, str] | None = None
         connections.on_use = self._note_use
 
-    def begin_test(self) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
         """Forget the data of the previous test, before any fixture is set up."""
         self._property = None
         for sandbox in self._sandboxes.values():
@@ -73,23 +76,24 @@ class FailedTests:
         key = id(connection.client)
         if key not in self._sandboxes:
             self._sandboxes[key] = UsedSandbox(connection, self._wall_clock)
-        if self._being_set_up:
-            self._of_fixture[self._being_set_up[-1]].add(self._sandboxes[key])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Record which sandboxes a fixture uses, and which processes the fixture starts."""
-        self._being_set_up.append(fixturedef.argname)
-        of_fixture = self._of_fixture[fixturedef.argname] = set()
-        started = {key: len(each.history.started) for key, each in self._sandboxes.items()}
+        """Record which sandboxes a fixture calls, and which processes the fixture starts."""
+        before = {
+            each: (each.history.position, len(each.history.started))
+            for each in self._sandboxes.values()
+        }
         try:
             return (yield)
         finally:
-            self._being_set_up.pop()
-            for key, each in self._sandboxes.items():
-                of_fixture.update(each.history.started[started.get(key, 0) :])
+            of_fixture = self._of_fixture[fixturedef.argname] = set()
+            for each in self._sandboxes.values():
+                position, started = before.get(each, (0, 0))
+                if each.history.position > position:
+                    of_fixture.update([each, *each.history.started[started:]])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Forget the failure of a test that will be rerun. pytest does not show such a failure."""
@@ -103,28 +107,18 @@ class FailedTests:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add the cause and the events to the report of a failed test."""
         failed_at = self._clock.monotonic()
-        passed_or_skipped = call.excinfo is None or call.excinfo.errisinstance(
-            pytest.skip.Exception
-        )
-        if not passed_or_skipped and item.get_closest_marker("xfail") is None:
-            # pytest-timeout also cancels its timer, but only after the report, which may take a
-            # second.
-            item.config.hook.pytest_timeout_cancel_timer(item=item)
         aside = errors_of_test_case(item)
-        raised = aside[0] if aside else call.excinfo
-        error = raised.value if raised and isinstance(raised.value, TLSandboxError) else None
-        shown = False
-        if error is not None:
-            # A fixture of wider scope raises the same error again in each test.
-            first = self._first_failures.get(_key_of(error)) or vars(error).get(SAME_CAUSE)
-            if first is not None and first["test"] != item.nodeid:
-                shown, error.args = True, (f"same cause as {first['name']}: {first['text']}",)
+        error = _our_error(aside[0] if aside else call.excinfo)
+        first = None if error is None else self._first_failures.get(self._key_of(error))
+        repeated = first is not None and first["test"] != item.nodeid
+        if error is not None and first is not None and repeated:
+            error.args = (f"same cause as {first['name']}: {first['text']}",)
         report = yield
-        if call.excinfo is not None and isinstance(call.excinfo.value, TLSandboxError):
-            error = call.excinfo.value  # the guard may have replaced the error of the test
         try:
             if report.failed:
-                self._complete(item, report, error, failed_at, shown=shown)
+                # The guard may have replaced the error of the test.
+                error = _our_error(call.excinfo)
+                self._complete(item, report, error, failed_at, repeated=repeated)
         except Exception as bug:  # the error of the test is shown in any case
             logger.debug("a failed test could not be explained: %s", mask_text(repr(bug)))
         if self._property and (report.failed or report.when == "teardown"):
@@ -138,12 +132,12 @@ class FailedTests:
         error: TLSandboxError | None,
         failed_at: float,
         *,
-        shown: bool,
+        repeated: bool,
     ) -> None:
         """Add the cause of the failure and the events to the report.
 
-        If ``shown`` is true, another test has already shown the same error. The method then leaves
-        out the events.
+        If ``repeated`` is true, another test has already shown the same error. The method then
+        leaves out the events.
         """
         names = getattr(item, "fixturenames", ())
         monitored = self._connections.on_connect is not None  # by the guard, or for the report
@@ -155,65 +149,65 @@ class FailedTests:
         ]
         if not (sandboxes or error or monitored):
             return
+        shows_section = self._shows_section and not repeated
+        # pytest-timeout also cancels its timer, but only after the report, which may take a second.
+        item.config.hook.pytest_timeout_cancel_timer(item=item)
         deadline = self._clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]
-        if up and self._shows_section and not (shown or (error and error.snapshot)):
+        if up and shows_section and not (error and error.snapshot):
             self._clock.sleep(_SETTLING)
             for sandbox in up:
                 sandbox.poll_once(deadline)
-        happened = Happened()
+        events: list[Event] = []
         for sandbox in sandboxes:
-            happened.add(sandbox, [run for run in sandbox.history.started if run in of_fixtures])
+            events += sandbox.events(run for run in sandbox.history.started if run in of_fixtures)
             sandbox.forget_events()
         facts: dict[str, Any] = {**getattr(report, FACTS, {})}
         explained: set[Run] = set()
         if error is None:
-            cause = causes.cause_of_events(happened.events)
+            cause = causes.cause_of_events(events)
         else:
             cause = causes.cause_of_error(error)
             facts[SAME_CAUSE] = self._first_failure(item, error)
             SameCauseSummary.register(self._config)
             explained = {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
             found = {finding["process"] for finding in facts.get("findings", ())}  # of the guard
-            runs = {event.run for event in happened.events if event.run is not None}
+            runs = {event.run for event in events if event.run is not None}
             explained |= {run for run in runs if identity_text(shown_row(run)) in found}
             if cause["kind"] == "sandbox":
-                happened.events = [event for event in happened.events if event.kind != "sandbox"]
+                events = [event for event in events if event.kind != "sandbox"]
         self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
-        if self._shows_section and not shown:
-            text = section_of(happened, failed_at, deadline, self._connections.screen, explained)
+        if shows_section:
+            text = section_of(events, failed_at, deadline, self._connections.screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
         """Return the session's first failure with the same cause as ``error``."""
-        text = error.first_line
-        worker = getattr(self._config, "workerinput", {}).get("workerid", "")
-        key = f"{worker} {id(error)}"
-        known = _key_of(error)
-        if error.run is not None:
-            key = f"{identity_text(shown_row(error.run))} {error.run.number} {text}"
-        elif isinstance(known, Outage):
-            # Workers notice the outage of a shared sandbox at different times.
-            label = known.sandbox.label
-            key = f"{label} {known.number} {'' if known.sandbox.shared else worker}"
-            if isinstance(error, SandboxUnreachable):
-                since = self._wall_clock.at(known.since)[11:19]
-                text = f"sandbox {label} unreachable since {since} UTC"
+        key, text = self._key_of(error), error.first_line
+        if isinstance(error, SandboxUnreachable) and error.outage is not None:
+            since = self._wall_clock.at(error.outage.since)[11:19]
+            text = f"sandbox {error.outage.sandbox.label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
         new = {"key": key, "text": text, "test": item.nodeid, "name": name}
-        first: FirstFailure = vars(error).setdefault(SAME_CAUSE, new)
-        return first if known is None else self._first_failures.setdefault(known, first)
+        return self._first_failures.setdefault(key, new)
+
+    def _key_of(self, error: TLSandboxError) -> str:
+        """Return a text that is the same for all errors with the same cause in this session."""
+        run, outage = error.run, getattr(error, "outage", None)
+        if run is not None:
+            key = f"{identity_text(shown_row(run))} {run.number}"
+            # Errors about a living run may describe different problems.
+            return key if run.over else f"{key} {type(error).__name__} {error.wanted}"
+        if outage is not None:
+            # Workers notice the outage of a shared sandbox at different times.
+            worker = "" if outage.sandbox.shared else self._worker
+            return f"{outage.sandbox.label} {outage.number} {worker}"
+        # A fixture of wider scope raises the same error again in each test.
+        number: int = vars(error).setdefault("number", next(self._numbers))
+        return f"{self._worker} {number}"
 
 
-def _key_of(error: TLSandboxError) -> object:
-    """Return an object that identifies the cause of an error, such as a run or an outage.
-
-    The result is None if the error refers neither to a run nor to an outage.
-    """
-    run = error.run
-    if run is not None:
-        # Errors about a living run may describe different problems.
-        return run if run.over else (run, type(error), error.wanted)
-    return getattr(error, "outage", None)
+def _our_error(raised: pytest.ExceptionInfo[BaseException] | None) -> TLSandboxError | None:
+    return raised.value if raised and isinstance(raised.value, TLSandboxError) else None

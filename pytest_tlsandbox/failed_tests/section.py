@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.failed_tests.cause import badness
-from pytest_tlsandbox.failed_tests.used_sandbox import CLOCKS_DIFFER
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import align, cut
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
+from pytest_tlsandbox.messages.incidents import name_of
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pytest_tlsandbox.failed_tests.events import Event, Happened
+    from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.types import Screen, Stream
 
@@ -26,7 +27,7 @@ _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 
 
 def section_of(
-    happened: Happened,
+    events: Collection[Event],
     failed_at: float,
     deadline: float,
     screen: Screen,
@@ -35,34 +36,39 @@ def section_of(
     """Return the text of the section, or "" if there is nothing to show.
 
     Args:
-        happened: the events during the test.
+        events: the events during the test.
         failed_at: when the test failed, in seconds of the monotonic clock.
         deadline: the time at which reading output must end, on the same clock.
         screen: the terminal for which the section is written.
         explained: the runs that the message of the failure already explains.
 
     """
-    if explained and all(event.run in explained for event in happened.events):
+    worst = [event for event in events if event.kind]
+    if explained and all(event.run in explained for event in worst):
         return ""
+    others: dict[str, list[str]] = {}
+    for event in events:
+        if event.run is not None and not event.kind:
+            others.setdefault(event.what, []).append(name_of(event.run))
     most = _MOST_LINES[min(max(screen.verbosity, 0), 2)]
-    worst = sorted(happened.events, key=lambda event: (badness(event.kind), -event.at))
+    worst.sort(key=lambda event: (badness(event.kind), -event.at))
     shown = worst[: most // 2 - 1]
-    more, others = len(worst) - len(shown), happened.others.items()
-    rest = [f"{more} more events"] if more else []
-    rest += [f"{what}: {list_texts(names)}" for what, names in others]
+    rest = [f"{len(worst) - len(shown)} more events"] if len(shown) < len(worst) else []
+    rest += [f"{what}: {list_texts(names)}" for what, names in others.items()]
     room = (most - len(shown) - bool(rest)) // max(1, len(shown))
     # Read the output of the worst event first, because time may run out.
-    outputs = [[] if event.run in explained else _output(event, room, deadline) for event in shown]
+    outputs = {
+        event: [] if event.run in explained else _output(event, room, deadline) for event in shown
+    }
     several = len({event.sandbox for event in worst}) > 1
+    shown.sort(key=lambda event: event.at)
     heads = align(
         (_when(event, failed_at), f"{event.sandbox.label}: " * several + event.what)
         for event in shown
     )
     lines = []
-    for _, head, output in sorted(
-        zip(shown, heads, outputs, strict=True), key=lambda row: row[0].at
-    ):
-        lines += [head, *(f"  | {cut(line, screen.columns)}" for line in output)]
+    for event, head in zip(shown, heads, strict=True):
+        lines += [head, *(f"  | {cut(line, screen.columns)}" for line in outputs[event])]
     return "\n".join([*lines, *(["; ".join(rest)] if rest else [])])
 
 
@@ -70,15 +76,11 @@ def _when(event: Event, failed_at: float) -> str:
     ago = failed_at - event.at
     if event.run is None:
         ago = max(0.0, ago)  # an outage began before the list call that found it
-    early = " (before this test)" if event.at < event.sandbox.begun - CLOCKS_DIFFER else ""
-    return f"{abs(ago):.1f} s {'before' if ago > -0.05 else 'after'}{early}"
+    return f"{abs(ago):.1f} s {'before' if ago > -0.05 else 'after'}"
 
 
 def _output(event: Event, most: int, deadline: float) -> list[str]:
-    """Return the first line and the last lines of a run's output.
-
-    The list is empty if the output cannot be read.
-    """
+    """Return the last lines of a run's output; the list is empty if they cannot be read."""
     client = event.sandbox.client
     if event.run is None or (row := event.run.row) is None:
         return []
@@ -86,13 +88,9 @@ def _output(event: Event, most: int, deadline: float) -> list[str]:
     if same_pid and not same_pid[-1].identity.same_run(row.identity):
         return []
     lines: list[str] = []
-    try:
-        for stream in _STREAMS:
-            left = deadline - client.clock.monotonic()
-            if not lines and left > 0 and event.sandbox.outage is None:
+    for stream in _STREAMS:
+        left = deadline - client.clock.monotonic()
+        if not lines and left > 0 and event.sandbox.outage is None:
+            with contextlib.suppress(InfrastructureError):
                 lines = client.output(row.pid, stream, limit=left)
-    except InfrastructureError:
-        return []
-    if len(lines) > most > 2:
-        lines = [lines[0], f"... {len(lines) - most + 1} more lines", *lines[2 - most :]]
     return [mask_text(line[:LONGEST_LINE]) for line in lines[-most:]]

@@ -1,4 +1,4 @@
-"""Find new events in a sandbox while a test runs, and find the sandbox's current outage."""
+"""Find out what happened in a sandbox while a test ran, and whether the sandbox is available."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.formatting.processes import headline_of_end
 from pytest_tlsandbox.formatting.text import printable
+from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
+from pytest_tlsandbox.messages.incidents import name_of, shown_row
+from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from pytest_tlsandbox.connections import Connection
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.plain_data import WallClock
     from pytest_tlsandbox.types import Stream
 
-CLOCKS_DIFFER = 0.5
+_CLOCKS_DIFFER = 0.5
 """Tolerated difference, in seconds, between the clock of a sandbox and this machine's clock."""
 
 
@@ -37,6 +42,26 @@ class Outage(NamedTuple):
     what: str
 
 
+class Event(NamedTuple):
+    """An event in a sandbox.
+
+    Attributes:
+        at: when the event happened, in seconds of this machine's monotonic clock.
+        what: what happened, in words.
+        kind: the kind of cause: "sandbox", "oom", "crash", "exit", "restart" or "none"; empty if
+            the event cannot explain a failure.
+        sandbox: the sandbox in which the event happened.
+        run: the affected run; None if the event affected the whole sandbox.
+
+    """
+
+    at: float
+    what: str
+    kind: str
+    sandbox: UsedSandbox
+    run: Run | None = None
+
+
 class UsedSandbox:
     """A sandbox that this session's tests use. The object observes the calls to the sandbox.
 
@@ -46,10 +71,6 @@ class UsedSandbox:
         label: the name of the sandbox, for messages.
         shared: whether several xdist workers use the sandbox.
         outage: the outage that has not ended yet; None if the last call succeeded.
-        begun: when the running test began, in seconds of the monotonic clock.
-        position: the position in the history after which events are new, which is the start or the
-            last failure of the test.
-        since: the time of that position, in seconds of the monotonic clock.
 
     """
 
@@ -67,13 +88,12 @@ class UsedSandbox:
         self._polled = False
         self._started_before = len(self.history.started)
         self.forget_events()
-        self.begun = self.since
 
     def forget_events(self) -> None:
         """Forget all earlier events, so that only later events count as new."""
         last = self.history.last
-        self.position, self.since = self.history.position, self.client.clock.monotonic()
-        self._earliest = self.since if last is None else last.begun - CLOCKS_DIFFER
+        self._position, self._since = self.history.position, self.client.clock.monotonic()
+        self._earliest = self._since if last is None else last.begun - _CLOCKS_DIFFER
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         """Begin an outage, or continue the current outage."""
@@ -92,8 +112,8 @@ class UsedSandbox:
     @property
     def was_called(self) -> bool:
         """Whether the running test has listed or started processes, or has tried to do so."""
-        tried = self.outage is not None and self.outage.since > self.since
-        return tried or self.history.position > self.position
+        tried = self.outage is not None and self.outage.since > self._since
+        return tried or self.history.position > self._position
 
     def poll_once(self, deadline: float) -> None:
         """List the processes, but at most once in each test."""
@@ -103,12 +123,62 @@ class UsedSandbox:
             with contextlib.suppress(InfrastructureError):  # call_failed gets it
                 self.client.poll(limit=left)
 
-    def belongs_to_the_test(self, run: Run) -> bool:
+    def events(self, needed: Iterable[Run]) -> list[Event]:
+        """Return what happened since the running test began.
+
+        If the test has already failed, only events since its last failure are returned.
+
+        Args:
+            needed: the runs that fixtures of the test started; the end of such a run is always
+                returned.
+
+        """
+        history = self.history
+        if history.first is not None and history.first.begun > self._since:
+            history.runs()  # converts the rows of the first list call, which may be new
+        events: list[Event] = []
+        ends: dict[Run, float] = {}
+        for run in history.changed_since(self._since):
+            if run.over_at is not None and run.over_at > self._since:
+                ends[run] = run.over_at
+            elif run.first_seen > self._position and run is run.generation.runs[0]:
+                began = self._time_of(shown_row(run).started_at, run.changes[0].at, run)
+                if began is not None and self._belongs_to_the_test(run):
+                    events.append(Event(began, "started", "", self, run))
+        for incident in history.incidents(max(self._position, history.position_of(history.first))):
+            run = incident.run
+            if incident.kind != UNHEALTHY:
+                ends.setdefault(run, incident.at)
+            elif self._belongs_to_the_test(run):
+                events.append(Event(incident.at, f"Unhealthy: {name_of(run)}", "none", self, run))
+        for run in {each.generation.newest for each in needed if not each.generation.alive}:
+            if run.over_at is not None and (kind_of(run) or run.ended_here):
+                ends.setdefault(run, run.over_at)
+        for run, seen in ends.items():
+            at = self._time_of(run.end and run.end.ended_at, seen, run)
+            if at is not None and not run.assumed:
+                events.append(self._end(run, at))
+        if history.replaced_at > self._position and history.last is not None:
+            what = f"Another sandbox answers as {self.label}"
+            events.append(Event(history.last.begun, what, "sandbox", self))
+        if self.outage is not None:
+            events.append(Event(self.outage.since, self.outage.what, "sandbox", self))
+        return events
+
+    def _end(self, run: Run, at: float) -> Event:
+        kind, what = kind_of(run), _describe(run)
+        if not self._belongs_to_the_test(run):
+            kind, what = "", "ended in other tests"
+        elif not kind:
+            what = "killed by the tests" if run.ended_here else "ended normally"
+        return Event(at, what, kind, self, run)
+
+    def _belongs_to_the_test(self, run: Run) -> bool:
         """Return whether an event of a run is attributed to the running test."""
         started = self.history.started[self._started_before :]
         return not self.shared or any(run.generation is each.generation for each in started)
 
-    def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
+    def _time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
         """Return the time at which an event happened, in seconds of the monotonic clock.
 
         If possible, the result is calculated from ``moment``. This is not possible if ``moment`` is
@@ -123,9 +193,34 @@ class UsedSandbox:
 
         """
         at = None if moment is None else self._wall_clock.monotonic(moment)
-        if at is not None and self._earliest <= at <= seen + CLOCKS_DIFFER:
+        if at is not None and self._earliest <= at <= seen + _CLOCKS_DIFFER:
             return at
         # Events that the very first list call showed may be old.
         first = self.history.first
         is_old = first is not None and seen <= first.begun and run not in self.history.started
         return None if is_old else seen
+
+
+def kind_of(run: Run) -> str:
+    """Return the kind of cause if a run ended in an unexpected way, or "" otherwise."""
+    end = run.end
+    if end is not None and end.oom_killed:
+        return "" if OOM in run.declared else "oom"
+    if run.ended_here or not run.over:
+        return ""
+    if run.gave_up or (end is not None and end.signal in CRASH_SIGNALS):
+        return "" if CRASH in run.declared else "crash"
+    if end is not None and end.lost:
+        return "none"
+    if end is None or end.signal is not None or end.exit_code:
+        return "exit"
+    return "restart" if run.successor is not None and not run.restarted_here else ""
+
+
+def _describe(run: Run) -> str:
+    if run.end is None:
+        text = "No longer listed" if run.is_newest else "End not seen"
+    else:
+        text = "End not known" if run.end.lost else headline_of_end(run.end)
+    gave_up = "; its supervisor gave up" if run.gave_up else ""
+    return f"{text}{', then restarted' if run.successor else ''}{gave_up}: {name_of(run)}"

@@ -118,19 +118,19 @@ def short_name(row: ProcessInfo) -> str:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
     command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:3]])
     program = command.rpartition("/")[2] or command
-    if program.rstrip("0123456789.") in _INTERPRETERS and args:
-        first, *rest = args
-        if first == "-m" and rest:
-            return shorten(rest[0], _LONGEST_NAME)
-        if not first.startswith("-"):
-            return shorten(first.rpartition("/")[2], _LONGEST_NAME)
-        if program in _SHELLS and first.endswith("c") and rest:
-            script, *zero = rest
-            if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
-                return shorten(zero[0], _LONGEST_NAME)
-            return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
+    if program.rstrip("0123456789.") not in _INTERPRETERS or not args:
+        return shorten(program, _LONGEST_NAME)
+    first, *rest = args
+    if first == "-m" and rest:
+        return shorten(rest[0], _LONGEST_NAME)
+    if not first.startswith("-"):
+        return shorten(first.rpartition("/")[2], _LONGEST_NAME)
+    if program not in _SHELLS or not first.endswith("c") or not rest:
         return shorten(f"{program} {first}", _LONGEST_NAME)
-    return shorten(program, _LONGEST_NAME)
+    script, *zero = rest
+    if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
+        return shorten(zero[0], _LONGEST_NAME)
+    return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
 
 
 def named(row: ProcessInfo) -> str:
@@ -157,14 +157,14 @@ def process_table(
 
     Args:
         rows: the processes.
-        remarks: the remarks, in the order of the rows; there may be fewer remarks than rows.
+        remarks: the remark of each row; empty if there are no remarks.
         most: maximum number of processes, or None for all processes; a last line shows the number
             of processes that are left out.
         columns: the width of the table. A longer command line is cut, and the line shows the number
             of characters that were cut.
 
     """
-    shown = rows if most is None else rows[:most]
+    shown = rows[:most]
     heads = align(
         (
             f"pid {row.pid}",
@@ -175,19 +175,19 @@ def process_table(
     )
     taken = max(map(width, heads), default=0) + 2
     lines = []
-    for index, row in enumerate(shown):
-        name = f"[{mask_text(row.managed.name)}] " if row.managed and row.managed.name else ""
+    for row, head, remark in zip(shown, heads, remarks or [""] * len(shown), strict=False):
         line, beyond = command_line(row)
-        remark = remarks[index] if index < len(remarks) else ""
-        room = columns - taken - (width(_GAP + remark) if remark else 0)
-        beside = room >= min(width(printable(name + line)), _ENOUGH)
-        room = max(room if beside else columns - taken, _NARROWEST)
-        if room >= min(width(printable(name + line)), _ENOUGH) or len(shown) > _FEW:
-            whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
-            lines.append(whole + _GAP + remark if remark and beside else whole)
+        if row.managed and row.managed.name:
+            line = f"[{mask_text(row.managed.name)}] {line}"
+        enough = min(width(printable(line)), _ENOUGH)
+        room = columns - taken
+        beside = _GAP + remark if remark and room - width(_GAP + remark) >= enough else ""
+        room = max(room - width(beside), _NARROWEST)
+        if room >= enough or len(shown) > _FEW:
+            lines.append(pad(head, taken) + cut(line, room, beyond=beyond) + beside)
         else:
-            folded = fold(name + line, columns - len(_GAP), _MOST_LINES, beyond=beyond)
-            lines += [heads[index], *(_GAP + part for part in folded)]
+            folded = fold(line, columns - len(_GAP), _MOST_LINES, beyond=beyond)
+            lines += [head, *(_GAP + part for part in folded)]
         if remark and not beside:
             lines += [_GAP + part for part in wrap(remark, columns - len(_GAP))]
     if len(shown) < len(rows):
@@ -195,11 +195,7 @@ def process_table(
     return lines
 
 
-def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
-    """Return the names of processes, such as "a.py (pid 1), b.py (pid 2) and 3 more"."""
-    return list_texts([named(row) for row in rows], most)
-
-
-def list_texts(texts: Sequence[str], most: int = 3) -> str:
-    """Join the first ``most`` texts and count the other texts, as in "a, b, c and 3 more"."""
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+def list_texts(texts: Sequence[str]) -> str:
+    """Join the first three texts and count the other texts, as in "a, b, c and 3 more"."""
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return ", ".join(texts[:3]) + more

@@ -7,28 +7,21 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.formatting.processes import list_texts, short_name
 from pytest_tlsandbox.formatting.text import shorten
-from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.messages.incidents import ended_row, run_label
-from pytest_tlsandbox.monitoring.incident_data import RULES
+from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES
 from pytest_tlsandbox.waiting.outcome_to_error import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.types import Screen
 
 _LONGEST_FIRST_LINE = 100
-_FOUND = {
-    "setup": "by the guard, after the setup failed",
-    "call": "by the guard, after the call",
-    "teardown": "by the guard, after the teardown",
-}
 
 
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
@@ -37,7 +30,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
     """
     ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
-    first, client = ordered[0], ordered[0].client
+    first, client = ordered[0], ordered[0].sandbox.client
     rules = [*dict.fromkeys(item.rule for item in ordered)]
     distinct: dict[tuple[Run, str], Finding] = {}
     for item in ordered:  # several rules may report the same run
@@ -46,15 +39,16 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     alone = len(shown) == 1
     was_killed = first.rule == "oom" and not first.inconclusive
     error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
+    phase = "setup failed" if first.place.phase == "setup" else first.place.phase
     explanation = Explanation(
         error,
-        first.happened if alone else _several(shown, rules),
+        first.happened if alone else _several(shown),
         short_name(first.row) if alone else "",
         because=first.what if alone and (first.inconclusive or first.rule == LEAK) else "",
         process=(ended_row(first.incident.run) or first.row) if alone else None,
         run=_hidden_run(first) if alone else None,
-        listed=() if alone else tuple(_listed(item, client) for item in shown),
-        remarks=(("found", _FOUND[first.place.phase or "call"]),),
+        listed=() if alone else tuple(_listed(item, first) for item in shown),
+        remarks=(("found", f"by the guard, after the {phase}"),),
         hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
         output=rules != [LEAK],
     )
@@ -72,13 +66,13 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     return failure
 
 
-def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
+def _several(findings: Sequence[Finding]) -> str:
     """Return the first line of the message about several findings."""
     first = findings[0]
-    if len({item.incident.run.generation for item in findings}) == 1 and rules[0] in RULES:
-        incidents = [item.incident for item in findings if item.rule == rules[0]]
-        if len(incidents) == len(findings) and not any(item.inconclusive for item in findings):
-            return f"{RULES[rules[0]].name(incidents)}: {short_name(first.row)}"
+    alike = {(item.rule, item.incident.run.generation) for item in findings}
+    if len(alike) == 1 and not any(item.inconclusive for item in findings):
+        name = RULES[first.rule].name([item.incident for item in findings])
+        return f"{name}: {short_name(first.row)}"
     names: dict[str, list[str]] = {}
     for item in findings:
         names.setdefault(item.happened, []).append(short_name(item.row))
@@ -92,16 +86,16 @@ def _hidden_run(finding: Finding) -> Run | None:
     return run if run.successor is not None or run.row is None else None
 
 
-def _listed(finding: Finding, client: SandboxClient) -> Listed:
+def _listed(finding: Finding, first: Finding) -> Listed:
     """Return the row of a finding.
 
     The row shows output only if the sandbox has listed the run, the finding is not a leak, and the
-    finding comes from the sandbox of ``client``.
+    finding comes from the same sandbox as the first finding.
     """
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
     # The state in the table already shows how the run ended.
     plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up
     label = "" if hidden is None else run_label(run)
     remark = ": ".join(filter(None, (label, "" if plain else finding.what)))
-    written = run.row is not None and finding.rule != LEAK and finding.client is client
+    written = run.row is not None and finding.rule != LEAK and finding.sandbox is first.sandbox
     return Listed(ended_row(run) or finding.row, remark, output=written)

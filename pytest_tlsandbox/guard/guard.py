@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.guard.leaks import leaks, started_in_call
-from pytest_tlsandbox.guard.rules import (
-    LEAK,
-    Finding,
-    apply_rules,
-    is_declared,
-    keys_of,
-    unknown_ends,
-)
+from pytest_tlsandbox.guard.rules import Finding, apply_rules, keys_of, leaks, started_between
+from pytest_tlsandbox.history.incidents import LOST_END
+from pytest_tlsandbox.messages.incidents import run_name, shown_row
+from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES
 from pytest_tlsandbox.monitoring.monitor import Observer
-from pytest_tlsandbox.monitoring.plain_data import Place
+from pytest_tlsandbox.monitoring.plain_data import Place, identity_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_tlsandbox.history.incidents import Incident
+    from pytest_tlsandbox.history.runs import Generation
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
@@ -33,13 +30,13 @@ LEFTOVER_SETTLING = 0.2
 
 
 class _Block(NamedTuple):
-    """A part of a test, between two positions in the history of a sandbox."""
+    """A part of a test that allows findings, between two positions in the history of a sandbox."""
 
     sandbox: MonitoredSandbox
     start: int
     end: int
-    rules: Sequence[str] = ()
-    reason: str = ""
+    rules: Sequence[str]
+    reason: str
 
 
 class Guard(Observer):
@@ -48,18 +45,12 @@ class Guard(Observer):
     The argument ``rules`` contains the rules of the session, which apply outside of tests.
     """
 
-    def __init__(
-        self, monitor: Monitor, rules: Sequence[str], *, report_only: bool = False
-    ) -> None:
+    def __init__(self, monitor: Monitor, rules: Sequence[str]) -> None:
         self._monitor = monitor
         self._session_rules = tuple(rules)
-        self._report_only = report_only
-        self._allowed_blocks: list[_Block] = []
-        self._exempt_blocks: list[_Block] = []
         self._failing: list[Finding] = []
         self._findings: list[Finding] = []
-        self._unknown_ends: list[dict[str, Any]] = []
-        self._caused: list[str] = []
+        self._new: dict[str, list[Any]] = defaultdict(list)
         self.end_test()
         monitor.observers.append(self)
         monitor.undecided = self._undecided_for
@@ -67,8 +58,8 @@ class Guard(Observer):
     def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
         """Apply the rules of one test. ``allowed`` maps each allowed rule to a reason."""
         self._rules, self._allowed = tuple(rules), allowed
-        self._allowed_blocks.clear()
-        self._exempt_blocks.clear()
+        self._allowed_blocks: list[_Block] = []
+        self._exempt: set[Generation] = set()
         self._monitor.guarding = bool(rules)
 
     def end_test(self) -> None:
@@ -87,35 +78,33 @@ class Guard(Observer):
         The guard uses this method when a test sets up a fixture in its call phase, and the scope of
         the fixture is wider than "function".
         """
-        monitor = self._monitor
-        if LEAK not in self._rules or monitor.place.phase != "call":
-            yield
-            return
-        before = [(sandbox, monitor.poll(sandbox)) for sandbox in [*monitor.sandboxes]]
+        needed = LEAK in self._rules and self._monitor.place.phase == "call"
+        before = self._poll_all() if needed else []
         yield
         for sandbox, start in before:
-            end = monitor.poll(sandbox)
-            if start is not None and end is not None:
-                self._exempt_blocks.append(_Block(sandbox, start.position or 0, end.position or 0))
+            runs = started_between(start, self._monitor.poll(sandbox), sandbox)
+            self._exempt.update(run.generation for run in runs)
 
     @contextlib.contextmanager
     def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
         """Allow findings of the given rules for incidents that happen in this block."""
-        monitor = self._monitor
-        sandboxes = [*monitor.sandboxes] if monitor.active else []
-        before = [(sandbox, monitor.poll(sandbox)) for sandbox in sandboxes]
+        before = self._poll_all() if self._monitor.active else []
         try:
             yield
         finally:
             for sandbox, start in before:
-                end = None if start is None else monitor.poll(sandbox)
-                if start is not None and end is not None:
+                end = self._monitor.poll(sandbox)
+                if end is not None:
                     since = start.position or 0
-                    end = monitor.poll_until_decided(
-                        sandbox, end, partial(self._undecided_ends, sandbox, since)
-                    )
+                    undecided = partial(self._undecided_ends, sandbox, since)
+                    end = self._monitor.poll_until_decided(sandbox, end, undecided)
                     block = _Block(sandbox, since, end.position or 0, rules, reason)
                     self._allowed_blocks.append(block)
+
+    def _poll_all(self) -> list[tuple[MonitoredSandbox, ProcessSnapshot]]:
+        """Poll each sandbox, and return the snapshots."""
+        polled = [(sandbox, self._monitor.poll(sandbox)) for sandbox in [*self._monitor.sandboxes]]
+        return [(sandbox, snapshot) for sandbox, snapshot in polled if snapshot is not None]
 
     def examine(self, seen: Observation) -> None:
         """Report the incidents since the last observation. At the end of a test, also report leaks.
@@ -126,58 +115,43 @@ class Guard(Observer):
         incidents = sandbox.client.history.incidents(seen.since)
         rules = self._session_rules if place.test is None else self._rules
         started = sandbox.started
-        before = sandbox.baseline or snapshot
-        found = [
-            (rule, incident, before, inconclusive)
-            for rule, incident, inconclusive in apply_rules(rules, incidents, started)
-        ]
+        found = apply_rules(rules, incidents, started)
         if seen.ends_phase and place.phase == "teardown" and LEAK in rules:
-            before = sandbox.before_call or snapshot
-            exempt = self._exemptions(sandbox)
-            found += [(LEAK, leak, before, False) for leak in leaks(sandbox, snapshot, exempt)]
-        for rule, incident, before, inconclusive in found:
+            found += [(LEAK, leak, False) for leak in leaks(sandbox, snapshot, self._exempt)]
+        for rule, incident, inconclusive in found:
             attributed = place if sandbox.belongs_to_the_test(incident.run) else Place()
             fails = seen.ends_phase and attributed.test is not None
             finding = Finding(
                 rule=rule,
                 incident=incident,
-                sandbox=sandbox.name,
-                place=attributed,
-                before=before,
-                now=snapshot,
-                client=sandbox.client,
-                reported_in="test" if fails else "session",
-                at=self._monitor.wall_clock.at(snapshot.begun),
                 inconclusive=inconclusive,
+                sandbox=sandbox,
+                place=attributed,
+                before=(sandbox.before_call if rule == LEAK else sandbox.baseline) or snapshot,
+                now=snapshot,
+                reported_in="test" if fails else "session",
                 allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
             )
             self._findings.append(finding)
-            if fails and finding.allowed is None and not self._report_only:
+            if fails and finding.allowed is None:
                 self._failing.append(finding)
-        self._unknown_ends += [
-            {"sandbox": sandbox.name, **end} for end in unknown_ends(incidents, started)
-        ]
-        if sandbox.connection.shared:
-            # Send the incidents that this worker caused, because other workers cannot know them.
-            self._caused += [
-                f"{sandbox.name} {key}"
-                for incident in incidents
-                if incident.caused_here
-                for rule in rules
-                for key in keys_of(rule, incident)
-            ]
+        for incident in incidents:
+            run = incident.run
+            if incident.caused_here:
+                # If workers share the sandbox, the others cannot know who caused the incident.
+                for rule in rules if sandbox.connection.shared else ():
+                    keys = keys_of(rule, incident)
+                    self._new["caused"] += [f"{sandbox.name} {key}" for key in keys]
+            elif incident.kind == LOST_END and run.generation not in started:
+                process = identity_text(shown_row(run))
+                end = {"sandbox": sandbox.name, "process": process, "name": run_name(run)}
+                self._new["unknown_ends"].append(end)
 
     def take_data(self) -> dict[str, Any]:
         """Return the plain data that was added since the last call of this method."""
-        data: dict[str, Any] = {}
-        if self._findings:
-            worker = self._monitor.worker
-            data["findings"] = [finding.as_data(worker) for finding in self._findings]
-            self._findings = []
-        if self._unknown_ends:
-            data["unknown_ends"], self._unknown_ends = self._unknown_ends, []
-        if self._caused:
-            data["caused"], self._caused = self._caused, []
+        findings = [finding.as_data(self._monitor) for finding in self._findings]
+        data = {"findings": findings, **self._new}
+        self._findings, self._new = [], defaultdict(list)
         return data
 
     def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
@@ -187,10 +161,10 @@ class Guard(Observer):
             within = block.sandbox is sandbox and block.start < position <= block.end
             if within and rule in block.rules:
                 return block.reason
-        declared = is_declared(rule, incident.run)
-        return self._allowed.get(
-            rule, "the test waited for it, or asserted it" if declared else None
-        )
+        if rule in self._allowed:
+            return self._allowed[rule]
+        declared = any(kind in incident.run.declared for kind in RULES[rule].kinds)
+        return "the test waited for it, or asserted it" if declared else None
 
     def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
         """Return how many more seconds the monitor must poll at the end of a phase."""
@@ -199,17 +173,12 @@ class Guard(Observer):
         undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
         if undecided or self._monitor.place.phase != "teardown":
             return undecided
-        if LEAK in self._rules and leaks(sandbox, now, self._exemptions(sandbox)):
+        if LEAK in self._rules and leaks(sandbox, now, self._exempt):
             return LONGEST_SETTLING
-        return LEFTOVER_SETTLING if started_in_call(sandbox, now) else 0.0
+        leftovers = started_between(sandbox.before_call, now, sandbox)
+        return LEFTOVER_SETTLING if leftovers else 0.0
 
-    def _exemptions(self, sandbox: MonitoredSandbox) -> list[tuple[int, int]]:
-        blocks = self._exempt_blocks
-        return [(block.start, block.end) for block in blocks if block.sandbox is sandbox]
-
-    def _undecided_ends(
-        self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
-    ) -> float:
+    def _undecided_ends(self, sandbox: MonitoredSandbox, since: int, _now: object) -> float:
         """Return how many more seconds the sandbox may take to correct its report of an exit."""
         undecided = any(
             incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)

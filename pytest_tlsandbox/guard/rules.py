@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.history import incidents as kinds
-from pytest_tlsandbox.messages.incidents import describe, headline_of, run_name, shown_row
-from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
+from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.messages.incidents import describe, headline_of, shown_row
+from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES, incident_data
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
@@ -16,18 +17,12 @@ from pytest_tlsandbox.waiting.conditions import absence
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.monitoring.monitor import Monitor
+    from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
     from pytest_tlsandbox.monitoring.plain_data import Place
-
-LEAK = "leak"
-"""The name of the rule for processes that outlive their test, and of its kind of incident."""
-_LEAK_VERDICT = "Left running"
-_LEAK_HINT = "end it in the test, or in the fixture that started it"
-_UNKNOWN_ENDS = (kinds.UNSEEN_END, kinds.LOST_END)
 
 
 @dataclass(frozen=True)
@@ -39,28 +34,24 @@ class Finding:
         incident: the incident.
         inconclusive: whether it is unknown how the run ended, so that another incident may be
             hidden.
-        sandbox: the name of the sandbox within the session.
+        sandbox: the sandbox in which the incident happened.
         place: the test to which the finding is attributed, if any.
-        allowed: the reason of the marker or block that allows the finding, if any.
         before: an earlier snapshot, from before the incident was found.
         now: the snapshot in which the incident was found.
-        client: the client of the sandbox, for reading output.
         reported_in: "test" if the finding fails a test, "session" if only the summary shows it.
-        at: when the guard found the incident, by this machine's clock.
+        allowed: the reason of the marker or block that allows the finding, if any.
 
     """
 
     rule: str
     incident: Incident
-    sandbox: str
+    inconclusive: bool
+    sandbox: MonitoredSandbox
     place: Place
     before: ProcessSnapshot
     now: ProcessSnapshot
-    client: SandboxClient
     reported_in: str
-    at: str
-    inconclusive: bool = False
-    allowed: str | None = None
+    allowed: str | None
 
     @property
     def row(self) -> ProcessInfo:
@@ -70,15 +61,14 @@ class Finding:
     @property
     def verdict(self) -> str:
         """The kind of finding in one or two words, such as "OOM-killed"."""
-        if self.inconclusive:
-            return "End not seen"
-        return _LEAK_VERDICT if self.rule == LEAK else RULES[self.rule].verdict
+        return "End not seen" if self.inconclusive else RULES[self.rule].verdict
 
     @property
     def happened(self) -> str:
         """What happened, such as "Crashed with SIGSEGV, then restarted"."""
         incident = self.incident
-        if self.rule == LEAK or (self.inconclusive and incident.kind not in _UNKNOWN_ENDS):
+        unknown_end = incident.kind in (kinds.UNSEEN_END, kinds.LOST_END)
+        if self.rule == LEAK or (self.inconclusive and not unknown_end):
             return self.verdict
         if incident.run.gave_up and incident.kind in (kinds.OOM, kinds.CRASH):
             incident = replace(incident, kind=kinds.GAVE_UP)  # how the last try ended
@@ -96,33 +86,31 @@ class Finding:
         """An action that may help, but does not weaken the test."""
         if self.inconclusive:
             return "list the processes in between"
-        return _LEAK_HINT if self.rule == LEAK else absence.hint_of(RULES[self.rule], self.incident)
+        if self.rule == LEAK:
+            return "end it in the test, or in the fixture that started it"
+        return absence.hint_of(RULES[self.rule], self.incident)
 
-    @property
-    def keys(self) -> list[str]:
-        """The keys that identify the finding in the session; they are the same for all workers."""
-        return [f"{self.sandbox} {key}" for key in keys_of(self.rule, self.incident)]
-
-    def as_data(self, worker: str | None) -> dict[str, Any]:
+    def as_data(self, monitor: Monitor) -> dict[str, Any]:
         """Return the finding as plain data, which an xdist worker can send to the controller."""
+        keys = keys_of(self.rule, self.incident)
         return {
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
             "what": self.what,
             "headline": f"{self.happened}: {short_name(self.row)}",
-            "keys": self.keys,
+            "keys": [f"{self.sandbox.name} {key}" for key in keys],
             "observed": not self.inconclusive,
-            "sandbox": self.sandbox,
+            "sandbox": self.sandbox.name,
             **self.place._asdict(),
-            "worker": worker,
+            "worker": monitor.worker,
             "reported_in": self.reported_in,
             "allowed": self.allowed,
-            "at": self.at,
+            "at": monitor.wall_clock.at(self.now.begun),
         }
 
 
 def keys_of(rule: str, incident: Incident) -> list[str]:
-    """Return the keys that identify an incident within its sandbox.
+    """Return the keys that identify an incident within its sandbox, in the same way in each worker.
 
     If workers share a sandbox, they list its processes at different times. For example, one worker
     may list the run itself, a second worker may see only how the run ended, and a third worker may
@@ -146,7 +134,7 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
 def apply_rules(
     rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[tuple[str, Incident, bool]]:
-    """Apply all given rules except ``leak``, and return the incidents that they report.
+    """Return the incidents that rules report, except leaks.
 
     Args:
         rules: the rules to apply.
@@ -158,7 +146,6 @@ def apply_rules(
         For each reported incident, the rule, the incident, and whether it is inconclusive.
 
     """
-    rules = [name for name in rules if name != LEAK]
     incidents = [incident for incident in incidents if not incident.caused_here]
     found = [
         (name, incident, incident.run.assumed)
@@ -179,19 +166,32 @@ def apply_rules(
     return found
 
 
-def unknown_ends(
-    incidents: Iterable[Incident], started: Collection[Generation]
-) -> list[dict[str, str]]:
-    """Return the processes with a lost exit code, except processes that the test started."""
+def started_between(
+    before: ProcessSnapshot | None, after: ProcessSnapshot | None, sandbox: MonitoredSandbox
+) -> list[Run]:
+    """Return the runs that began between two snapshots, and that are alive or will be restarted."""
+    if before is None or after is None:
+        return []
+    history = sandbox.client.history
+    runs = [history.run_of(row) for row in after if not before.holds(row)]
     return [
-        {"process": identity_text(shown_row(incident.run)), "name": run_name(incident.run)}
-        for incident in incidents
-        if incident.kind == kinds.LOST_END
-        and not incident.caused_here
-        and incident.run.generation not in started
+        generation.newest
+        for generation in dict.fromkeys(run.generation for run in runs if run is not None)
+        if generation.alive
+        and generation.first_seen > (before.position or 0)
+        and sandbox.belongs_to_the_test(generation.newest)
     ]
 
 
-def is_declared(rule: str, run: Run) -> bool:
-    """Return whether a test expected the incidents that a rule reports for a run."""
-    return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))
+def leaks(
+    sandbox: MonitoredSandbox, now: ProcessSnapshot, exempt: Collection[Generation]
+) -> list[Incident]:
+    """Return a leak for each run that began in the call phase of the test and is still running.
+
+    The processes in ``exempt`` may outlive the test.
+    """
+    return [
+        Incident(LEAK, run, now.position or 0, now.begun)
+        for run in started_between(sandbox.before_call, sandbox.after_call, sandbox)
+        if run.generation not in exempt
+    ]

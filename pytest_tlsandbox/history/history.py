@@ -9,26 +9,22 @@ assigned to runs.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from bisect import bisect_right, insort
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
-from pytest_tlsandbox.history.rows_to_runs import Generations, count_later, learn_end
-from pytest_tlsandbox.history.runs import End
-from pytest_tlsandbox.models import by_start
-from pytest_tlsandbox.types import SIGKILL
+from pytest_tlsandbox.history.rows_to_runs import Generations, count_later
+from pytest_tlsandbox.history.runs import STOPS, Run
+from pytest_tlsandbox.models import ProcessInfo, by_start
+from pytest_tlsandbox.types import SIGKILL, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Identity
 
-_MOST_PAST_RUNS = 5_000
-"""Maximum number of unlisted runs to keep, so that crash loops do not fill the memory."""
-_MOST_INCIDENTS = 20_000
+_position = attrgetter("position")
 
 
 class History:
@@ -59,28 +55,17 @@ class History:
         self.replaced_at = 0
         self._now = now
         self._lock = threading.RLock()
+        self._generations = Generations(self._note)
         self._runs: dict[Identity, Run] = {}
-        self._generations = Generations(
-            position=lambda: self.position, note=self._note, lists=self._lists
-        )
-        self._past: deque[Identity] = deque()
         self._unlisted: dict[Identity, float] = {}
         """When this plugin started or restarted each run that no snapshot has listed yet."""
         # A row of the first snapshot is converted to a run only if it changes or is requested. Most
         # rows are never converted, and converting ten thousand rows takes 0.1 s.
-        self._unread: dict[Identity, ProcessInfo] = {}
-        self._unread_ids: dict[str, list[ProcessInfo]] = {}
-        self._first: ProcessSnapshot | None = None
-        self._indexed = False
+        self._unread: dict[str | Identity, list[ProcessInfo]] = {}
         self._incidents: list[Incident] = []
-        self._forgotten_at = 0
         self._touched: list[Run] = []
-        self._folded: ProcessSnapshot | None = None
-        self._changed: set[Identity] = set()
-        self._at = 0.0
-
-    def __repr__(self) -> str:
-        return f"<History: position {self.position}, {len(self._runs)} runs>"
+        self._evidence = 0, 0.0
+        """The position and the time of the rows that are being recorded."""
 
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
         """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
@@ -102,12 +87,13 @@ class History:
                 self.position += 1
                 snapshot.position = self.position
                 self.last = snapshot
-                self.first = snapshot if self.first is None else self.first
-                self._at = snapshot.begun
+                if last is None:
+                    self.first = snapshot
                 if last is None and not self._runs:
-                    self._first = snapshot
+                    for row in snapshot:
+                        self._unread.setdefault(_process_of(row), []).append(row)
                 elif last is None or snapshot.processes is not last.processes or self._unlisted:
-                    changed = self._fold_changes(last, snapshot)
+                    changed = self._record_changes(last, snapshot)
             for observe in self.observers:
                 observe(snapshot, changed)
             return changed
@@ -151,14 +137,14 @@ class History:
             old = old or self._take_row(before, lambda: self._generations.place(before))
             # The request contained the name of the supervisor, so it reached the newest supervisor
             # with that name.
-            named = self._generations.newest(old.generation)
+            named = self._generations.by_id.get(old.generation.id or "", [old.generation])[-1]
             had_ended = [run for run in named.runs if run.end is not None]
             run = self._take_row(after, lambda: self._generations.continue_with(named, after))
             last = run.generation.before(run)
             if last is not None:
                 last.restarted_here = True
                 if last not in had_ended:
-                    last.stop()
+                    last.sent |= STOPS
             return run
 
     def note_signal(self, row: ProcessInfo, number: int) -> Run | None:
@@ -169,13 +155,14 @@ class History:
             number: the number of the signal.
 
         Returns:
-            The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
-            the signal. The result is None if there is nothing to undo. In this case, the run is not
-            known, the run had ended, or this plugin had already sent the signal.
+            The run, so that the caller can remove the number from its attribute ``sent`` if the
+            sandbox rejects the signal. The result is None if there is nothing to undo. In this
+            case, the run is not known, the run had ended, or this plugin had already sent the
+            signal.
 
         """
         run = self.run_of(row)
-        if run is None or run.over or run.was_sent(number):
+        if run is None or run.over or number in run.sent:
             return None
         run.sent |= {number}
         return run
@@ -189,22 +176,26 @@ class History:
         """
         run = self.note_signal(row, SIGKILL)
         if run is not None and row.managed is not None:
-            run.stop()
+            run.sent |= STOPS
         return run
 
     def run_of(self, row: ProcessInfo) -> Run | None:
         """Return the run of a row, or None if the history does not know the row."""
         with self._lock:
-            return self._find(row.identity)
+            run = self._runs.get(row.identity)
+            if run is None:
+                self._read([row])
+                run = self._runs.get(row.identity)
+            return run
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the most recently vanished run with the given pid.
+        """Return the newest vanished run with the given pid.
 
         If no run with this pid has vanished, the result is None.
         """
         with self._lock:
-            gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
-            return next((run for run in gone if run is not None and run.gone), None)
+            runs = reversed(self._runs.items())
+            return next((run for key, run in runs if key.pid == pid and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
         """Return the run with the given identity, or None if the run is not known.
@@ -212,16 +203,14 @@ class History:
         The identity may lack a handle.
         """
         with self._lock:
-            run = self._find(identity)
-            if run is None and self.last is not None:
-                row = self.last.find(identity)
-                run = None if row is None else self._find(row.identity)
-            return run
+            run = self._runs.get(identity)
+            row = None if run is not None or self.last is None else self.last.find(identity)
+            return run if row is None else self.run_of(row)
 
     def runs(self) -> list[Run]:
         """Return all known runs for which the sandbox has returned a row."""
         with self._lock:
-            self._read_first()
+            self._read(self.first or ())
             return [*self._runs.values()]
 
     def changed_since(self, moment: float) -> list[Run]:
@@ -237,219 +226,119 @@ class History:
         An incident is left out if later evidence refuted it.
         """
         with self._lock:
-            if since < self.position_of(self._first):
-                self._read_first()
-            found = []
-            for incident in reversed(self._incidents):
-                if incident.position <= since:
-                    break
-                if self._still_shows(incident):
-                    found.append(incident)
-            found.reverse()
-            return found
-
-    def is_assumed(self, run: Run) -> bool:
-        """Return whether a run is only assumed to have existed.
-
-        A run is marked as assumed until the history has learned how this daemon counts restarts.
-        """
-        return self._generations.is_assumed(run)
-
-    def forgot_since(self, position: int) -> bool:
-        """Return whether any incidents after the given position were dropped to save memory."""
-        return position < self._forgotten_at
+            if since < self.position_of(self.first):
+                self._read(self.first or ())
+            newer = self._incidents[bisect_right(self._incidents, since, key=_position) :]
+            return [incident for incident in newer if self._still_shows(incident)]
 
     def _still_shows(self, incident: Incident) -> bool:
-        if self._generations.never_existed(incident.run):
-            return False
+        if incident.run.assumed and self._generations.counts_early is not None:
+            return False  # the run never existed
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
     def _note(self, run: Run) -> None:
         """Record the state of a run, and each of its new incidents."""
-        run.note_state(self._at)
-        if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
+        position, at = self._evidence
+        run.first_seen = run.first_seen or position
+        run.note_state(at)
+        if UNHEALTHY in run.seen and not run.unhealthy:
             del run.seen[UNHEALTHY]  # so that the next failure is another incident
         for kind in kinds_of(run):
-            if run.seen is None:
-                run.seen = {}
             if kind not in run.seen:
-                run.seen[kind] = self.position
-                self._incidents.append(Incident(kind, run, self.position, self._at))
-        if len(self._incidents) > _MOST_INCIDENTS:
-            half = len(self._incidents) // 2
-            self._forgotten_at = self._incidents[half - 1].position
-            del self._incidents[:half]
+                run.seen[kind] = position
+                insort(self._incidents, Incident(kind, run, position, at), key=_position)
         self._touched.append(run)
 
     # ------------------------------------------------------------------- rows
 
-    def _fold_changes(self, last: ProcessSnapshot | None, snapshot: ProcessSnapshot) -> list[Run]:
-        self._index_first()
-        self._folded = snapshot
-        if last is None:
-            changed, gone = list(snapshot.processes), []
-            self._changed = {row.identity for row in changed}
-        else:
-            old, new = last.by_id, snapshot.by_id
-            changed = sorted((new[key] for key in new.keys() - old.keys()), key=by_start)
-            self._changed = {row.identity for row in changed}
-            missing = sorted((old[key] for key in old.keys() - new.keys()), key=by_start)
-            gone = [row.identity for row in missing if row.identity not in self._changed]
-            if gone and self._is_replaced(last, snapshot, gone):
-                self._forget_all()
-                gone = []
-        gone += self._never_listed(snapshot)
-        later = count_later(changed)
-        for row in self._generations.in_order(changed):
-            self._fold_row(row, later.get(row.identity, 0))
-        self._note_gone(gone, snapshot)
+    def _record_changes(self, last: ProcessSnapshot | None, snapshot: ProcessSnapshot) -> list[Run]:
+        old, new = {} if last is None else last.by_id, snapshot.by_id
+        changed = sorted((new[key] for key in new.keys() - old.keys()), key=by_start)
+        missing = sorted((old[key] for key in old.keys() - new.keys()), key=by_start)
+        self._read((*changed, *missing))
+        relisted = {row.identity for row in changed}
+        gone = [row.identity for row in missing if row.identity not in relisted]
+        if last is not None and 0 < len(last) <= len(gone) and self._is_replaced(last, snapshot):
+            self._read(self.first or ())  # so that its incidents stay in the history
+            self.replaced_at = self.position
+            for known in (self._runs, self._unlisted, self._generations.by_id):
+                known.clear()
+            gone = []
+        for identity, at in [*self._unlisted.items()]:
+            if at <= snapshot.begun:
+                del self._unlisted[identity]
+                if snapshot.find(identity) is None:
+                    gone.append(identity)
+        self._record(changed, snapshot)
+        unreadable = {row.pid for row in snapshot.unreadable}
+        for identity in gone:
+            if unreadable.isdisjoint((None, identity.pid)):
+                run = self._runs[identity]
+                run.gone, run.unhealthy = True, False
+                self._note(run)
         touched, self._touched = self._touched, []  # our own calls may have changed runs
         return [*dict.fromkeys(touched)]
 
+    def _record(self, rows: Sequence[ProcessInfo], snapshot: ProcessSnapshot) -> None:
+        """Record new or changed rows of a snapshot, sorted by start time."""
+        self._evidence = self.position_of(snapshot), snapshot.begun
+        self._generations.listed = snapshot
+        later = count_later(rows)
+        for row in self._generations.in_order(rows):
+            run = self._runs.get(row.identity)
+            if run is None or run.row != row or run.gone:
+                run = run or self._generations.place(row, later.get(row.identity, 0))
+                self._update(run, row, with_supervisor=row.identity not in later)
+
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
         """Record a row that does not come from a list call. The row gets a new position."""
-        self._index_first()
-        self._folded = None
+        self._read([row])
         self.position += 1
-        self._at = self._now()
-        run = self._find(row.identity)
+        self._evidence = self.position, self._now()
+        self._generations.listed = None
+        run = self._runs.get(row.identity)
         if run is None:
-            self._read_same_id(row)
             run = begin()
             self._update(run, row)
-            self._unlisted[row.identity] = self._at
+            self._unlisted[row.identity] = self._evidence[1]
         return run
 
-    def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
-        """Return the identities of the runs that are missing from a snapshot."""
-        due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
-        for identity in due:
-            del self._unlisted[identity]
-        return [identity for identity in due if snapshot.find(identity) is None]
-
-    def _fold_row(self, row: ProcessInfo, later: int) -> None:
-        run = self._find(row.identity)
-        if run is not None and run.row == row and not run.gone:
-            return
-        if run is None:
-            self._read_same_id(row)
-            run = self._generations.place(row, later)
-        self._update(run, row, with_supervisor=not later)
-
     def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
-        before, run.row = run.row, row
         self._runs[row.identity] = run
-        run.gone = run.assumed = False
-        if row.ended:
-            learn_end(run, End.of_row(row))
-        if row.managed is not None and run.generation.newest is run:
-            if with_supervisor:
-                self._generations.read_supervisor(run, row, before)
-            else:
-                run.generation.managed = run.generation.managed or row.managed
+        self._generations.update(run, row, with_supervisor=with_supervisor)
         self._note(run)
 
-    def _lists(self, row: ProcessInfo) -> bool:
-        """Return whether the snapshot that is being recorded contains a row."""
-        snapshot = self._folded
-        return snapshot is not None and (snapshot.holds(row) or row.identity in self._changed)
+    def _read(self, rows: Iterable[ProcessInfo]) -> None:
+        """Convert these rows, and rows with the same managed ids, if the first snapshot has them.
 
-    # --------------------------------------------------------- no longer listed
+        The runs and their incidents get the position of the first snapshot.
+        """
+        if self.first is None or not self._unread:
+            return
+        unread = [each for row in rows for each in self._unread.pop(_process_of(row), ())]
+        touched, self._touched = self._touched, []
+        self._record(sorted(unread, key=by_start), self.first)
+        self._touched = touched
 
-    def _note_gone(self, gone: Sequence[Identity], snapshot: ProcessSnapshot) -> None:
-        unreadable = {row.pid for row in snapshot.unreadable}
-        for identity in gone:
-            run = self._find(identity)
-            if run is None or None in unreadable or identity.pid in unreadable:
-                continue
-            run.gone = True
-            run.unhealthy = False
-            self._note(run)
-            self._past.append(identity)
-        while len(self._past) > _MOST_PAST_RUNS:
-            run = self._runs.get(self._past[0])
-            if run is not None and (run.row is None or not snapshot.holds(run.row)):
-                del self._runs[self._past[0]]
-                if run.is_newest:
-                    self._generations.forget(run.generation)
-            self._past.popleft()
-
-    def _is_replaced(
-        self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
-    ) -> bool:
-        """Return whether the daemon was replaced.
+    def _is_replaced(self, last: ProcessSnapshot, snapshot: ProcessSnapshot) -> bool:
+        """Return whether the daemon was replaced, so that all rows vanished.
 
         A new daemon does not list the rows of the old daemon. A kill may also remove the row of the
         killed process (api-notes, "Rows"). For this reason, the result is True in only two cases.
         In the first case, a handle now belongs to another process. In the second case, the rows of
         ended processes vanished together with the rows of living processes.
         """
-        if len(gone) < len(last) or snapshot.unreadable:
+        if snapshot.unreadable:
             return False
         known = {row.managed.id for row in last if row.managed}
         if any(row.managed and row.managed.id in known for row in snapshot):
             return False
-        killed_here = [run for run in map(self.run_of, last.alive) if run and run.was_sent(SIGKILL)]
-        if len(killed_here) == len(last.alive):
+        if all(SIGKILL in self._runs[row.identity].sent for row in last.alive):
             return False
         handles = {row.handle for row in last if row.handle is not None}
         return len(last.alive) < len(last) or any(row.handle in handles for row in snapshot)
 
-    def _forget_all(self) -> None:
-        self._read_first()  # so that its incidents stay in the history
-        self.replaced_at = self.position
-        self._runs.clear()
-        self._generations.clear()
-        self._past.clear()
-        self._unlisted.clear()
 
-    # ---------------------------------------------------------- first snapshot
-
-    def _index_first(self) -> None:
-        """Index the rows of the first snapshot, unless these rows are already indexed."""
-        if self._indexed or self._first is None:
-            return
-        self._indexed = True
-        for row in self._first:
-            self._unread[row.identity] = row
-            if row.managed is not None:
-                self._unread_ids.setdefault(row.managed.id, []).append(row)
-
-    def _find(self, identity: Identity) -> Run | None:
-        run = self._runs.get(identity)
-        if run is None:
-            self._index_first()
-            row = self._unread.get(identity)
-            if row is not None:
-                self._read([row] if row.managed is None else self._unread_ids[row.managed.id])
-                run = self._runs.get(identity)
-        return run
-
-    def _read(self, rows: Iterable[ProcessInfo]) -> None:
-        """Convert rows of the first snapshot to runs.
-
-        The runs and their incidents get the position of the first snapshot.
-        """
-        rows = [row for row in rows if self._unread.pop(row.identity, None) is not None]
-        if not rows or self._first is None:
-            return
-        now = self.position, self._at, self._folded, self._touched
-        self.position, self._at = self.position_of(self._first), self._first.begun
-        self._folded, self._touched = self._first, []
-        for managed_id in {row.managed.id for row in rows if row.managed is not None}:
-            self._unread_ids.pop(managed_id, None)
-        later = count_later(rows)
-        earlier, self._incidents = self._incidents, []
-        for row in rows:
-            self._fold_row(row, later.get(row.identity, 0))
-        self._incidents += earlier
-        self.position, self._at, self._folded, self._touched = now
-
-    def _read_same_id(self, row: ProcessInfo) -> None:
-        """If rows of the first snapshot have the managed id of ``row``, convert them to runs."""
-        if row.managed is not None:
-            self._read(self._unread_ids.get(row.managed.id, ()))
-
-    def _read_first(self) -> None:
-        self._index_first()
-        self._read(list(self._unread.values()))
+def _process_of(row: ProcessInfo) -> str | Identity:
+    """Return what the rows of one managed process, or of one unmanaged run, have in common."""
+    return row.identity if row.managed is None else row.managed.id

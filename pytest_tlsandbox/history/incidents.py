@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.types import CRASH_SIGNALS
+from pytest_tlsandbox.types import CRASH_SIGNALS, SIGKILL, SIGKILL_EXIT_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def kinds_of(run: Run) -> Iterator[str]:
     else:
         if end.oom_killed:
             yield OOM
-        elif run.suspected_oom:
+        elif end.signal == SIGKILL or end.exit_code == SIGKILL_EXIT_CODE:
             yield SUSPECTED_OOM
         elif run.may_be_corrected:
             yield OPEN_END

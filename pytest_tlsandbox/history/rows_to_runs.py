@@ -6,66 +6,44 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
+from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
+from pytest_tlsandbox.types import SAME_MOMENT, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
-    from pytest_tlsandbox.types import Identity
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
-_SAME_MOMENT = timedelta(milliseconds=1)
-_MOST_OF_A_NAME = 10
-"""Maximum number of generations with the same name to keep."""
+_NO_SUPERVISOR = ManagedProcess(id="", status="none")
+"""Stands for the supervisor of an unmanaged process, which never restarts the process."""
+_state = attrgetter("status", "restart_count", "last_exit", "last_error")
+"""Return the state of a supervisor, without its health check."""
 
 
 class Generations:
     """The generations of one sandbox, grouped by the id of their supervisor.
 
     Args:
-        position: a function that returns the current position in the history.
         note: a function that records the incidents for which a run currently shows evidence.
-        lists: a function that returns whether the snapshot that is being recorded contains a row.
+
+    Attributes:
+        listed: the snapshot that is being recorded; None for a row of another call.
+        by_id: the generations with each id, oldest first.
+        counts_early: whether this daemon counts a restart when the supervisor begins to back off,
+            and not when the next run starts; None if this is not known yet.
 
     """
 
-    def __init__(
-        self,
-        *,
-        position: Callable[[], int],
-        note: Callable[[Run], None],
-        lists: Callable[[ProcessInfo], bool],
-    ) -> None:
-        self._position = position
+    def __init__(self, note: Callable[[Run], None]) -> None:
+        self.listed: ProcessSnapshot | None = None
         self._note = note
-        self._lists = lists
-        self._by_id: dict[str, list[Generation]] = {}
-        self._counts_early: bool | None = None
-
-    def clear(self) -> None:
-        """Forget all generations, because the daemon was replaced."""
-        self._by_id.clear()
-
-    def forget(self, generation: Generation) -> None:
-        """Forget a generation that is no longer listed."""
-        if generation.id is not None:
-            self._by_id.pop(generation.id, None)
-
-    def newest(self, generation: Generation) -> Generation:
-        """Return the newest generation that has the same id as ``generation``."""
-        return self._by_id.get(generation.id or "", [generation])[-1]
-
-    def is_assumed(self, run: Run) -> bool:
-        """Return whether the existence of a run depends on how this daemon counts restarts."""
-        return run.assumed and self._counts_early is None
-
-    def never_existed(self, run: Run) -> bool:
-        """Return whether later evidence shows that an assumed run did not exist."""
-        return run.assumed and self._counts_early is not None and self._counts_early != run.if_early
+        self.by_id: dict[str, list[Generation]] = {}
+        self.counts_early: bool | None = None
 
     def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
         """Return rows in the order in which they must be recorded.
@@ -94,7 +72,7 @@ class Generations:
 
         The result does not include generations that are newer than the row's run.
         """
-        same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
+        same_id = self.by_id.get(_supervisor(row).id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
@@ -118,33 +96,29 @@ class Generations:
 
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
         """Return whether a row that is listed for the first time continues a generation."""
-        new, old, newest = row.managed, generation.managed, generation.newest
+        newest = generation.newest
+        known, old, new = newest.row, generation.managed, _supervisor(row)
         if newest.began_after(row):
             return True  # the row's run began between two runs of this generation
-        known = newest.row
-        if new is None or old is None or known is None:
-            return False
-        if new.last_exit is None or new.restart_count < old.restart_count:
+        if known is None or old is None or new.last_exit is None:
             return False
         if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
             return False
-        if newest.gone:
-            return False  # because the supervisor was removed together with the row
-        if _same_supervisor(row, known) or new.name is None:
-            return True
-        # If a list call saw the last run while its supervisor was backing off, its count may be one
-        # too high.
-        rise = self._count_of(row) - newest.count + self._may_count_early(known)
-        if _ended_with(newest, new):
+        if newest.gone or new.restart_count < old.restart_count:
+            return False  # the supervisor was removed together with the row, or began to count anew
+        shown = _supervisor(known)
+        if new.name is None or _state(new) == _state(shown) or _ended_with(newest, new):
             return True
         earlier_end = not _describes(new.last_exit, row)
         if new.restart_count == 0 and not row.ended and earlier_end:
             return True  # because this daemon does not count requested restarts
-        if old.status == "stopped":
-            return False  # a new process reused the name
-        if newest.end and newest.end.ended_at and rise < 2 and earlier_end:
-            return False
-        return rise > 0
+        # If a list call saw the last run while its supervisor was backing off, its count may be one
+        # too high.
+        rise = self._count_of(new) - newest.count + self._may_count_early(shown)
+        if newest.end and newest.end.ended_at and earlier_end:
+            rise -= 1  # another run must have ended since
+        # A new process reuses the name of a stopped one.
+        return rise > 0 and old.status != "stopped"
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
         """Begin a generation for a new supervisor or an unmanaged process.
@@ -153,24 +127,16 @@ class Generations:
             The run of the row. The generation may also contain hidden runs before this run.
 
         """
-        managed = row.managed
-        generation = Generation(None if managed is None else managed.id)
-        if managed is None:
-            return generation.add(self._new_run(generation, 0, 0))
-        same_id = self._by_id.setdefault(managed.id, [])
+        managed = _supervisor(row)
+        generation = Generation(managed.id or None)
+        same_id = self.by_id.setdefault(managed.id, []) if managed.id else []
         before = self._begun_before(row)
-        after = same_id[len(before) :]
-        same_id[:] = [*before, generation, *after]
-        count = max(0, self._count_of(row) - later)
-        run = generation.add(self._new_run(generation, count, count))
-        run.counted_late = self._may_count_early(row)
-        if count:
-            self._hide(generation, run, count, unsure=run.counted_late)
-        generation.replaced = bool(after)
+        generation.replaced = len(before) < len(same_id)
+        same_id.insert(len(before), generation)
+        run = self.continue_with(generation, row, later)
         if before:
             before[-1].replaced = True
             self._note(before[-1].newest)
-            del same_id[: max(0, len(before) - _MOST_OF_A_NAME)]
         return run
 
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
@@ -182,99 +148,89 @@ class Generations:
             The new run.
 
         """
-        newest = generation.newest
+        newest = generation.newest if generation.runs else Run(generation, -1, -1)
         if newest.began_after(row):
-            return self._insert_older(generation, row)
-        managed = row.managed
-        before = None if newest.row is None else newest.row.managed
-        count = max(0, self._count_of(row) - later)
+            later_run = next(run for run in generation.runs if run.began_after(row))
+            return self._hidden_before(later_run)
+        known, new = newest.row, _supervisor(row)
+        count = max(0, self._count_of(new) - later)
         # No run is hidden if the last exit that the supervisor reports is already known, or if the
         # row of the last run is still listed, because then rows of later runs would be listed too.
-        follows = _ended_with(newest, managed)
-        if follows and managed and before and before.status == "backing_off":
-            self._learn_counting(early=managed.restart_count == before.restart_count)
-        kept = newest.row is not None and self._lists(newest.row)
-        hidden = 0 if follows or kept else max(0, count - newest.count - 1)
-        run = generation.add(self._new_run(generation, newest.number + hidden + 1, count))
-        run.counted_late = self._may_count_early(row)
+        follows = _ended_with(newest, new)
+        if follows and _supervisor(known).status == "backing_off":
+            self._learn_counting(early=new.restart_count == _supervisor(known).restart_count)
+        listed = known and self.listed and self.listed.find(known.identity)
+        hidden = 0 if follows or listed else max(0, count - newest.count - 1)
+        run = generation.add(Run(generation, newest.number + hidden + 1, count))
+        run.counted_late = self._may_count_early(new)
         newest.unhealthy = False
-        self._note(newest)
+        if newest in generation.runs:
+            self._note(newest)
         if hidden:
             # If both counts may be one too high, their difference is still right.
-            unsure = run.counted_late and not newest.counted_late
-            self._hide(generation, run, hidden, unsure=unsure)
-        may_be_wrong = self._counts_early is None and newest.counted_late and not run.counted_late
-        if may_be_wrong and not (follows or kept):
+            self._hide(run, hidden, unsure=run.counted_late and not newest.counted_late)
+        may_be_wrong = self.counts_early is None and newest.counted_late and not run.counted_late
+        if may_be_wrong and not (follows or listed):
             # If the count of the last run is one too high, there is another hidden run.
-            more = self._hide_one(generation, generation.runs[-1 - bool(hidden)], 1, 1)
+            more = self._hide_one(generation.runs[-1 - bool(hidden)], 1, 1)
             more.assumed = more.if_early = True
         return run
 
-    def _new_run(self, generation: Generation, number: int, count: int, times: int = 1) -> Run:
-        return Run(generation, max(0, number), max(0, count), self._position(), times)
-
-    def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
-        """Return the run of a late row. The run may replace a hidden run."""
-        later = next(run for run in generation.runs if run.began_after(row))
-        before = generation.before(later)
-        run = self._new_run(generation, later.number - 1, later.count - 1)
-        if before is not None and before.row is None:
-            if before.times == 1:
-                return before
-            before.times -= 1  # this object stands for several hidden runs
-        return generation.add(run, before=later)
-
-    def _hide(self, generation: Generation, run: Run, times: int, *, unsure: bool = False) -> None:
+    def _hide(self, run: Run, times: int, *, unsure: bool = False) -> None:
         """Add hidden runs before ``run``.
 
         If ``unsure`` is true, it is not certain that the last hidden run existed. This run is then
         marked as assumed.
         """
         if unsure and times > 1:
-            self._hide_one(generation, run, times, times - 1)
+            self._hide_one(run, times, times - 1)
             times = 1
-        self._hide_one(generation, run, times, times).assumed = unsure
+        self._hide_one(run, times, times).assumed = unsure
 
-    def _hide_one(self, generation: Generation, run: Run, before: int, times: int) -> Run:
-        hidden = self._new_run(generation, run.number - before, run.count - before, times)
-        self._note(generation.add(hidden, before=run))
+    def _hide_one(self, run: Run, before: int, times: int) -> Run:
+        hidden = Run(run.generation, run.number - before, run.count - before, times=times)
+        self._note(run.generation.add(hidden, before=run))
         return hidden
 
-    def _may_count_early(self, row: ProcessInfo) -> bool:
-        """Return whether the restart count of a row may include a restart that is still to come."""
-        waits = row.managed is not None and row.managed.status == "backing_off"
-        return waits and self._counts_early is None
-
-    def _before(self, run: Run, last: LastExit) -> Run:
-        """Return the run whose exit the supervisor reported last.
-
-        This run ended directly before ``run`` began. If the run is not known yet, a hidden run is
-        added.
-        """
+    def _hidden_before(self, run: Run) -> Run:
+        """Return the hidden run directly before ``run``, which is added if it is not known yet."""
         before = run.generation.before(run)
         if before is not None and before.row is None:
             if before.times == 1:
                 return before
-            before.times -= 1
-        elif before is not None:
-            known = None if before.end is None else before.end.ended_at
-            if known is None or last.ended_at is None or _same_moment(known, last.ended_at):
-                return before
-        hidden = self._new_run(run.generation, run.number - 1, run.count - 1)
-        run.generation.add(hidden, before=run)
-        if before is not None:
-            self._note(before)
-        return hidden
+            before.times -= 1  # this object stands for several hidden runs
+        hidden = Run(run.generation, run.number - 1, run.count - 1)
+        return run.generation.add(hidden, before=run)
 
-    def _count_of(self, row: ProcessInfo) -> int:
-        """Return the restart count of a row, but leave out a restart that has not happened yet."""
-        managed = row.managed
-        if managed is None:
-            return 0
-        early = self._counts_early and managed.status == "backing_off"
+    def _may_count_early(self, managed: ManagedProcess) -> bool:
+        """Return whether the restart count may include a restart that is still to come."""
+        return managed.status == "backing_off" and self.counts_early is None
+
+    def _count_of(self, managed: ManagedProcess) -> int:
+        """Return the restart count, but leave out a restart that has not happened yet."""
+        early = self.counts_early and managed.status == "backing_off"
         return max(0, managed.restart_count - bool(early))
 
-    def read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
+    def update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool) -> None:
+        """Record the new row of a run.
+
+        Args:
+            run: the run.
+            row: its new row.
+            with_supervisor: whether the row shows the state of the supervisor during this run.
+
+        """
+        before, run.row = run.row, row
+        run.gone = run.assumed = False
+        if row.ended:
+            learn_end(run, End.of_row(row))
+        if row.managed is not None and run.generation.newest is run:
+            if with_supervisor:
+                self._read_supervisor(run, row, before)
+            else:
+                run.generation.managed = run.generation.managed or row.managed
+
+    def _read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
         """Record the state of the supervisor from the row of the newest run.
 
         Args:
@@ -283,32 +239,36 @@ class Generations:
             before: the previous row of the run; None if the run is listed for the first time.
 
         """
-        generation, managed = run.generation, row.managed
-        if managed is None:
-            return
-        generation.managed = managed
-        run.waited = run.waited or managed.status == "backing_off"
-        run.unhealthy = managed.health_status == "unhealthy" and not row.ended
-        last = managed.last_exit
+        new, old = _supervisor(row), _supervisor(before)
+        run.generation.managed = new
+        waits, waited = new.status == "backing_off", old.status == "backing_off"
+        run.waited |= waits
+        run.unhealthy = new.health_status == "unhealthy" and not row.ended
+        last = new.last_exit
         its_own = last is not None and _describes(last, row)
-        if before is not None and before.managed is not None:
-            rise = managed.restart_count - before.managed.restart_count
-            waited = before.managed.status == "backing_off"
-            if managed.status == "backing_off" and not waited:
+        rise = new.restart_count - old.restart_count
+        if before is not None and not waited:
+            if waits:
                 self._learn_counting(early=rise > 0)
-            elif rise > 0 and not waited and not its_own and not row.ended and not before.ended:
-                run.count, run.number = managed.restart_count, run.number + rise
-                self._hide(generation, run, rise)
-        if managed.status == "stopped":
-            run.count = managed.restart_count  # may count a restart too many
+            elif rise > 0 and not (its_own or before.ended or row.ended):
+                run.count, run.number = new.restart_count, run.number + rise
+                self._hide(run, rise)
+        if new.status == "stopped":
+            run.count = new.restart_count  # may count a restart too many
         if last is None:
             return
-        if its_own:
-            learn_end(run, End.of_last_exit(last))
-        else:
-            earlier = self._before(run, last)
-            learn_end(earlier, End.of_last_exit(last))
-            self._note(earlier)
+        ended = run if its_own else self._run_before(run, last)
+        learn_end(ended, End.of_last_exit(last))
+        self._note(ended)
+
+    def _run_before(self, run: Run, last: LastExit) -> Run:
+        """Return the run that ended directly before ``run``, and whose exit is ``last``."""
+        before = run.generation.before(run)
+        if before is not None and before.row is not None:
+            known = None if before.end is None else before.end.ended_at
+            if None in (known, last.ended_at) or _same_moment(known, last.ended_at):
+                return before
+        return self._hidden_before(run)
 
     def _learn_counting(self, *, early: bool) -> None:
         """Record whether this daemon counts a restart before or after the back-off pause.
@@ -317,16 +277,19 @@ class Generations:
             early: whether the daemon counts a restart before the pause.
 
         """
-        if self._counts_early is not None:
+        if self.counts_early is not None:
             return
-        self._counts_early = early
-        for generation in itertools.chain(*self._by_id.values()):
+        self.counts_early = early
+        for generation in itertools.chain(*self.by_id.values()):
             removed = 0
             for run in [*generation.runs]:
                 run.number -= removed
                 run.count -= early and run.counted_late
-                if self.never_existed(run):
-                    generation.remove(run)
+                if run.assumed and run.if_early != early:
+                    before = generation.before(run)
+                    if before is not None:
+                        before.successor = run.successor
+                    generation.runs.remove(run)
                     removed += 1
                 else:
                     run.assumed = False
@@ -342,7 +305,7 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
     """Return whether the last exit that a supervisor reports belongs to the run of this row."""
     if row.ended:
         return last.ended_at is None or last.ended_at >= row.started_at
-    waits = row.managed is not None and row.managed.status in ("backing_off", "stopped")
+    waits = _supervisor(row).status in ("backing_off", "stopped")
     return waits and last.ended_at is not None and last.ended_at > row.started_at
 
 
@@ -350,7 +313,8 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
     """Return, for each row, how many later runs are included in its restart count.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
-    of the newest run. While a process is being restarted, its row may already contain the restart count of the next run. For such a row, the number of later runs is 1.
+    of the newest run. While a process is being restarted, its row may already contain the restart
+    count of the next run. For such a row, the number of later runs is 1.
 
     Args:
         rows: rows sorted by start time.
@@ -359,45 +323,34 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
         The number of later runs by the identity of the row. Rows without later runs are left out.
 
     """
-    newest: dict[str, ProcessInfo] = {}
+    newest: dict[str, ManagedProcess] = {}
     counts: dict[str, int] = {}
     later = {}
     for row in reversed(rows):
-        if row.managed is not None:
-            last = newest.setdefault(row.managed.id, row)
-            if _same_supervisor(row, last) if last is not row else _is_being_restarted(row):
-                later[row.identity] = counts[row.managed.id] = counts.get(row.managed.id, 0) + 1
+        if (managed := row.managed) is not None:
+            last = newest.setdefault(managed.id, managed)
+            if _is_being_restarted(row) if last is managed else _state(last) == _state(managed):
+                later[row.identity] = counts[managed.id] = counts.get(managed.id, 0) + 1
     return later
 
 
 def _is_being_restarted(row: ProcessInfo) -> bool:
     """Return whether a row shows that its run ended and its supervisor is starting the next run."""
-    managed = row.managed
-    if managed is None or managed.last_exit is None or not row.ended:
+    managed = _supervisor(row)
+    if managed.last_exit is None or not row.ended:
         return False
     return _describes(managed.last_exit, row) and managed.status not in ("backing_off", "stopped")
 
 
-def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
-    """Return whether two rows show the same state of a supervisor. Health checks are ignored."""
-    a, b = one.managed, other.managed
-    if a is None or b is None:
-        return False
-    return (a.status, a.restart_count, a.last_exit, a.last_error) == (
-        b.status,
-        b.restart_count,
-        b.last_exit,
-        b.last_error,
-    )
+def _supervisor(row: ProcessInfo | None) -> ManagedProcess:
+    return _NO_SUPERVISOR if row is None or row.managed is None else row.managed
 
 
-def _ended_with(run: Run, managed: ManagedProcess | None) -> bool:
+def _ended_with(run: Run, managed: ManagedProcess) -> bool:
     """Return whether the last exit that a supervisor reports belongs to a given run."""
-    last = None if managed is None else managed.last_exit
-    return (
-        last is not None and run.end is not None and _same_moment(last.ended_at, run.end.ended_at)
-    )
+    ended_at = None if run.end is None else run.end.ended_at
+    return managed.last_exit is not None and _same_moment(managed.last_exit.ended_at, ended_at)
 
 
 def _same_moment(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and abs(one - other) < _SAME_MOMENT
+    return one is not None and other is not None and abs(one - other) < SAME_MOMENT

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.formatting.processes import describe_end, describe_state
-from pytest_tlsandbox.models import by_start
+from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import (
     CRASH_SIGNALS,
     SIGHUP,
     SIGKILL,
-    SIGKILL_EXIT_CODE,
     SIGTERM,
     UNKNOWN_EXIT_CODE,
 )
@@ -21,15 +20,10 @@ from pytest_tlsandbox.types import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
-
 NOT_LISTED = "not listed"
-_STOPS = frozenset({SIGTERM, SIGKILL})
-_STOP_EXIT_CODES = {128 + number for number in _STOPS}
-_MOST_CHANGES = 100
-"""Maximum number of state changes to keep for one run: the first change and the newest changes."""
-_MOST_RUNS = 100
-"""Maximum number of runs to keep for one generation, so that crash loops do not fill the memory."""
+STOPS = frozenset({SIGTERM, SIGKILL})
+"""The signals that a supervisor sends to a run when it is asked to stop the run."""
+_STOP_EXIT_CODES = {128 + number for number in STOPS}
 
 
 class End(NamedTuple):
@@ -123,6 +117,7 @@ class Run:
         unhealthy: whether the health check of the run is failing.
         assumed: whether the existence of the run depends on whether this daemon counts restarts
             early (when the supervisor begins to back off) or late (when the next run starts).
+            If the daemon counts in the other way, the history no longer returns its incidents.
         if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
             the assumed run exists only if the daemon counts restarts late.
         counted_late: whether ``count`` is one too high if this daemon counts restarts early.
@@ -140,7 +135,7 @@ class Run:
     generation: Generation
     number: int
     count: int
-    first_seen: int
+    first_seen: int = 0
     times: int = 1
     row: ProcessInfo | None = None
     end: End | None = None
@@ -154,7 +149,7 @@ class Run:
     restarted_here: bool = False
     sent: frozenset[int] = frozenset()
     declared: frozenset[str] = frozenset()
-    seen: dict[str, int] | None = None
+    seen: dict[str, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     over_at: float | None = None
 
@@ -183,71 +178,34 @@ class Run:
         end = self.end
         if end is None or end.oom_killed:
             return False
-        return end.lost or (end.signal == SIGHUP and not self.was_sent(SIGHUP))
-
-    @property
-    def suspected_oom(self) -> bool:
-        """Whether SIGKILL or exit code 137 suggests that the run was OOM-killed."""
-        end = self.end
-        if end is None or end.oom_killed:
-            return False
-        return end.signal == SIGKILL or end.exit_code == SIGKILL_EXIT_CODE
+        return end.lost or (end.signal == SIGHUP and SIGHUP not in self.sent)
 
     @property
     def gave_up(self) -> bool:
         """Whether the supervisor gave up because a failing process had used up all its restarts.
 
-        A supervisor that was stopped deliberately does not count as having given up. A stop counts as deliberate if
-        SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the supervisor does not
-        report an error.
+        A supervisor that was stopped deliberately does not count as having given up. A stop counts
+        as deliberate if SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the
+        supervisor does not report an error.
         """
-        if self.seen and "gave_up" in self.seen:
+        if "gave_up" in self.seen:
             return True  # even if the process was started again later
-        end, managed = self.end, self._supervisor
+        end, managed = self.end, None if self.row is None else self.row.managed
         if end is None or managed is None or managed.status != "stopped":
             return False
+        last = managed.last_exit
+        if self.successor is not None and (last is None or last.ended_at != end.ended_at):
+            return False  # because the row shows the supervisor during a later run
         restart = managed.restart
-        if restart is None or restart.policy == "never" or restart.max_restarts is None:
-            return False
-        if managed.restart_count < restart.max_restarts:
+        limit = None if restart is None or restart.policy == "never" else restart.max_restarts
+        if limit is None or managed.restart_count < limit:
             return False
         if managed.last_error is not None:
             return end.exit_code != 0
         if self.waited:
             return False  # another client stopped it
-        stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
+        stopped = end.signal in STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
-
-    @property
-    def _supervisor(self) -> ManagedProcess | None:
-        """The state of the supervisor, as shown in the row of this run.
-
-        If this state belongs to a later run, the value is None.
-        """
-        managed = None if self.row is None else self.row.managed
-        if managed is None or self.successor is None:
-            return managed
-        last = managed.last_exit
-        own = last is not None and self.end is not None and last.ended_at == self.end.ended_at
-        return managed if own else None
-
-    def was_sent(self, number: int | None) -> bool:
-        """Return whether this plugin sent a signal to the run, directly or as part of a kill."""
-        return number in self.sent
-
-    def forget(self, *numbers: int) -> None:
-        """Forget the given signals, because the sandbox did not send them.
-
-        Usually, the run had already ended.
-        """
-        self.sent -= {*numbers}
-
-    def stop(self) -> None:
-        """Record that this plugin asks the supervisor to stop the run.
-
-        The supervisor sends SIGTERM and then SIGKILL, so both signals count as sent.
-        """
-        self.sent |= _STOPS
 
     @property
     def ended_here(self) -> bool:
@@ -260,9 +218,8 @@ class Run:
         if end.oom_killed:
             return False  # the OOM kill happened before our signal
         if end.signal is not None:
-            return self.was_sent(end.signal)
-        code = end.exit_code or 0
-        return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
+            return end.signal in self.sent
+        return SIGKILL in self.sent or (end.exit_code or 0) - 128 in self.sent
 
     def began_after(self, row: ProcessInfo) -> bool:
         """Return whether this run has a row and began after the run of the given row."""
@@ -288,15 +245,13 @@ class Run:
             return
         if changes and changes[-1].at == at:
             changes.pop()
-        moment = None
-        if state != NOT_LISTED:
-            if self.end is not None:
-                moment = self.end.ended_at
-            elif self.row is not None and not self.over:
-                moment = self.row.started_at
+        if state == NOT_LISTED:
+            moment = None
+        elif self.end is not None:
+            moment = self.end.ended_at
+        else:
+            moment = None if self.over or self.row is None else self.row.started_at
         changes.append(Change(at, state, moment))
-        if len(changes) > _MOST_CHANGES:
-            del changes[1]
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -346,8 +301,6 @@ class Generation:
     def add(self, run: Run, before: Run | None = None) -> Run:
         """Add a run at the end of this generation, or before another run of this generation.
 
-        If there are more than 100 runs, the second oldest run is dropped.
-
         Args:
             run: the run.
             before: the run before which to insert ``run``; None for the end.
@@ -356,6 +309,7 @@ class Generation:
             The run.
 
         """
+        run.number = max(0, run.number)
         place = len(self.runs) if before is None else self.runs.index(before)
         if place:
             self.runs[place - 1].successor = run
@@ -364,13 +318,4 @@ class Generation:
         # A run that the restart counts do not include still needs a number.
         for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
             later.number = max(later.number, earlier.number + earlier.times)
-        if len(self.runs) > _MOST_RUNS:
-            del self.runs[1]
         return run
-
-    def remove(self, run: Run) -> None:
-        """Remove an assumed run that turned out not to exist."""
-        before = self.before(run)
-        if before is not None:
-            before.successor = run.successor
-        self.runs.remove(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -10,22 +11,22 @@ from pydantic import TypeAdapter
 from pytest_tlsandbox.arguments.checks import SEVERAL, check_value, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import process_table
-from pytest_tlsandbox.models import ProcessInfo, by_start
+from pytest_tlsandbox.models import ManagedProcess, ProcessInfo, UnreadableRow, by_start
 from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.models import ManagedProcess, UnreadableRow
     from pytest_tlsandbox.types import Identity
 
 
 _ROW = TypeAdapter(ProcessInfo)
 
 
+@dataclass(repr=False)
 class ProcessSnapshot:
     """The processes of a sandbox at one point in time, oldest first.
 
@@ -51,23 +52,18 @@ class ProcessSnapshot:
 
     """
 
-    position: int | None = None
-    history: object = None
+    processes: Sequence[ProcessInfo]
+    unreadable: Sequence[UnreadableRow] = ()
+    sandbox: str = field(default="sandbox", compare=False, kw_only=True)
+    begun: float = field(default=0.0, compare=False, kw_only=True)
+    ended: float = field(default=0.0, compare=False, kw_only=True)
+    position: int | None = field(default=None, compare=False, init=False)
+    history: object = field(default=None, compare=False, init=False)
 
-    def __init__(
-        self,
-        processes: Iterable[ProcessInfo],
-        unreadable: Iterable[UnreadableRow] = (),
-        *,
-        sandbox: str = "sandbox",
-        begun: float = 0.0,
-        ended: float = 0.0,
-    ) -> None:
-        self.processes = tuple(sorted(processes, key=by_start))
-        self.unreadable = tuple(unreadable)
-        self.sandbox = sandbox
-        self.begun = begun
-        self.ended = ended
+    def __post_init__(self) -> None:
+        """Sort the processes."""
+        self.processes = tuple(sorted(self.processes, key=by_start))
+        self.unreadable = tuple(self.unreadable)
 
     def __iter__(self) -> Iterator[ProcessInfo]:
         return iter(self.processes)
@@ -77,13 +73,6 @@ class ProcessSnapshot:
 
     def __getitem__(self, position: int) -> ProcessInfo:
         return self.processes[position]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ProcessSnapshot):
-            return NotImplemented
-        return (self.processes, self.unreadable) == (other.processes, other.unreadable)
-
-    __hash__ = None  # type: ignore[assignment] # unhashable like a list
 
     def __repr__(self) -> str:
         odd = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
@@ -253,11 +242,10 @@ def check_fields(fields: Mapping[str, object]) -> None:
         InvalidArgument: a field does not exist, or can never have the value.
 
     """
-    for name in fields:
+    for name, value in fields.items():
         if name not in FIELDS:
             hint = suggestion(name, FIELDS) or f"; expected one of {', '.join(FIELDS)}"
             raise InvalidArgument(f"a process has no field {name!r}{hint}")
-    for name, value in fields.items():
         check_value(name, value)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Timeline:
     Attributes:
         start: when the wait began, in seconds of the monotonic clock.
         outages: the outages, oldest first.
+        outage: the outage that has not ended yet; None if the last poll succeeded.
+        faults: the number of failed polls for each error label.
         last: the snapshot of the last successful poll; None if no poll succeeded.
 
     """
@@ -59,14 +63,12 @@ class Timeline:
     def __init__(self, start: float, history: History) -> None:
         self.start = start
         self.outages: list[Outage] = []
+        self.outage: Outage | None = None
+        self.faults: Counter[str] = Counter()
         self.last: ProcessSnapshot | None = None
         self._history = history
         self._looks: list[float] = []
         self._time_in_looks = 0.0
-        self._in_outage = False
-
-    def __repr__(self) -> str:
-        return f"<Timeline: {self.looks} looks>"
 
     @property
     def looks(self) -> int:
@@ -78,9 +80,9 @@ class Timeline:
         self.last = snapshot
         self._looks.append(snapshot.begun)
         self._time_in_looks += snapshot.ended - snapshot.begun
-        if self._in_outage:
-            self.outages[-1].end = snapshot.begun - self.start  # the outage lasts until this poll
-        self._in_outage = False
+        if self.outage is not None:
+            self.outage.end = snapshot.begun - self.start  # the outage lasts until this poll
+            self.outage = None
 
     def add_fault(self, fault: InfrastructureError, begun: float, ended: float) -> None:
         """Record a failed poll.
@@ -91,24 +93,11 @@ class Timeline:
             ended: when the poll ended, in seconds of the monotonic clock.
 
         """
-        if not self._in_outage:
-            self.outages.append(Outage(begun - self.start, ended - self.start))
-        self.outages[-1].add(fault, ended - self.start)
-        self._in_outage = True
-
-    @property
-    def outage(self) -> Outage | None:
-        """The outage that has not ended yet, or None if the last poll succeeded."""
-        return self.outages[-1] if self._in_outage else None
-
-    @property
-    def faults(self) -> Counter[str]:
-        """The number of failed polls for each error label."""
-        total: Counter[str] = Counter()
-        for outage in self.outages:
-            for label, count in outage.faults:
-                total[label] += count
-        return total
+        if self.outage is None:
+            self.outage = Outage(begun - self.start, ended - self.start)
+            self.outages.append(self.outage)
+        self.outage.add(fault, ended - self.start)
+        self.faults[fault.label] += 1
 
     @property
     def seconds_a_look(self) -> float:
@@ -133,19 +122,15 @@ class Timeline:
         run = self.run_of(process)
         if run is None or not self._looks:
             return []
-        changes = sorted(
-            (change for member in run.generation.runs for change in member.changes),
-            key=lambda change: change.at,
-        )
-        first, last = self._looks[0], self._looks[-1]
-        changes = [change for change in changes if change.at <= last]
-        before = [change for change in changes if change.at <= first]
-        changes = before[-1:] + [change for change in changes if change.at > first]
-        seen = [bisect_right(self._looks, change.at - 1e-9) for change in changes]
-        if changes and changes[0].at <= first:
-            seen[0] = 0
-        seen.append(self.looks)
+        changes = chain.from_iterable(each.changes for each in run.generation.runs)
+        states: list[Change] = []
+        for change in sorted(changes, key=attrgetter("at")):
+            if change.at <= self._looks[0]:
+                states.clear()  # of the states before the first poll, only the last one was seen
+            if change.at <= self._looks[-1]:
+                states.append(change)
+        places = [*(bisect_left(self._looks, change.at) for change in states), self.looks]
         return [
-            (change._replace(at=max(change.at, first) - self.start), after - begun)
-            for change, begun, after in zip(changes, seen[:-1], seen[1:], strict=True)
+            (change._replace(at=max(change.at, self._looks[0]) - self.start), until - since)
+            for change, (since, until) in zip(states, pairwise(places), strict=True)
         ]

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import pytest
+
+
+def link_to(config: pytest.Config, path: Path) -> str | None:
+    """Return a link from the report of pytest-html to a file, or None if there is no report."""
+    page = config.getoption("htmlpath", None)
+    if not page:
+        return None
+    folder = Path(os.path.expandvars(page)).expanduser().parent
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def add_extra(

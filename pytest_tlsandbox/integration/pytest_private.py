@@ -1,8 +1,8 @@
 """The functions that use private names of pytest, and the reason for each use.
 
-``tests/integration/test_pytest_private.py`` fails if pytest changes one of the private names. One
-more function that uses a private name is in the package's ``__init__`` module, because this
-function must run before any submodule is imported.
+The tests in ``tests/integration`` and ``tests/plugin/test_tracebacks.py`` fail if pytest changes one
+of the private names. One more function that uses a private name is in the package's ``__init__``
+module, because this function must run before any submodule is imported.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import pytest
 
 
@@ -21,20 +18,15 @@ TARGET = "tlsandbox_target"
 """The fixture that a suite overrides to choose its sandbox."""
 
 
-def defining_module(item: pytest.Item, fixture: str) -> str | None:
-    """Return the module that defines a fixture for a test, or None if the fixture does not exist.
+def overrides_target(item: pytest.Item) -> bool:
+    """Return whether the suite overrides ``tlsandbox_target`` for this test.
 
     This function uses private names, because the public functions find only the fixtures that the
     running test requests.
     """
-    definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
-    module: str | None = definitions[-1].func.__module__ if definitions else None
-    return module
-
-
-def overrides_target(item: pytest.Item) -> bool:
-    """Return whether the suite overrides ``tlsandbox_target`` for this test."""
-    return defining_module(item, TARGET) not in (None, PLUGIN)
+    definitions = item.session._fixturemanager.getfixturedefs(TARGET, item)  # noqa: SLF001
+    module = definitions[-1].func.__module__ if definitions else PLUGIN
+    return module != PLUGIN
 
 
 def unrequested_fixtures(item: pytest.Item) -> list[str]:
@@ -56,26 +48,3 @@ def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseExce
     reported the error.
     """
     return getattr(item, "_excinfo", None)
-
-
-def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
-    """Return the rootdir and the ini file that pytest would find for the given paths.
-
-    The public attributes of pytest contain only the rootdir and the ini file that pytest found for
-    the paths on the command line.
-    """
-    import inspect
-
-    from _pytest.config.findpaths import determine_setup
-
-    given = {
-        "inifile": config.option.inifilename,
-        "override_ini": None,
-        "args": paths,
-        "rootdir_cmd_arg": config.option.rootdir or None,
-        "invocation_dir": config.invocation_params.dir,
-    }
-    # The function has one more parameter in pytest 9 than in pytest 8.
-    known = inspect.signature(determine_setup).parameters
-    rootdir, inipath, *_ = determine_setup(**{name: given[name] for name in known})
-    return rootdir, inipath

@@ -73,19 +73,15 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
         raise error.with_traceback(None)  # so that pytest does not show a place in this file
     except TLSandboxError:
         shown: Any = pytest.ExceptionInfo.from_current().getrepr(style="value", chain=False)
-    style = item.config.getoption("tbstyle")
     in_root, line, _ = item.location
     path, place = item.config.rootpath / in_root, shown.reprcrash
     place.path, place.lineno, place.message = str(path), (line or 0) + 1, error.first_line
     [entry] = shown.reprtraceback.reprentries
     name = type(error).__name__
-    mark = "" if style == "native" else "E   "
-    entry.lines = [mark + line for line in f"pytest_tlsandbox.{name}: {error}".split("\n")]
-    entry.style = "short" if style == "short" else "long"
-    if style != "line":
-        called = f"in {getattr(item, 'originalname', item.name)}" if style == "short" else name
-        shortest = os.path.relpath(path, item.config.invocation_params.dir)
-        entry.reprfileloc = type(place)(shortest, place.lineno, called)
+    entry.lines = [f"E   {line}" for line in f"pytest_tlsandbox.{name}: {error}".split("\n")]
+    entry.style = "long"
+    shortest = os.path.relpath(path, item.config.invocation_params.dir)
+    entry.reprfileloc = type(place)(shortest, place.lineno, name)
     return shown
 
 

@@ -5,16 +5,16 @@ In the test process, the module ``sandbox`` starts and stops the server. In a te
 modules:
 
 - ``server_process`` stops the server when its parent ends, and kills all processes of the sandbox.
-- ``routes`` serves the API. This module uses ``asgi`` (requests, responses and routing),
-  ``event_streams`` (server-sent events), ``request_bodies``, ``http_errors``, ``files`` and
-  ``tunnel``.
-- ``managed_process`` and ``health_checks`` implement restarts, backoff and health checks.
-- ``supervisor`` starts, reaps, signals and kills processes. ``spawn``, ``user_accounts`` and
-  ``environment`` start a program, and ``process_table`` keeps the rows.
+- ``routes`` serves the API. This module uses ``asgi`` (requests, responses, errors and routing),
+  ``event_streams`` (server-sent events), ``request_bodies``, ``files`` and ``tunnel``.
+- ``managed_process`` implements restarts, backoff and health checks.
+- ``supervisor`` starts, reaps, signals and kills processes. ``spawn`` starts a program, and
+  ``process_table`` keeps the rows.
 - ``process``, ``standard_streams`` and ``process_tree`` represent one process, its streams and its
   descendants.
-- ``memory_limit`` defines the interface of memory limits. ``memory_mechanism`` selects
-  ``memory_cgroup`` or ``memory_watchdog``.
+- ``memory_limit`` defines the interface of memory limits. ``memory_cgroup`` and ``memory_watchdog``
+  implement it.
+- ``environment`` removes the secrets from the environment that the server and its programs inherit.
 
 The embedded sandbox is not a security boundary, because it runs commands as the current user.
 """

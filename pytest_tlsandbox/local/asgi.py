@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
-
-from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -28,19 +27,22 @@ BODY_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of a request body, as in the daemon's framework; a longer body causes a 413."""
 
 
-class Request(NamedTuple):
+class Request:
     """A request.
 
     Attributes:
         scope: the request line and the headers, as ASGI defines them.
-        receive: a function that receives the next part of the body, or the end of the connection.
+        headers: the headers; the names are in lower case.
         parameters: the named groups of the route's path.
 
     """
 
-    scope: dict[str, Any]
-    receive: Receive
-    parameters: Mapping[str, str] = {}
+    def __init__(self, scope: dict[str, Any], receive: Receive) -> None:
+        self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.parameters: dict[str, str] = {}
+        self._receive = receive
+        self._has_more = scope["type"] == "http"
 
     @property
     def query(self) -> dict[str, str]:
@@ -48,48 +50,28 @@ class Request(NamedTuple):
         text = self.scope["query_string"].decode("latin-1")
         return dict(parse_qsl(text, keep_blank_values=True, errors="replace"))
 
-    @property
-    def content_type(self) -> str:
-        """The value of the ``Content-Type`` header, or "" if the header is missing."""
-        named = (value for name, value in self.scope["headers"] if name == b"content-type")
-        return str(next(named, b""), "latin-1")
-
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the parts of the body.
+        """Yield the parts of the body that have not been read yet.
 
         Raises:
             ClientDisconnected: the client disconnected before the end of the body.
 
         """
-        more = True
-        while more:
-            message = await self.receive()
+        while self._has_more:
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected
+            self._has_more = message.get("more_body", False)
             yield message.get("body", b"")
-            more = message.get("more_body", False)
 
     async def body(self) -> bytes:
-        """Read the body.
-
-        If the server responded before the client had sent the whole body, most clients would see a
-        broken connection instead of the response.
-
-        Returns:
-            The body.
-
-        Raises:
-            PlainTextError: 413 if the body is too long, after the client has sent all of it.
-
-        """
+        """Read the body, or raise ``PlainTextError`` (413) if it is too long."""
         body = bytearray()
-        too_long = False
         async for chunk in self.chunks():
-            too_long = too_long or len(body) + len(chunk) > BODY_LIMIT
-            if not too_long:
-                body += chunk
-        if too_long:
-            raise PlainTextError(413, "Failed to buffer the request body: length limit exceeded")
+            body += chunk
+            if len(body) > BODY_LIMIT:
+                error = "Failed to buffer the request body: length limit exceeded"
+                raise PlainTextError(413, error)
         return bytes(body)
 
 
@@ -101,11 +83,14 @@ class Answer(Protocol):
 
 
 class Response(NamedTuple):
-    """A response. The parts of a streamed body are sent until the client disconnects."""
+    """A response. The parts of a streamed body are sent until the client disconnects.
+
+    A response without a body has no content type.
+    """
 
     body: bytes | AsyncIterator[bytes] = b""
     status: int = 200
-    content_type: str | None = "application/json"
+    content_type: str = "application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def send(self, receive: Receive, send: Send) -> None:
@@ -113,7 +98,7 @@ class Response(NamedTuple):
         headers = [*self.headers]
         if isinstance(self.body, bytes) and self.status != 204:
             headers.append((b"content-length", b"%d" % len(self.body)))
-        if self.content_type is not None:
+        if self.body:
             headers.append((b"content-type", self.content_type.encode()))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if isinstance(self.body, bytes):
@@ -126,63 +111,97 @@ class ClientDisconnected(Exception):
     """The client has closed the connection before the end of its request."""
 
 
-def empty_response(status: int, *headers: tuple[bytes, bytes]) -> Response:
-    """Return a response without a body."""
-    return Response(b"", status, None, headers)
+class HttpError(Exception):
+    """The base class of errors that the server converts to responses.
+
+    Attributes:
+        response: the response.
+
+    """
+
+    def __init__(self, error: str, response: Response) -> None:
+        super().__init__(error)
+        self.response = response
+
+
+class ApiError(HttpError):
+    """An error whose response has the JSON body ``{"error": ..., "code": ...}``."""
+
+    def __init__(self, status: int, error: str, code: str | None = None) -> None:
+        """Create the response; without a code, the body contains only ``error``."""
+        body = {"error": error} if code is None else {"error": error, "code": code}
+        super().__init__(error, json_response(body, status))
+
+
+class PlainTextError(HttpError):
+    """An error that the daemon's web framework reports in a plain text response."""
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error, Response(error.encode(), status, "text/plain; charset=utf-8"))
 
 
 def json_response(value: Any, status: int = 200) -> Response:
     """Return a response with a JSON body."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode(), status)
+    return Response(to_json(value), status)
 
 
-class Router:
-    """The routes, with a regular expression for each path and a handler for each method."""
+def to_json(value: Any) -> bytes:
+    """Return a value as JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def __init__(self, routes: Mapping[str, Mapping[str, Handler]]) -> None:
-        self._routes = [(re.compile(path), handlers) for path, handlers in routes.items()]
 
-    async def handle(self, request: Request) -> Answer:
-        """Call the handler of the first route that matches the path and the method.
+async def _call_route(routes: Mapping[str, Mapping[str, Handler]], request: Request) -> Answer:
+    """Call the first handler whose path and method match the request.
 
-        The handler for GET also handles HEAD.
+    Returns:
+        The answer of the handler. If no handler matches, the answer is 404 or 405 without a body.
 
-        Returns:
-            The answer of the handler. If no handler matches, the answer is 404 or 405 without a
-            body.
-
-        """
-        # The raw path, because a name may contain %2F.
-        path, method = request.scope["raw_path"].decode("latin-1"), request.scope["method"]
-        found = [(pattern.fullmatch(path), handlers) for pattern, handlers in self._routes]
-        matches = [(match, handlers) for match, handlers in found if match]
-        for match, handlers in matches:
+    """
+    # The raw path, because a name may contain %2F.
+    path, method = request.scope["raw_path"].decode("latin-1"), request.scope["method"]
+    allowed: list[str] = []
+    for pattern, handlers in routes.items():
+        if match := re.fullmatch(pattern, path):
             if handler := handlers.get("GET" if method == "HEAD" else method):
-                return await handler(request._replace(parameters=match.groupdict()))
-        if not matches:
-            return empty_response(404)
-        allowed = ", ".join(matches[0][1]).replace("GET", "GET, HEAD")
-        return empty_response(405, (b"allow", allowed.encode()))
+                request.parameters = match.groupdict()
+                return await handler(request)
+            allowed += handlers
+    if not allowed:
+        return Response(status=404)
+    names = ", ".join(allowed).replace("GET", "GET, HEAD")
+    return Response(status=405, headers=((b"allow", names.encode()),))
 
 
-def application(handle: Handler) -> Application:
-    """Return an ASGI application that converts results and errors of ``handle`` to responses."""
+def asgi_app(
+    routes: Mapping[str, Mapping[str, Handler]], check: Callable[[Request], None]
+) -> Application:
+    """Return an ASGI application.
+
+    If the server responded before the client had sent the whole body, most clients would see a
+    broken connection instead of the response. So an error is sent after the rest of the body has
+    arrived.
+
+    Args:
+        routes: the handlers of each path, by method; a path is a regular expression. The handler
+            for GET also handles HEAD.
+        check: a function that raises an ``HttpError`` for a request that must be rejected.
+
+    """
 
     async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             scope, send = {**scope, "method": "GET"}, _reject_by_response(send)
-        response: Answer
-        try:
-            response = await handle(Request(scope, receive))
-        except ClientDisconnected:
-            return
-        except ApiError as error:
-            code = {} if error.code is None else {"code": error.code}
-            response = json_response({"error": str(error), **code}, error.status)
-        except PlainTextError as error:
-            response = Response(str(error).encode(), error.status, "text/plain; charset=utf-8")
-        await response.send(receive, send)
+        request = Request(scope, receive)
+        answer: Answer
+        with suppress(ClientDisconnected):
+            try:
+                check(request)
+                answer = await _call_route(routes, request)
+            except HttpError as error:
+                answer = error.response
+                async for _ in request.chunks():
+                    pass
+            await answer.send(receive, send)
 
     return serve
 
@@ -191,11 +210,8 @@ def _reject_by_response(send: Send) -> Send:
     """Return a ``send`` function that can also reject a WebSocket with an HTTP response."""
 
     async def send_either(message: dict[str, Any]) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            # The server closes the connection, so no client must use it again.
-            message["headers"].append((b"connection", b"close"))
-        await send({**message, "type": f"websocket.{kind.removeprefix('websocket.')}"})
+        kind = message["type"].removeprefix("websocket.")
+        await send({**message, "type": f"websocket.{kind}"})
 
     return send_either
 

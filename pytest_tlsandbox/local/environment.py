@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,16 +16,15 @@ WRITABLE = "TLSANDBOX_LOCAL_WRITABLE"
 
 # Matches the names of variables that hold a secret, by the end of a word in the name. The first
 # line matches whole words only, because MONKEY ends in KEY. ASKPASS is a program, PWD is a folder.
+# pytest stores the name of the test in the last one; if it is very long, no program can start.
 _SECRET_NAME = re.compile(
     r"(?:(?:^|[\W_])(?:O?AUTH|CRED(?:ENTIAL)?S?|KEY|PAT)"
     r"|(?:ACCESS|API|AUTH|PRIVATE|SECRET)_?KEYS?|AUTHORIZATION|PASSPHRASE|PASSWD|PASSWORDS?"
     r"|SECRETS?|TOKENS?|(?<!ASK)(?<!BY)(?<!COM)PASS|(?<=.)(?<!OLD)PWD)\d*(?:[\W_]|$)"
-    r"|^(?:TENSORLAKE|TLSANDBOX)_",
+    r"|^(?:TENSORLAKE|TLSANDBOX)_|^PYTEST_CURRENT_TEST$",
     re.IGNORECASE,
 )
 _NO_SECRET = {"SSH_AUTH_SOCK"}
-# pytest stores the name of the test here; no program can start if the name is very long.
-_LEFT_OUT = {"PYTEST_CURRENT_TEST"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -40,16 +37,5 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name in _NO_SECRET or not (name in _LEFT_OUT or _SECRET_NAME.search(name))
+        if name in _NO_SECRET or not _SECRET_NAME.search(name)
     }
-
-
-def program_environment(requested: Mapping[str, str], mark: str) -> dict[str, str]:
-    """Return the environment of a program, including the requested variables and the mark.
-
-    The folder of the running interpreter comes first in PATH, so that ``python`` is the interpreter
-    that runs the tests. If ``requested`` contains a PATH, the program gets this PATH unchanged.
-    """
-    interpreter = os.path.dirname(sys.executable)
-    path = os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, **requested, MARK: mark}

@@ -14,63 +14,39 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-# Maximum time in seconds from a memory shortage to the kill; it usually takes milliseconds.
-_KILL_FOLLOWS = 1.0
+    from collections.abc import Iterator
 
 
-class OwnGroups(NamedTuple):
-    """The folders of the cgroups of this process.
+def own_groups(
+    memberships: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> dict[Mechanism, Path]:
+    """Return the folder of the cgroup of this process, for each version of cgroups.
 
-    If a version of cgroups is not mounted, the field for this version is None.
-
-    Attributes:
-        v1: the folder of the group in the memory controller of cgroup v1.
-        v2: the folder of the group in cgroup v2, which may lack a memory controller.
-
-    """
-
-    v1: Path | None
-    v2: Path | None
-
-
-def own_groups(proc: Path = Path("/proc/self")) -> OwnGroups:
-    """Return the cgroups of this process.
-
-    On a system without cgroups, such as macOS, both fields of the result are None.
+    In a container, the mounted folders may show only the part of the tree below the group of the
+    container. On a system without cgroups, such as macOS, the result is empty.
 
     Args:
-        proc: the folder of the process in ``/proc``.
+        memberships: the file that lists the groups of this process.
+        mount: the folder below which the cgroups are mounted.
 
     """
-    try:
-        memberships = (proc / "cgroup").read_text().splitlines()
-        mounts = (proc / "mountinfo").read_text().splitlines()
-    except OSError:
-        return OwnGroups(None, None)
-    own: dict[str, str] = {}
-    for line in memberships:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" or "memory" in controllers.split(","):
-            own["cgroup" if controllers else "cgroup2"] = path
-    found: dict[str, Path] = {}
-    for line in mounts:
-        fields, _, options = line.partition(" - ")
-        root, mount_point = fields.split()[3:5]
-        kind, _, super_options = options.split(" ", 2)
-        if kind in own and (kind == "cgroup2" or "memory" in super_options.split(",")):
-            # In a container, the mount may show only a part of the tree of these paths.
-            inside = own[kind].removeprefix(root.rstrip("/")).lstrip("/")
-            found[kind] = Path(mount_point, inside)
-    return OwnGroups(found.get("cgroup"), found.get("cgroup2"))
+    found: dict[Mechanism, Path] = {}
+    with suppress(OSError):
+        for line in memberships.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            version: Mechanism = "cgroup v1" if controllers else "cgroup v2"
+            if controllers == "" or "memory" in controllers.split(","):
+                top = mount / "memory" if controllers else mount
+                own = top / path.lstrip("/")
+                found[version] = own if own.is_dir() else top
+    return found
 
 
 def remove_group_of(server: int) -> None:
@@ -80,7 +56,7 @@ def remove_group_of(server: int) -> None:
         server: the pid of the server.
 
     """
-    for own in filter(None, own_groups()):
+    for own in own_groups().values():
         for above in (own, own.parent):
             group = above / _group_name(server)
             if group.is_dir():
@@ -93,14 +69,12 @@ class _Cgroup(MemoryLimit):
     The group of the sandbox contains a leaf for each process.
     """
 
-    # The file that counts the OOM kills of a group, in a line that begins with oom_kill.
+    # The file that counts the OOM kills of a leaf, in a line that begins with oom_kill.
     _counts: str
 
     def __init__(self, above: Path, limit_bytes: int) -> None:
         super().__init__(limit_bytes)
         self._group = above / _group_name(os.getpid())
-        self._leaves: dict[int, Path] = {}
-        self._left: set[int] = set()
         self._group.mkdir()
         try:
             self._set_up(limit_bytes)
@@ -108,54 +82,26 @@ class _Cgroup(MemoryLimit):
             _remove(self._group)
             raise
 
-    def kills(self) -> Mapping[int, int]:
-        """Return the number of OOM kills for each handle.
-
-        If it is certain that there was no new kill, the result is empty.
-        """
-        if not self._may_have_killed():
-            return {}
-        return {handle: self.kills_of(handle) for handle in list(self._leaves)}
-
     def kills_of(self, handle: int) -> int:
         """Return how many times a process or one of its children was OOM-killed."""
-        return self._read_kills(self._leaves[handle])
+        counts = (self._leaf(handle) / self._counts).read_text().splitlines()
+        return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
 
     def leave(self, handle: int) -> None:
-        """Remove the leaf of an ended process, unless the leaf still contains children.
-
-        If such a leaf becomes empty later, the next call of this method removes the leaf, even if
-        that call is for another process.
-        """
-        self._left.add(handle)
-        for left in list(self._left):
-            if _remove(self._leaves[left]):
-                del self._leaves[left]
-                self._left.remove(left)
+        """Remove the leaf of an ended process; a leaf that contains children is removed on close."""
+        _remove(self._leaf(handle))
 
     def close(self) -> None:
         """Remove the group and its leaves."""
         _remove_with_leaves(self._group)
 
-    @contextmanager
-    def _new_leaf(self, handle: int) -> Iterator[Path]:
+    def _leaf(self, handle: int) -> Path:
+        """Return the leaf of a process, and create it if necessary."""
         leaf = self._group / str(handle)
-        leaf.mkdir()
-        try:
-            yield leaf
-        except BaseException:
-            _remove(leaf)
-            raise
-        self._leaves[handle] = leaf
-
-    def _read_kills(self, group: Path) -> int:
-        counts = (group / self._counts).read_text().splitlines()
-        return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
+        leaf.mkdir(exist_ok=True)
+        return leaf
 
     def _set_up(self, limit_bytes: int) -> None:
-        raise NotImplementedError
-
-    def _may_have_killed(self) -> bool:
         raise NotImplementedError
 
 
@@ -164,7 +110,6 @@ class CgroupV1(_Cgroup):
 
     mechanism: Mechanism = "cgroup v1"
     _counts = "memory.oom_control"
-    _last_shortage = -_KILL_FOLLOWS
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
@@ -180,40 +125,16 @@ class CgroupV1(_Cgroup):
             An empty command, because no launcher is necessary.
 
         """
-        with self._new_leaf(handle) as leaf:
-            (leaf / "tasks").write_text("0")
-            try:
-                yield []
-            finally:
-                (self._group.parent / "tasks").write_text("0")
+        (self._leaf(handle) / "tasks").write_text("0")
+        try:
+            yield []
+        finally:
+            (self._group.parent / "tasks").write_text("0")
 
     def _set_up(self, limit_bytes: int) -> None:
         (self._group / "memory.use_hierarchy").write_text("1")
         (self._group / "memory.limit_in_bytes").write_text(str(limit_bytes))
         _write_if_there(self._group / "memory.memsw.limit_in_bytes", str(limit_bytes))
-        self._shortages = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        with (self._group / "memory.oom_control").open() as control:
-            event = f"{self._shortages} {control.fileno()}"
-            (self._group / "cgroup.event_control").write_text(event)
-
-    def close(self) -> None:
-        """Remove the group and its leaves, and close the descriptor that reports shortages."""
-        os.close(self._shortages)
-        super().close()
-
-    def _may_have_killed(self) -> bool:
-        """Return whether the kernel reported a memory shortage within the last second.
-
-        The kernel reports a shortage just before it kills a process. This method does not read
-        the numbers of kills. cgroup v1 counts the kills of each leaf separately, and reading a
-        thousand leaves at each poll would take too long. ``memory.failcnt`` does not help, because
-        Linux 6.18 leaves this file at 0.
-        """
-        now = time.monotonic()
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._shortages)
-            self._last_shortage = now
-        return now - self._last_shortage < _KILL_FOLLOWS
 
 
 class CgroupV2(_Cgroup):
@@ -228,24 +149,21 @@ class CgroupV2(_Cgroup):
 
     mechanism: Mechanism = "cgroup v2"
     _counts = "memory.events"
-    _seen_kills = 0
 
     def __init__(self, own: Path, limit_bytes: int) -> None:
         super().__init__(_nearest_with_memory(own), limit_bytes)
 
-    @contextmanager
-    def entering(self, handle: int) -> Iterator[list[str]]:
+    def entering(self, handle: int) -> AbstractContextManager[list[str]]:
         """Provide a launcher that enters the leaf and then executes the program.
 
         In cgroup v1, a single thread can enter a leaf. In cgroup v2, only a whole process can enter
         a leaf. For this reason, cgroup v2 needs a launcher.
 
-        Yields:
-            The command of the launcher.
+        Returns:
+            A context that provides the command of the launcher.
 
         """
-        with self._new_leaf(handle) as leaf:
-            yield _launcher(leaf)
+        return nullcontext(_launcher(self._leaf(handle)))
 
     def _set_up(self, limit_bytes: int) -> None:
         (self._group / "memory.max").write_text(str(limit_bytes))
@@ -261,16 +179,6 @@ class CgroupV2(_Cgroup):
         if launched.returncode != 0:
             raise OSError(f"{self._group} cannot be entered")
 
-    def _may_have_killed(self) -> bool:
-        """Return whether the number of kills in the whole group has changed since the last call.
-
-        The kernel first increases the number of kills in the leaf, and then the number in the
-        group.
-        """
-        kills = self._read_kills(self._group)
-        seen, self._seen_kills = self._seen_kills, kills
-        return kills != seen
-
 
 def _group_name(server: int) -> str:
     return f"tlsandbox-{server}"
@@ -278,13 +186,11 @@ def _group_name(server: int) -> str:
 
 def _nearest_with_memory(own: Path) -> Path:
     for above in (own, own.parent):
-        try:
+        with suppress(OSError):
             handed_on = above / "cgroup.subtree_control"
             if "memory" not in handed_on.read_text().split():
                 handed_on.write_text("+memory")
-        except OSError:
-            continue
-        return above
+            return above
     raise OSError(f"neither {own} nor its parent delegates the memory controller to child groups")
 
 
@@ -300,10 +206,11 @@ def _launcher(leaf: Path) -> list[str]:
 
 def _remove_with_leaves(group: Path) -> None:
     """Wait up to 1 s until the killed members of a group are gone, and remove the group."""
-    rest = [entry for entry in group.iterdir() if entry.is_dir()]
     for _ in range(100):  # a count, because a test may have frozen the clock
-        rest = [leaf for leaf in rest if not _remove(leaf)]
-        if not rest and _remove(group):
+        for entry in group.iterdir():
+            if entry.is_dir():
+                _remove(entry)
+        if _remove(group):
             return
         time.sleep(0.01)
 

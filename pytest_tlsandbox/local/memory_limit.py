@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Literal
 
 Mechanism = Literal["none", "cgroup v1", "cgroup v2", "watchdog"]
 
@@ -35,17 +32,11 @@ class MemoryLimit:
         """
         return nullcontext([])
 
-    def kills(self) -> Mapping[int, int]:
-        """Return the number of OOM kills for each handle, including kills of children.
-
-        The result may leave out a process if it has had no new OOM kill since the last call of
-        this method. When a killed process is first seen as ended, the kill has already been
-        counted.
-        """
-        return {}
-
     def kills_of(self, handle: int) -> int:  # noqa: ARG002
-        """Return how many times a process or one of its children was OOM-killed."""
+        """Return how many times a process or one of its children was OOM-killed.
+
+        When a killed process is first seen as ended, the kill has already been counted.
+        """
         return 0
 
     def leave(self, handle: int) -> None:

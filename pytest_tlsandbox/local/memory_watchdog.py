@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -16,7 +17,7 @@ from pytest_tlsandbox.local import process_tree
 from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 _INTERVAL = 0.05
 
@@ -42,7 +43,7 @@ class Watchdog(MemoryLimit):
         super().__init__(limit_bytes)
         self._limit = limit_bytes
         self._token = token
-        self._kills: dict[int, int] = {}
+        self._kills: Counter[int | None] = Counter()
         self._victim: psutil.Process | None = None
         self._polling = threading.Lock()
         self._closed = threading.Event()
@@ -63,13 +64,9 @@ class Watchdog(MemoryLimit):
         with self._polling:
             yield []
 
-    def kills(self) -> Mapping[int, int]:
-        """Return the number of kills for each handle, but leave out handles without kills."""
-        return self._kills.copy()
-
     def kills_of(self, handle: int) -> int:
         """Return the number of kills that were counted for the process with the given handle."""
-        return self._kills.get(handle, 0)
+        return self._kills[handle]
 
     def close(self) -> None:
         """Stop polling."""
@@ -82,27 +79,20 @@ class Watchdog(MemoryLimit):
                 victim_is_dying = self._victim is not None and process_tree.is_alive(self._victim)
                 if victim_is_dying or self._largest_if_over(by_share=False) is None:
                     continue
-                victim = self._largest_if_over(by_share=True)
-                if victim is not None:
-                    self._kill(victim)
+                self._victim = self._largest_if_over(by_share=True)
+                if self._victim is not None:
+                    self._kills[process_tree.handle_of(self._victim, self._token)] += 1
+                    process_tree.kill([self._victim])
 
     def _largest_if_over(self, *, by_share: bool) -> psutil.Process | None:
         processes = process_tree.everything(self._token)
         sizes = {process: _size(process, by_share=by_share) for process in processes}
         return max(sizes, key=sizes.__getitem__) if sum(sizes.values()) > self._limit else None
 
-    def _kill(self, victim: psutil.Process) -> None:
-        handle = process_tree.handle_of(victim, self._token)
-        if handle is not None:
-            self._kills[handle] = self._kills.get(handle, 0) + 1
-        self._victim = victim
-        process_tree.kill([victim])
-
 
 def _size(process: psutil.Process, *, by_share: bool) -> int:
-    try:
+    with suppress(psutil.Error):
         if by_share and sys.platform == "linux":
             return int(process.memory_full_info().pss)
         return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+    return 0

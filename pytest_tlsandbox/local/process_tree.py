@@ -38,33 +38,29 @@ def handle_of(process: psutil.Process, token: str) -> int | None:
     marked ancestor. Return None if the process and all its living ancestors have cleared their
     environment.
     """
-    candidate: psutil.Process | None = process
-    while candidate is not None:
-        owner, _, handle = _mark_of(candidate).partition(":")
-        if owner == token:
-            return int(handle)
-        try:
-            candidate = candidate.parent()
-        except psutil.Error:
-            return None  # the process has just ended
+    with suppress(psutil.Error):  # it has just ended
+        for candidate in (process, *process.parents()):
+            owner, _, handle = _mark_of(candidate).partition(":")
+            if owner == token:
+                return int(handle)
     return None
 
 
-def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[psutil.Process]:
+def members(pid: int | None, own_mark: str, known: Collection[int]) -> list[psutil.Process]:
     """Return the descendants of a process, and the orphans that have the mark of the process.
 
     Args:
         pid: the pid of the process; None if it has ended.
         own_mark: the mark of the process.
-        strangers: pids that belong to other processes and need no check; if a thousand processes
-            run, most children of the server are strangers.
+        known: pids of processes that the sandbox started itself. They are not orphans and need no
+            check; if a thousand processes run, most children of the server are known.
 
     """
-    orphans = [orphan for orphan in _orphans() if orphan.pid not in strangers]
-    return [
-        *([] if pid is None else _descendants(pid)),
-        *(orphan for orphan in orphans if orphan.pid != pid and _mark_in_time(orphan) == own_mark),
-    ]
+    found = [] if pid is None else _descendants(pid)
+    for orphan in _orphans():
+        if orphan.pid not in known and _mark_in_time(orphan) == own_mark:
+            found.append(orphan)
+    return found
 
 
 def everything(token: str) -> list[psutil.Process]:
@@ -83,10 +79,9 @@ def survivors(token: str) -> list[psutil.Process]:
 
 def is_alive(process: psutil.Process) -> bool:
     """Return whether a process exists and has not ended."""
-    try:
+    with suppress(psutil.Error):
         return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    return False
 
 
 def listens(pid: int, port: int) -> bool:
@@ -114,10 +109,9 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def _descendants(pid: int | None) -> list[psutil.Process]:
-    try:
+    with suppress(psutil.Error):
         return psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
+    return []
 
 
 def _orphans() -> list[psutil.Process]:
@@ -146,7 +140,6 @@ def _mark_in_time(process: psutil.Process) -> str:
 
 
 def _mark_of(process: psutil.Process) -> str:
-    try:
+    with suppress(psutil.Error, OSError):  # it has ended, or belongs to another user
         return process.environ().get(MARK, "")
-    except (psutil.Error, OSError):
-        return ""  # the process has ended, or belongs to another user
+    return ""

@@ -6,23 +6,18 @@ Import this module when the first body arrives, because the import of pydantic t
 from __future__ import annotations
 
 import re
-from dataclasses import field, fields
-from typing import Annotated, Literal, TypeVar
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
+from pytest_tlsandbox.local.asgi import ApiError, PlainTextError
 
-StdinMode = Literal["closed", "pipe"]
-OutputMode = Literal["capture", "discard"]
-RestartPolicy = Literal["on_failure", "never", "always"]
-HealthCheckType = Literal["http", "tcp"]
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.asgi import Request
 
-_Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-_UInt16 = Annotated[int, Field(ge=0, lt=2**16)]
 _UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 # The daemon ignores unknown keys of a body. A part rejects them, to report a misspelt limit.
 _BODY = ConfigDict(strict=True)
@@ -35,7 +30,7 @@ Body = TypeVar("Body")
 class Restart:
     """The restart policy of a managed process."""
 
-    policy: RestartPolicy = "on_failure"
+    policy: Literal["on_failure", "never", "always"] = "on_failure"
     max_restarts: _UInt32 | None = None
     initial_backoff_ms: _UInt32 = 500
     max_backoff_ms: _UInt32 = 30_000
@@ -45,8 +40,8 @@ class Restart:
 class HealthCheck:
     """The health check of a managed process."""
 
-    type: HealthCheckType
-    port: _UInt16
+    type: Literal["http", "tcp"]
+    port: Annotated[int, Field(ge=0, lt=2**16)]
     path: str | None = None
     initial_delay_ms: _UInt32 = 5000
     interval_ms: _UInt32 = 1000
@@ -88,9 +83,9 @@ class Program:
 class StartRequest(Program):
     """The body of ``POST /processes``."""
 
-    stdin_mode: StdinMode = "closed"
-    stdout_mode: OutputMode = "capture"
-    stderr_mode: OutputMode = "capture"
+    stdin_mode: Literal["closed", "pipe"] = "closed"
+    stdout_mode: Literal["capture", "discard"] = "capture"
+    stderr_mode: Literal["capture", "discard"] = "capture"
     name: str | None = None
     restart: Restart | None = None
     health_check: HealthCheck | None = None
@@ -116,7 +111,7 @@ class StartRequest(Program):
 class RunRequest(Program):
     """The body of ``POST /processes/run``, with an optional timeout in seconds."""
 
-    timeout: _Seconds | None = None
+    timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     def as_start(self) -> StartRequest:
         """Return a start request for this program, with stdin closed and output captured."""
@@ -127,44 +122,37 @@ class RunRequest(Program):
 class SignalRequest:
     """The body of ``POST /processes/{p}/signal``."""
 
-    signal: _Int32
+    signal: Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
-def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
-    """Parse a JSON body.
+async def parse_body(model: type[Body], request: Request) -> Body:
+    """Read and parse a JSON body.
 
     Args:
         model: the class of the result.
-        body: the body.
-        content_type: the value of the ``Content-Type`` header.
+        request: the request.
 
     Returns:
         The object.
 
     Raises:
-        PlainTextError: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
-            field is missing or has a wrong value.
-        ApiError: 400 if ``restart`` or ``health_check`` contains an unknown key, or if the user or
-            the name is invalid.
+        PlainTextError: 413 if the body is too long, 415 if the content type is not JSON, 400 if the
+            body is not JSON, 422 if a field is missing or has a wrong value, or if ``restart`` or
+            ``health_check`` contains an unknown key.
+        ApiError: 400 if the user or the name is invalid.
 
     """
-    if not re.match(r"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
+    body = await request.body()
+    content_type = request.headers.get(b"content-type", b"")
+    if not re.match(rb"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
         raise PlainTextError(415, "Expected request with `Content-Type: application/json`")
     try:
         return TypeAdapter(model).validate_json(body)
     except ValidationError as error:
         problems = error.errors()
-    for problem in problems:
-        if problem["type"] == "json_invalid":
-            reason = problem["ctx"]["error"]
-            raise PlainTextError(400, f"Failed to parse the request body as JSON: {reason}")
-        if problem["type"] == "unexpected_keyword_argument":
-            part, key = problem["loc"]
-            known = fields(Restart if part == "restart" else HealthCheck)
-            names = ", ".join(each.name for each in known)
-            raise ApiError(
-                400, f"unknown key '{key}' in {part}; expected one of {names}", "UNKNOWN_FIELD"
-            )
+    if problems[0]["type"] == "json_invalid":
+        reason = problems[0]["ctx"]["error"]
+        raise PlainTextError(400, f"Failed to parse the request body as JSON: {reason}")
     text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
     prefix = "Failed to deserialize the JSON body into the target type"
     raise PlainTextError(422, f"{prefix}: {text}")

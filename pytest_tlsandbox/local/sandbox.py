@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _START_SECONDS = 20.0
 # Longer than the 3 s that the child allows itself.
 _CLOSE_SECONDS = 5.0
-_STDERR_TAIL = 2000
 
 # The child imports this package and the extra from the same places as this process, however they
 # are installed. The standard library comes first, so that no test module can replace a part of it.
@@ -63,10 +62,8 @@ class LocalSandbox:
 
     """
 
-    def __init__(
-        self, server: Popen[bytes], port: int, settings: dict[str, Any], api_key: Secret
-    ) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, server: Popen[bytes], settings: dict[str, Any], api_key: Secret) -> None:
+        self.url = f"http://127.0.0.1:{settings['port']}"
         self.api_key = api_key
         self.identifier: str = settings["identifier"]
         self.memory_limit: int | None = settings["memory_limit"]
@@ -85,8 +82,7 @@ class LocalSandbox:
 
     def wait(self) -> None:
         """Wait until the server exits by itself."""
-        assert self._server.stdout is not None
-        _is_readable(self._server.stdout, None)
+        self._server.wait()
 
     def __enter__(self) -> LocalSandbox:
         return self
@@ -136,10 +132,9 @@ def start_local_sandbox(
         "writable": [*filter(None, os.environ.get(WRITABLE, "").split(os.pathsep))],
         "sys_path": [*map(os.path.abspath, sys.path), str(Path(__file__).parents[2])],
     }
-    flags = [*_FLAGS, "-B"] if sys.dont_write_bytecode else _FLAGS
     with tempfile.TemporaryFile() as stderr:
         server = Popen(
-            [sys.executable, *flags, "-c", _BOOTSTRAP],
+            [sys.executable, *_FLAGS, "-c", _BOOTSTRAP],
             stdin=PIPE,
             stdout=PIPE,
             stderr=stderr,
@@ -155,11 +150,11 @@ def start_local_sandbox(
                     json.dumps({**settings, "api_key": api_key.reveal()}).encode() + b"\n"
                 )
                 server.stdin.flush()
-            port = _await_port(server, stderr)
+            settings["port"] = _await_port(server, stderr)
         except BaseException:
             _end(server, settings["token"], os.getpid())
             raise
-    return LocalSandbox(server, port, settings, api_key)
+    return LocalSandbox(server, settings, api_key)
 
 
 def _check_extra() -> None:
@@ -174,12 +169,10 @@ def _check_extra() -> None:
 
 def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
     assert server.stdout is not None
-    answer = b""
-    if _is_readable(server.stdout, _START_SECONDS):
-        answer = server.stdout.readline()
+    answer = server.stdout.readline() if _is_readable(server.stdout, _START_SECONDS) else b""
     if not answer:
         stderr.seek(0)
-        told = stderr.read()[-_STDERR_TAIL:].decode(errors="replace").strip()
+        told = stderr.read().decode(errors="replace").strip()
         raise LocalSandboxError(f"The embedded sandbox did not start\n\n{told}".strip())
     message = json.loads(answer)
     if "error" in message:
@@ -211,7 +204,7 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
         memory_cgroup.remove_group_of(server.pid)
 
 
-def _is_readable(stream: IO[bytes], seconds: float | None) -> bool:
+def _is_readable(stream: IO[bytes], seconds: float) -> bool:
     poll = select.poll()
     poll.register(stream, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
+    return bool(poll.poll(seconds * 1000))

@@ -15,14 +15,16 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pytest_tlsandbox.local import tunnel
-from pytest_tlsandbox.local.files import Files, writable_by_default
-from pytest_tlsandbox.local.memory_mechanism import limit_memory
+from pytest_tlsandbox.local.memory_cgroup import CgroupV1, CgroupV2, own_groups
+from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
+from pytest_tlsandbox.local.memory_watchdog import Watchdog
+from pytest_tlsandbox.local.process import is_set_within
 from pytest_tlsandbox.local.routes import build_app
 from pytest_tlsandbox.local.supervisor import Supervisor
 
@@ -45,7 +47,9 @@ def main(settings: dict[str, Any]) -> None:
 
     """
     _forget_inherited_signals()
-    _become_subreaper()
+    if sys.platform == "linux":
+        # Become the parent of orphans, including orphans in another session.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _allow_many_files()
     asyncio.run(_serve(settings))
     # A thread that still runs must not delay the exit.
@@ -55,49 +59,37 @@ def main(settings: dict[str, Any]) -> None:
 async def _serve(settings: dict[str, Any]) -> None:
     try:
         listening = _listen(settings["port"])
-        memory = limit_memory(settings["memory_limit"], settings["token"], settings["mechanism"])
-    except OSError as error:
+        memory = _limit_memory(settings["memory_limit"], settings["token"], settings["mechanism"])
+    except (OSError, OverflowError) as error:
         _announce({"error": str(error)})
         return
     supervisor = Supervisor(memory, settings["token"])
-    files = Files([*writable_by_default(), *settings["writable"]])
-    identity = {name: settings[name] for name in ("identifier", "api_key")}
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_app(supervisor, files, **identity),
-            http=_Protocol,
-            loop="asyncio",
-            ws="none",
-            ws_ping_interval=None,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        )
+    config = uvicorn.Config(
+        build_app(supervisor, settings),
+        http=_Protocol,
+        loop="asyncio",
+        ws="none",
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
-    ended = asyncio.Event()
-    watching = asyncio.create_task(_watch_parent(ended))
     with listening:
-        serving = asyncio.create_task(server.serve([listening]))
+        supervisor.run_in_background(uvicorn.Server(config).serve([listening]))
         _announce({"port": listening.getsockname()[1]})
-        await ended.wait()
-        supervisor.close()
-        serving.cancel()
-        watching.cancel()
+        await _wait_for_parent()
+        await supervisor.close()
 
 
 class _Protocol(H11Protocol):
-    """The HTTP protocol.
-
-    A request is upgraded to a WebSocket only if the request is a complete handshake for the tunnel.
-    """
+    """The HTTP protocol, which upgrades only requests for the tunnel to a WebSocket."""
 
     def _should_upgrade_to_ws(self) -> bool:
-        request = self.scope["method"], self.scope["raw_path"]
-        if request != ("GET", b"/api/v1/tunnels/tcp") or tunnel.handshake_error(self.scope):
+        if self.scope["raw_path"] != b"/api/v1/tunnels/tcp":
             return False
         from uvicorn.protocols.websockets.wsproto_impl import WSProtocol  # takes 17 ms
 
@@ -105,29 +97,55 @@ class _Protocol(H11Protocol):
         return True
 
 
+def _limit_memory(limit_bytes: int | None, token: str, mechanism: Mechanism | None) -> MemoryLimit:
+    """Limit the memory of all processes together.
+
+    Args:
+        limit_bytes: the limit in bytes; None for no limit.
+        token: the token of the sandbox, which marks its processes (see ``process_tree``).
+        mechanism: the only mechanism to use; None for the best mechanism that works on this
+            machine.
+
+    Returns:
+        The memory limit.
+
+    Raises:
+        OSError: the requested mechanism does not work on this machine.
+
+    """
+    if limit_bytes is None:
+        return MemoryLimit()
+    groups = own_groups()
+    for cgroup in (CgroupV1, CgroupV2):
+        if cgroup.mechanism in groups and mechanism in (None, cgroup.mechanism):
+            with suppress(OSError):
+                return cgroup(groups[cgroup.mechanism], limit_bytes)
+    if mechanism in (None, Watchdog.mechanism):
+        return Watchdog(limit_bytes, token)
+    raise OSError(f"{mechanism} cannot limit memory on this machine")
+
+
 def _listen(port: int) -> socket.socket:
-    # asyncio disables Nagle's algorithm, which costs 44 ms a request, only if the protocol is set.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # Without this option, the port of a server that has just exited would stay in use for a while.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", port))
-    listening.listen(1024)
+    listening = socket.create_server(("127.0.0.1", port), backlog=1024)
+    # Accepted connections inherit this option. Nagle's algorithm would cost 44 ms a request.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
-async def _watch_parent(ended: asyncio.Event) -> None:
+async def _wait_for_parent() -> None:
+    """Wait until the parent ends the sandbox, or ends itself, or until SIGTERM arrives."""
+    ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    parent = os.getppid()
     loop.add_reader(sys.stdin.fileno(), ended.set)
     loop.add_signal_handler(signal.SIGTERM, ended.set)
+    parent = os.getppid()
     while os.getppid() == parent:
-        await asyncio.sleep(_PARENT_CHECK_SECONDS)
-    ended.set()
+        if await is_set_within(ended, _PARENT_CHECK_SECONDS):
+            return
 
 
 def _announce(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    os.write(sys.stdout.fileno(), json.dumps(message).encode() + b"\n")
 
 
 def _forget_inherited_signals() -> None:
@@ -150,15 +168,6 @@ def _allow_many_files() -> None:
     programs, because these programs first close every file descriptor up to the limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _become_subreaper() -> None:
-    """Become the parent of orphans, including orphans in another session.
-
-    This function has an effect only on Linux.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if soft != resource.RLIM_INFINITY and soft < _OPEN_FILES:
+        with suppress(ValueError):  # the hard limit is lower
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))

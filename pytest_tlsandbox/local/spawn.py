@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.local import process_tree
-from pytest_tlsandbox.local.environment import program_environment
-from pytest_tlsandbox.local.http_errors import ApiError
-from pytest_tlsandbox.local.process import Spawned, now_ms
-from pytest_tlsandbox.local.user_accounts import find_account
+from pytest_tlsandbox.local.asgi import ApiError
+from pytest_tlsandbox.local.environment import MARK
+from pytest_tlsandbox.local.process_tree import mark
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.local.memory_limit import MemoryLimit
-    from pytest_tlsandbox.local.request_bodies import StartRequest
+    from pytest_tlsandbox.local.request_bodies import StartRequest, UserSpec
 
-_STREAMS = {
-    "pipe": subprocess.PIPE,
-    "capture": subprocess.PIPE,
-    "closed": subprocess.DEVNULL,
-    "discard": subprocess.DEVNULL,
-}
+_IDS = range(2**32 - 1)
 
 
-def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Spawned:
+def spawn(
+    request: StartRequest, handle: int, token: str, memory: MemoryLimit
+) -> subprocess.Popen[bytes]:
     """Start a program in a new session.
+
+    The folder of the running interpreter comes first in PATH, so that ``python`` is the interpreter
+    that runs the tests. If the request contains a PATH, the program gets this PATH unchanged.
 
     This function takes about 1 ms. Do not call this function on the main thread: with cgroup v1,
     the main thread must stay in its group (see ``memory_cgroup``).
@@ -38,41 +40,43 @@ def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -
         memory: the memory limit.
 
     Returns:
-        The process that was started.
+        The process that was started. The supervisor waits for its end, so ``wait`` must not be
+        called.
 
     Raises:
         ApiError: 500 if the program cannot be started. Like the daemon's error, this error does not
             name the cause.
 
     """  # noqa: DOC501 - a FileNotFoundError is caught below
-    account = find_account(request.user)
-    mark = process_tree.mark(token, handle)
-    environment = program_environment({**account.environment, **(request.env or {})}, mark)
+    ids, variables = _find_account(request.user)
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, **variables, **(request.env or {})}
+    environment[MARK] = mark(token, handle)
     try:
         with memory.entering(handle) as launcher:
             # A launcher would notice a missing program too late, and lacks permissions as another
             # user.
-            if launcher and (account.uid is not None or not _is_program(request, environment)):
+            if launcher and (ids or not _is_program(request, environment)):
                 raise FileNotFoundError(request.command)
-            started_at = now_ms()
             child = subprocess.Popen(
                 [*launcher, request.command, *request.args],
                 bufsize=0,
-                stdin=_STREAMS[request.stdin_mode],
-                stdout=_STREAMS[request.stdout_mode],
-                stderr=_STREAMS[request.stderr_mode],
+                stdin=_stream(request.stdin_mode),
+                stdout=_stream(request.stdout_mode),
+                stderr=_stream(request.stderr_mode),
                 cwd=request.working_dir,
                 env=environment,
                 start_new_session=True,
-                user=account.uid,
-                group=account.gid,
-                extra_groups=account.groups,
+                **ids,
             )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ApiError(500, "Failed to spawn process") from error
-    # The supervisor waits for the end; Popen does not wait if it has a return code.
-    child.returncode = 0
-    return Spawned(child.pid, child.stdin, child.stdout, child.stderr, started_at)
+    child.returncode = 0  # with a return code, Popen does not wait for the end
+    return child
+
+
+def _stream(mode: str) -> int:
+    return subprocess.PIPE if mode in ("pipe", "capture") else subprocess.DEVNULL
 
 
 def _is_program(request: StartRequest, environment: dict[str, str]) -> bool:
@@ -80,3 +84,44 @@ def _is_program(request: StartRequest, environment: dict[str, str]) -> bool:
     if os.sep in command:
         command = os.path.join(request.working_dir or "", command)
     return shutil.which(command, path=environment.get("PATH")) is not None
+
+
+def _find_account(user: str | UserSpec | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the ids and the environment variables of a user.
+
+    A name must exist on this machine, but a uid does not need to exist. If no group is requested,
+    the program runs in the primary group of the user. A uid that does not exist has no primary
+    group, so the gid is then the same number as the uid. Supplementary groups are set only if the
+    server runs as root.
+
+    Args:
+        user: a name, "uid", "uid:gid" or an object; None for the user of the server.
+
+    Returns:
+        Arguments for ``Popen``, and HOME, USER and LOGNAME if the user exists.
+
+    Raises:
+        ApiError: 500 if the user does not exist.
+
+    """
+    if user is None:
+        return {}, {}
+    name, gid = (user, None) if isinstance(user, str) else (user.name, user.gid)
+    uid = None if isinstance(user, str) else user.uid
+    if ids := re.fullmatch(r"([0-9]{1,10})(?::([0-9]{1,10}))?", name or ""):
+        uid, gid = int(ids[1]), int(ids[2]) if ids[2] else gid
+    entry = None
+    with suppress(KeyError, ValueError, OverflowError):
+        entry = pwd.getpwnam(name or "") if uid is None else pwd.getpwuid(uid)
+    if entry is not None:
+        uid = entry.pw_uid
+    if uid is None or uid not in _IDS or (gid is not None and gid not in _IDS):
+        raise ApiError(500, f"user not found: {uid if name is None else name}")
+    if gid is None:
+        gid = uid if entry is None else entry.pw_gid
+    groups, variables = [gid], {}
+    if entry is not None:
+        groups = os.getgrouplist(entry.pw_name, gid)
+        variables = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+    supplementary = {"extra_groups": groups} if os.geteuid() == 0 else {}
+    return {"user": uid, "group": gid, **supplementary}, variables

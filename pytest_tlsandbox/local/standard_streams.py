@@ -1,17 +1,13 @@
 """Keep the output of a process, and write to its input.
 
-All code runs on the thread of the event loop and never blocks that thread. There is one exception:
-a stream may be created on another thread.
+All code runs on the thread of the event loop and never blocks that thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import IO
 
 OUTPUT_LIMIT = 10 * 1024 * 1024
 """Maximum bytes to keep of each stream; the limit of the service is not known."""
@@ -23,7 +19,7 @@ _LEFT_BEHIND = 1024 * 1024
 
 
 class ChangeNotifier:
-    """Wakes tasks when a process changes, and reports changes in the size of its output.
+    """Wakes tasks when a process changes.
 
     The notifier is separate from the process. If a stream referred to its process, a process that
     was removed from the table would stay in memory until the next garbage collection.
@@ -33,22 +29,11 @@ class ChangeNotifier:
 
     """
 
-    def __init__(self, output_changed: Callable[[int], None]) -> None:
-        """Create a notifier.
-
-        At each change, the notifier calls ``output_changed`` with the number of added bytes. The
-        number is negative if the output became smaller.
-        """
-        self._output_changed = output_changed
+    def __init__(self) -> None:
         self.next = asyncio.Event()
 
-    def notify(self, more_output: int) -> None:
-        """Report a change.
-
-        ``more_output`` is the change in the size of the output, in bytes. This number is negative
-        if the output became smaller.
-        """
-        self._output_changed(more_output)
+    def notify(self) -> None:
+        """Report a change."""
         self.next.set()
         self.next = asyncio.Event()
 
@@ -65,7 +50,7 @@ class OutputStream:
     """
 
     def __init__(self, pipe: IO[bytes] | None, changes: ChangeNotifier) -> None:
-        """Take ownership of the reading end of a pipe.
+        """Read a pipe as output arrives, until its last writer closes it.
 
         If ``pipe`` is None, the output of the process is discarded.
         """
@@ -76,16 +61,12 @@ class OutputStream:
         self._pipe = pipe
         if pipe is not None:
             os.set_blocking(pipe.fileno(), False)
+            asyncio.get_running_loop().add_reader(pipe, self._read_chunk)
 
     @property
     def size(self) -> int:
         """The number of bytes that are kept."""
         return len(self._kept)
-
-    def watch(self) -> None:
-        """Read output as it arrives, until the last writer closes the pipe."""
-        if self._pipe is not None:
-            asyncio.get_running_loop().add_reader(self._pipe, self._read_chunk)
 
     def drain(self) -> None:
         """Read all available output, so that the output of an ended process is complete."""
@@ -120,33 +101,22 @@ class OutputStream:
         lines = [line.removesuffix("\r") for line in lines]
         return [*lines, rest] if rest else lines, self.first + end
 
-    def shrink_to(self, size: int) -> int:
-        """Discard the oldest lines until at most ``size`` bytes remain.
-
-        Returns:
-            The number of discarded bytes.
-
-        """
-        cut = len(self._kept) - size
-        if cut <= 0:
-            return 0
-        line_end = self._kept.find(b"\n", cut - 1)
-        cut = cut if line_end < 0 else line_end + 1
-        del self._kept[:cut]
-        self.first += cut
-        return cut
-
-    def keep_no_more(self) -> int:
+    def keep_no_more(self) -> None:
         """Discard the kept output and all later output.
 
         The stream is still read, so that no writer blocks.
-
-        Returns:
-            The number of bytes that were kept.
-
         """
         self._limit = 0
-        return self.shrink_to(0)
+        self._discard_oldest()
+
+    def _discard_oldest(self) -> None:
+        """Discard the oldest lines until the stream is within its limit."""
+        cut = len(self._kept) - self._limit
+        if cut > 0:
+            line_end = self._kept.find(b"\n", cut - 1)
+            cut = cut if line_end < 0 else line_end + 1
+            del self._kept[:cut]
+            self.first += cut
 
     def _read_chunk(self) -> int:
         if self._pipe is None:
@@ -157,12 +127,12 @@ class OutputStream:
             return 0
         if chunk:
             self._kept += chunk
-            self._changes.notify(len(chunk) - self.shrink_to(self._limit))
+            self._discard_oldest()
         else:
             asyncio.get_running_loop().remove_reader(self._pipe)
             self._pipe.close()
             self._pipe = None
-            self._changes.notify(0)
+        self._changes.notify()
         return len(chunk)
 
 
@@ -196,7 +166,9 @@ class InputStream:
                 try:
                     rest = rest[os.write(self._pipe.fileno(), rest) :]
                 except BlockingIOError:
-                    await self._wait_for_room()
+                    self._wake_up.clear()
+                    asyncio.get_running_loop().add_writer(self._pipe, self._stop_waiting)
+                    await self._wake_up.wait()
                 except BrokenPipeError:
                     self.close()
                     raise
@@ -204,16 +176,9 @@ class InputStream:
     def close(self) -> None:
         """Close the server's end of the pipe, so that the process reads EOF from its stdin."""
         if self.writable:
-            asyncio.get_running_loop().remove_writer(self._pipe)
+            self._stop_waiting()
             self._pipe.close()
-            self._wake_up.set()
 
-    async def _wait_for_room(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._wake_up.clear()
-        loop.add_writer(self._pipe, self._wake_up.set)
-        try:
-            await self._wake_up.wait()
-        finally:
-            if self.writable:
-                loop.remove_writer(self._pipe)
+    def _stop_waiting(self) -> None:
+        asyncio.get_running_loop().remove_writer(self._pipe)
+        self._wake_up.set()

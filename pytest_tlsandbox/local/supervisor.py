@@ -11,12 +11,11 @@ import asyncio
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local import process_tree
-from pytest_tlsandbox.local.process import Manager, Process
+from pytest_tlsandbox.local.process import Manager, Process, is_set_within, now_ms
 from pytest_tlsandbox.local.process_table import ProcessTable
 from pytest_tlsandbox.local.spawn import spawn
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.memory_limit import MemoryLimit
     from pytest_tlsandbox.local.request_bodies import StartRequest
 
-# Reaping this many processes in a row delays a request by a few milliseconds.
-_ENDS_IN_A_ROW = 32
 _KILL_ROUNDS = 5
 _CLOSE_SECONDS = 3.0
 
@@ -44,6 +41,7 @@ class Supervisor:
     Attributes:
         memory: the memory limit of all processes.
         table: the rows of the processes.
+        living: the running processes by pid.
 
     """
 
@@ -51,23 +49,11 @@ class Supervisor:
         self.memory = memory
         self.table = ProcessTable()
         self._token = token
-        self._living: dict[int, Process] = {}
+        self.living: dict[int, Process] = {}
         self._forking = asyncio.Lock()
-        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def running(self) -> int:
-        """The number of running processes."""
-        return len(self._living)
-
-    def note_oom_kills(self) -> None:
-        """Update the rows of processes that were OOM-killed or whose children were OOM-killed."""
-        kills = self.memory.kills()
-        for process in self.table.rows() if kills else ():
-            process.note_oom_kills(kills.get(process.handle, 0))
 
     async def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
         """Start a program.
@@ -85,15 +71,12 @@ class Supervisor:
         """
         async with self._no_reaping():
             self.table.check_name(managed)
-            handle = self.table.total + 1
-            spawned = await self._loop.run_in_executor(
-                self._spawner, spawn, request, handle, self._token, self.memory
-            )
-            process = Process(handle, request, spawned, self.table.output_changed, managed)
+            handle, started_at = self.table.total + 1, now_ms()
+            child = await asyncio.to_thread(spawn, request, handle, self._token, self.memory)
+            process = Process(handle, request, child, started_at, managed)
             self.table.add(process)
-            self._living[process.pid] = process
-            process.stdout.watch()
-            process.stderr.watch()
+            self.living[process.pid] = process
+            process.row_at_start = process.row()
         return process
 
     async def send_signal(self, process: Process, number: int) -> None:
@@ -109,9 +92,7 @@ class Supervisor:
         If the process has ended, this method kills the descendants that are still alive.
         """
         async with self._no_reaping():
-            # Reap first, so that an earlier OOM kill does not count as ours.
-            while self._reap_next():
-                pass
+            pass  # the end of the block reaps, so that an earlier OOM kill does not count as ours
         killed: set[psutil.Process] = set()
         for kill_round in range(_KILL_ROUNDS):
             # Find its children before the kill, because afterwards they have another parent.
@@ -136,12 +117,11 @@ class Supervisor:
 
     async def _members(self, process: Process, pid: int | None) -> list[psutil.Process]:
         mark = process_tree.mark(self._token, process.handle)
-        strangers = self._living.keys() - {pid}
-        return await asyncio.to_thread(process_tree.members, pid, mark, strangers)
+        return await asyncio.to_thread(process_tree.members, pid, mark, set(self.living))
 
     async def limit_time(self, process: Process, seconds: float) -> None:
         """If a process does not end within ``seconds``, kill it and everything that belongs to it."""
-        if not await process.ends_within(seconds):
+        if not await is_set_within(process.ended, seconds):
             process.timed_out = True
             await self.kill(process)
 
@@ -152,21 +132,18 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Kill all processes of the sandbox, and remove the memory limit.
 
         The call takes at most 3 s. This method cannot kill a process that hangs in the kernel.
         """
-        self._spawner.shutdown(cancel_futures=True)
+        await self._loop.shutdown_default_executor()  # no fork may be in progress
         deadline = time.monotonic() + _CLOSE_SECONDS
-        while time.monotonic() < deadline:
-            found = process_tree.everything(self._token)
+        while (found := process_tree.everything(self._token)) and time.monotonic() < deadline:
             process_tree.kill(found)
-            while _wait_for_any()[0]:
-                pass
-            if not found:
-                break
             time.sleep(0.005)
+            while _wait_for_any():
+                pass
         self.memory.close()
 
     @asynccontextmanager
@@ -185,27 +162,24 @@ class Supervisor:
     def _reap(self) -> None:
         if self._forking.locked():
             return
-        if all(self._reap_next() for _ in range(_ENDS_IN_A_ROW)):
-            self._loop.call_soon(self._reap)
-
-    def _reap_next(self) -> bool:
-        pid, wait_status = _wait_for_any()
-        process = self._living.pop(pid, None)
-        if process is not None:
-            process.end(wait_status, self.memory.kills_of(process.handle))
-            self.memory.leave(process.handle)
-            if process.managed is None:
-                self.table.note_end(process)
-            else:
-                process.managed.run_ended(process)
-        return pid != 0
+        while ended := _wait_for_any():
+            pid, wait_status = ended
+            process = self.living.pop(pid, None)
+            if process is not None:
+                process.end(wait_status, self.memory.kills_of(process.handle))
+                self.memory.leave(process.handle)
+                if process.managed is None:
+                    self.table.note_end(process)
+                else:
+                    process.managed.run_ended(process)
 
 
-def _wait_for_any() -> tuple[int, int]:
-    try:
-        return os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return 0, 0
+def _wait_for_any() -> tuple[int, int] | None:
+    """Return the pid and the wait status of a child that has ended, or None."""
+    with suppress(ChildProcessError):
+        ended = os.waitpid(-1, os.WNOHANG)
+        return ended if ended[0] else None
+    return None
 
 
 def _signal_group(process: Process, number: int) -> None:

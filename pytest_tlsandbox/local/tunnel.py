@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.local.asgi import finish_first
-from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
+from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, finish_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pytest_tlsandbox.local.asgi import Receive, Send
+    from pytest_tlsandbox.local.asgi import Receive, Request, Send
 
 _CONNECT_SECONDS = 5.0
 _PART = 64 * 1024
 _NORMAL, _UNSUPPORTED_DATA, _BROKEN = 1000, 1003, 1011
-_HANDSHAKE = {
-    "Connection": "upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "",
-}
 
 
 class Tunnel:
@@ -65,36 +56,27 @@ class Tunnel:
         return _NORMAL
 
 
-def handshake_error(scope: Mapping[str, Any]) -> PlainTextError | None:
-    """Return why a request cannot be upgraded to a WebSocket, or None if it can be upgraded."""
-    headers = {name.decode(): value.decode("latin-1").lower() for name, value in scope["headers"]}
-    for name, wanted in _HANDSHAKE.items():
-        if name.lower() not in headers or wanted not in headers[name.lower()]:
-            problem = f"did not include '{wanted}'" if wanted else "missing"
-            return PlainTextError(400, f"`{name}` header {problem}")
-    if scope["http_version"] == "1.0":
-        return PlainTextError(426, "WebSocket request could not be upgraded: it is HTTP/1.0")
-    return None
-
-
-async def open_tunnel(port: str) -> Tunnel:
-    """Connect to a port of 127.0.0.1.
+async def open_tunnel(request: Request) -> Tunnel:
+    """Connect to the port of 127.0.0.1 that a request names.
 
     Returns:
         The open tunnel.
 
     Raises:
-        ApiError: 400 if the text is not a port, 502 if nothing accepts the connection.
+        PlainTextError: 400 if the request is not a WebSocket handshake.
+        ApiError: 400 if the port is invalid, 502 if nothing accepts the connection.
 
     """
+    if request.scope["type"] != "websocket":
+        raise PlainTextError(400, "`Connection` header did not include 'upgrade'")
+    port = request.query.get("port", "")
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 2**16):
         raise ApiError(400, f"port must be between 1 and 65535, got '{port}'", "INVALID_PORT")
     try:
         return Tunnel(*await asyncio.wait_for(connect(int(port)), _CONNECT_SECONDS))
     except (OSError, asyncio.TimeoutError):
-        raise ApiError(
-            502, f"Nothing accepts connections on port {port}", "CONNECTION_REFUSED"
-        ) from None
+        error = f"Nothing accepts connections on port {port}"
+        raise ApiError(502, error, "CONNECTION_REFUSED") from None
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import (
     describe_end,
@@ -13,12 +12,9 @@ from pytest_tlsandbox.formatting.processes import (
     process_table,
     signal_name,
 )
-from pytest_tlsandbox.formatting.text import align, count, cut, moment, shown
+from pytest_tlsandbox.formatting.text import align, cut, moment, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
-from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from pytest_tlsandbox.models import LastExit, ProcessInfo, RestartPolicy
 
 _MOST_ROWS = 20
 
@@ -49,15 +45,15 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
     changed = [(row, other) for row, other in pairs if other is not None and other != row]
     numbers = {"changed": len(changed), "only left": len(only_left), "only right": len(only_right)}
     differ = ", ".join(f"{number} {how}" for how, number in numbers.items() if number)
-    if len(changed) == 1 and not (only_left or only_right):
+    if differ == "1 changed":
         [(row, other)] = changed
-        change = f"from {describe_state(row)} to {describe_state(other)}"
-        differ = f"{named(row)} changed {change}"
-    lines = [
-        f"left == right, snapshots of {left.sandbox} differ: {differ or 'unreadable rows differ'}"
-    ]
-    lines += _one_sided("left", only_left, columns)
-    lines += _one_sided("right", only_right, columns)
+        differ = f"{named(row)} changed from {describe_state(row)} to {describe_state(other)}"
+    differ = differ or "unreadable rows differ"
+    lines = [f"left == right, snapshots of {left.sandbox} differ: {differ}"]
+    for side, rows in (("left", only_left), ("right", only_right)):
+        if rows:
+            table = process_table(rows, most=_MOST_ROWS, columns=columns - 2)
+            lines += [f"only {side}:", *(f"  {line}" for line in table)]
     for row, other in changed[:_MOST_ROWS]:
         lines += [f"changed: {named(row)}", *_fields(row, other, columns)]
     if len(changed) > _MOST_ROWS:
@@ -68,52 +64,39 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
     return lines
 
 
-def _one_sided(side: str, rows: Sequence[ProcessInfo], columns: int) -> list[str]:
-    if not rows:
-        return []
-    table = process_table(rows, most=_MOST_ROWS, columns=columns - 2)
-    return [f"only {side}:", *(f"  {line}" for line in table)]
-
-
 def _fields(left: ProcessInfo, right: ProcessInfo, columns: int) -> list[str]:
     room = max((columns - 22) // 2, 20)
     rows = [("", "left", "right")]
-    for field in FIELDS:
-        one, other = value_of(left, field), value_of(right, field)
-        if field == "managed" and left.managed and right.managed:
-            inside = [part.name for part in fields(left.managed) if part.name != "id"]
-            rows += [
-                (f"managed.{name}", *_sides(a, b, room))
-                for name in inside
-                if (a := getattr(left.managed, name)) != (b := getattr(right.managed, name))
-            ]
-        elif one != other:
-            if field == "signal":
-                one, other = _signal(one), _signal(other)
-            rows.append((field, *_sides(one, other, room)))
+    of_left, of_right = _values(left), _values(right)
+    for name in of_left | of_right:
+        one, other = of_left.get(name), of_right.get(name)
+        if one != other:
+            text, other_text = _text(one), _text(other)
+            same = text == other_text  # the values differ only in a secret
+            rows.append(
+                (name, cut(text, room), "another, masked" if same else cut(other_text, room))
+            )
     if len(rows) == 1:
         return ["  no field differs"]
     return [f"  {line}" for line in align(rows)]
 
 
-def _sides(one: object, other: object, room: int) -> tuple[str, str]:
-    left, right = _brief(one), _brief(other)
-    if left == right:
-        return cut(left, room), "another, masked"
-    return cut(left, room), cut(right, room)
+def _values(row: ProcessInfo) -> dict[str, object]:
+    """Return the values of all fields, with a separate value for each field of the supervisor."""
+    values = {field: value_of(row, field) for field in FIELDS if field != "managed"}
+    if row.signal is not None:
+        values["signal"] = signal_name(row.signal)
+    for part in fields(row.managed) if row.managed else ():
+        if part.name != "id":
+            values[f"managed.{part.name}"] = getattr(row.managed, part.name)
+    return values
 
 
-def _signal(number: Any) -> object:
-    return None if number is None else signal_name(number)
-
-
-def _brief(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, LastExit):
         return describe_end(value)
     if isinstance(value, RestartPolicy):
         return value.policy
-    if isinstance(value, ManagedProcess):
-        return f"{value.status}, {count(value.restart_count, 'restart')}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d} {moment(value)}"
     return shown(value)

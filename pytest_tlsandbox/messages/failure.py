@@ -5,7 +5,7 @@ The text shows the expected and the actual values, the last lines of output, oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.timeline import Timeline
     from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
+    from pytest_tlsandbox.types import Screen
 
 _INDENT = "  "
 LONGEST_LINE = 4096
@@ -47,8 +48,12 @@ class _Size(NamedTuple):
     command: int
 
 
-_SIZES = {-1: _Size(3, 4, 5, 1), 0: _Size(10, 8, 10, 2), 1: _Size(40, 40, 40, 5)}
-_SIZES[2] = _Size(200, 400, 1000, 20)
+_SIZES = {
+    -1: _Size(3, 4, 5, 1),
+    0: _Size(10, 8, 10, 2),
+    1: _Size(40, 40, 40, 5),
+    2: _Size(200, 400, 1000, 20),
+}
 MOST_OUTPUT = _SIZES[2].output
 """Maximum number of lines of output in the most verbose message."""
 _LONGEST_HEADLINE = 100
@@ -57,6 +62,7 @@ _ONLY_WITH_V = ("attempts",)
 """Labels of remarks that only verbose messages show, because they do not affect the result."""
 _OUTPUT_OF_LIVING = 3
 """Number of lines of output of a living process, which show its progress."""
+_Fact = tuple[str, "list[str]"]
 
 
 @dataclass(frozen=True)
@@ -77,119 +83,195 @@ class OutputTail:
     unread: str = ""
 
 
-def render(
-    explanation: Explanation,
-    *,
-    stopped: str,
-    timeline: Timeline,
-    sandbox: str,
-    output: OutputTail | None = None,
-    verbosity: int = 0,
-    columns: int = 100,
-) -> str:
-    """Return the message of a failure: the first line, followed by details.
+@dataclass(frozen=True)
+class Renderer:
+    """Renders the messages of one wait.
 
-    Args:
-        explanation: the result of the check.
-        stopped: a text for verbose messages that says when the wait stopped; empty to leave it out.
+    Attributes:
         timeline: the polls of the wait.
-        sandbox: the name of the sandbox; empty to leave it out.
-        output: the last lines of output of the process, if there are any to show.
-        verbosity: pytest's verbosity; -1 omits the process, 1 adds facts about the polls and longer
+        screen: the terminal. Its width limits all lines of a message except the first. If its
+            verbosity is -1, messages omit the process; 1 adds facts about the polls and longer
             details, and 2 also adds all processes.
-        columns: the width of the terminal, which limits all lines except the first.
+        sandbox: the name of the sandbox.
+        stopped: a text for verbose messages that says when or why the wait stopped; empty to leave
+            it out.
 
     """
-    size = _size(verbosity)
-    lines = [_first_line(explanation, output), ""]
-    lines += _output_lines(explanation, output, size, columns)
-    lines += _evidence(explanation, size, columns, verbosity)
-    facts = _facts(explanation, timeline, output, size, columns, verbosity)
-    if verbosity > 0:
-        facts.append(_polls_fact(timeline, stopped, columns))
-    facts += [("sandbox", [sandbox])] if sandbox else []
-    lines += _labelled(facts + _hint(explanation, facts, columns))
-    if verbosity >= 2 and timeline.last:
-        lines.append(f"{_INDENT}all {count(len(timeline.last), 'process')}")
-        rows = timeline.last.processes
-        table = process_table(rows, most=size.rows, columns=columns - 4)
-        lines += [_INDENT * 2 + line for line in table]
-        lines += [f"{_INDENT * 2}unreadable {row}" for row in timeline.last.unreadable]
-    return "\n".join(line.rstrip() for line in lines).rstrip()
 
+    timeline: Timeline
+    screen: Screen
+    sandbox: str
+    stopped: str = ""
 
-def render_several(
-    explanations: Sequence[tuple[str, str, Explanation | None]],
-    outputs: Mapping[int, OutputTail | None],
-    *,
-    stopped: str,
-    timeline: Timeline,
-    sandbox: str,
-    verbosity: int = 0,
-    columns: int = 100,
-) -> str:
-    """Return the text for several numbered checks, at least one of which failed.
+    def render(self, explanation: Explanation, output: OutputTail | None = None) -> str:
+        """Return the message of a failure: the first line, followed by details.
 
-    Args:
-        explanations: the name, the line in the test and the result of each check; the result is
-            None if the check passed.
-        outputs: the last lines of output of processes, by the ``id()`` of their explanation.
-        stopped: a text that says when or why the wait stopped; empty to leave it out.
-        timeline: the polls of the wait.
-        sandbox: the name of the sandbox; empty to leave it out.
-        verbosity: pytest's verbosity, as for ``render``.
-        columns: the width of the terminal, which limits all lines except the first.
+        Args:
+            explanation: the result of the check.
+            output: the last lines of output of the process, if there are any to show.
 
-    """
-    size = _size(verbosity)
-    failed = [explanation for _, _, explanation in explanations if explanation is not None]
-    first = _first_line(failed[0], outputs.get(id(failed[0])))
-    so_many = f"{len(failed)} of {count(len(explanations), 'check')} failed"
-    lines = [f"{so_many}{'; the first' if len(failed) > 1 else ''}: {first}", ""]
-    passed = []
-    hints: set[str] = set()
-    shown = 0
-    for number, (name, place, explanation) in enumerate(explanations, 1):
-        if explanation is None:
-            passed.append(f"check {number} ({name})")
-            continue
-        shown += 1
-        if shown > size.rows:
-            continue
-        inner = columns - 5
-        headline = _first_line(explanation, outputs.get(id(explanation)))
-        label = f"{_INDENT}check {number}  "
-        first_line, *others = wrap(f"{place}: {headline}", columns - len(label))
-        lines += [
-            f"{label}{first_line}",
-            *(f"{_INDENT * 4}{line}" for line in others),
+        """
+        lines = [_first_line(explanation, output), "", *self._output(explanation, output)]
+        facts = [*self.facts(explanation, output), *self._facts_of_wait()]
+        lines += self.evidence(explanation) + self.labelled(facts, explanation.hint)
+        if self.screen.verbosity >= 2 and self.timeline.last:
+            rows = self.timeline.last.processes
+            table = process_table(rows, most=self._size.rows, columns=self._columns - 4)
+            table += [f"unreadable {row}" for row in self.timeline.last.unreadable]
+            lines.append(f"{_INDENT}all {count(len(rows), 'process')}")
+            lines += [_INDENT * 2 + line for line in table]
+        return "\n".join(line.rstrip() for line in lines).rstrip()
+
+    def render_several(
+        self,
+        checks: Sequence[tuple[str, str, Explanation | None]],
+        outputs: Mapping[int, OutputTail | None],
+    ) -> str:
+        """Return the message for several numbered checks, at least one of which failed.
+
+        Args:
+            checks: the name, the line in the test and the result of each check; the result is None
+                if the check passed.
+            outputs: the last lines of output of processes, by the ``id()`` of their explanation.
+
+        """
+        numbered = [(number, *check) for number, check in enumerate(checks, 1)]
+        passed = [f"check {number} ({name})" for number, name, _, failed in numbered if not failed]
+        failures = [(number, place, failed) for number, _, place, failed in numbered if failed]
+        headlines = [_first_line(failed, outputs.get(id(failed))) for *_, failed in failures]
+        so_many = f"{len(failures)} of {count(len(checks), 'check')} failed"
+        lines = [f"{so_many}{'; the first' if len(failures) > 1 else ''}: {headlines[0]}", ""]
+        inside = replace(self, screen=replace(self.screen, columns=self._columns - 5))
+        hints = {""}
+        most = self._size.rows
+        for headline, (number, place, failed) in zip(headlines[:most], failures, strict=False):
+            label = f"{_INDENT}check {number}  "
+            first, *others = wrap(f"{place}: {headline}", self._columns - len(label))
+            lines += [label + first, *(_INDENT * 4 + line for line in others)]
+            facts = inside.facts(failed, None)
+            if self.screen.verbosity <= 0:
+                facts = [fact for fact in facts if fact[0] != "timeline"]  # "gaps" shows them
+            hint = "" if failed.hint in hints else failed.hint
+            hints.add(failed.hint)
+            details = inside.evidence(failed) + inside.labelled(facts, hint)
+            lines += [f"   {line}" for line in details]
+        if len(failures) > most:
+            lines.append(f"{_INDENT}... and {len(failures) - most} more failed")
+        facts = []
+        if passed and self.screen.verbosity >= 0:
+            facts.append(("passed", wrap(", ".join(passed), self._columns - 11)))
+        lines += self.labelled(facts + self._facts_of_wait(with_gaps=True))
+        return "\n".join(line.rstrip() for line in lines).rstrip()
+
+    @property
+    def _size(self) -> _Size:
+        return _SIZES[min(max(self.screen.verbosity, -1), 2)]
+
+    @property
+    def _columns(self) -> int:
+        return self.screen.columns
+
+    def _output(self, explanation: Explanation, output: OutputTail | None) -> list[str]:
+        """Return the name of the stream, followed by the last lines of output.
+
+        A vertical bar precedes each line of output.
+        """
+        if output is None or not output.lines:
+            return []
+        row, most = explanation.process, self._size.output
+        if row is not None and not row.ended and self.screen.verbosity <= 0:
+            most = _OUTPUT_OF_LIVING
+        shown = output.lines[-most:]
+        total = count(output.total, "line")
+        extent = total if len(shown) == output.total else f"last {len(shown)} of {total}"
+        lines = [f"{_INDENT}{output.stream}, {extent}"]
+        for line in shown:
+            masked, beyond = mask_text(line[:LONGEST_LINE]), max(len(line) - LONGEST_LINE, 0)
+            first, *others = fold(masked, self._columns - 4, self._size.command, beyond=beyond)
+            lines += [f"{_INDENT}| {first}", *(f"{_INDENT}  {part}" for part in others)]
+        return lines
+
+    def evidence(self, explanation: Explanation) -> list[str]:
+        """Return lines that show the wrong fields, the reason, and the listed processes."""
+        lines, verbose = [], self.screen.verbosity > 0
+        fields = [field for field in explanation.fields if field.wrong or verbose]
+        told = explanation.what + explanation.wanted
+        in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
+        if fields and (verbose or not in_headline):
+            room = max((self._columns - max(len(field.name) for field in fields) - 11) // 2, 20)
+            rows = [("", "wanted", "was", "")]
+            for field in fields:
+                mark = "<" if field.wrong and verbose else ""
+                rows.append((field.name, cut(field.wanted, room), cut(field.was, room), mark))
+            lines += [_INDENT + line for line in align(rows)]
+        if explanation.because:
+            lines += [_INDENT + line for line in wrap(explanation.because, self._columns - 2)]
+        if explanation.listed:
+            listed = [item.row for item in explanation.listed]
+            remarks = [item.remark for item in explanation.listed]
+            title = explanation.listed_as
+            if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
+                title, remarks = f"{title}: {remarks[0]}", []
+            table = process_table(listed, remarks, most=self._size.rows, columns=self._columns - 4)
+            lines += [_INDENT + title] if title else []
+            lines += [_INDENT * 2 + line for line in table]
+        return lines
+
+    def facts(self, explanation: Explanation, output: OutputTail | None) -> list[_Fact]:
+        """Return facts about the process, its output and the outages, each with its label."""
+        row, run, outages = explanation.process, explanation.run, self.timeline.outages
+        verbose = self.screen.verbosity > 0
+        labels = ("timeline", *dict(explanation.remarks))
+        room = self._columns - 4 - max(map(len, labels))
+        facts: list[_Fact] = []
+        if row is not None and self.screen.verbosity >= 0:
+            line, beyond = command_line(row)
+            facts.append(("process", fold(line, room, self._size.command, beyond=beyond)))
+            told = f"pid {row.pid}, {_lifetime(row)}" if run is None else describe_run(run)
+            facts.append(("run", wrap(told, room)))
+            # The row of an earlier run contains an old state of the supervisor.
+            managed = row.managed if run is None else run.generation.managed
+            if managed is not None:
+                told = _supervised(managed, run, briefly=not verbose)
+                facts.append(("managed", wrap(told, room)))
+            changed = changes(self.timeline, row, room, self._size.changes, briefly=not verbose)
+            is_gone = explanation.error is ProcessNotFound
+            if verbose or outages or len(changed) > 2 or is_gone:
+                facts.append(("timeline", changed))
+        elif outages and (verbose or explanation.error is Inconclusive):
+            facts.append(("gaps", gaps(self.timeline, room, self._size.changes)))
+        for label, text in explanation.remarks:
+            if verbose or label not in _ONLY_WITH_V:
+                facts.append((label, wrap(text, room)))
+        if output is not None and not output.lines:
+            text = f"not read: {output.unread}" if output.unread else "none on stderr or stdout"
+            facts.append(("output", [text]))
+        return facts
+
+    def _facts_of_wait(self, *, with_gaps: bool = False) -> list[_Fact]:
+        """Return facts about the polls, the outages and the sandbox, if the message needs them."""
+        facts: list[_Fact] = []
+        if self.screen.verbosity > 0:
+            text = "; ".join(filter(None, (polls(self.timeline), self.stopped)))
+            facts.append(("polls", wrap(text, self._columns - 12)))
+        if with_gaps and self.timeline.outages and self.screen.verbosity >= 0:
+            facts.append(("gaps", gaps(self.timeline, self._columns - 12, self._size.changes)))
+        if self.screen.verbosity > 0 or self.screen.several_sandboxes():
+            facts.append(("sandbox", [self.sandbox]))
+        return facts
+
+    def labelled(self, facts: Sequence[_Fact], hint: str = "") -> list[str]:
+        """Return the lines of facts, followed by a hint, with the labels in a column."""
+        if hint:
+            labels = max(len(label) for label, _ in (*facts, ("try", [])))
+            facts = [*facts, ("try", wrap(hint, self._columns - 4 - labels))]
+        cells = [
+            ("" if index else label, line)
+            for label, lines in facts
+            for index, line in enumerate(lines)
+            if line
         ]
-        body = _evidence(explanation, size, inner, verbosity)
-        facts = _facts(explanation, timeline, None, size, inner, verbosity)
-        if verbosity <= 0:
-            facts = [fact for fact in facts if fact[0] != "timeline"]  # "gaps" shows them
-        if explanation.hint not in hints:
-            facts += _hint(explanation, facts, inner)
-        hints.add(explanation.hint)
-        lines += [f"   {line}" for line in body + _labelled(facts)]
-    if shown > size.rows:
-        lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
-    facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
-    if verbosity > 0:
-        facts.append(_polls_fact(timeline, stopped, columns))
-    if timeline.outages:
-        facts.append(("gaps", gaps(timeline, columns - 12, size.changes)))
-    facts = facts if verbosity >= 0 else []
-    facts += [("sandbox", [sandbox])] if sandbox else []
-    lines += _labelled(facts)
-    return "\n".join(line.rstrip() for line in lines).rstrip()
-
-
-_Fact = tuple[str, "list[str]"]
-
-
-def _size(verbosity: int) -> _Size:
-    return _SIZES[min(max(verbosity, -1), 2)]
+        return [_INDENT + line for line in align(cells)]
 
 
 def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
@@ -206,120 +288,6 @@ def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
     return whole if width(whole) <= _LONGEST_HEADLINE else headline
 
 
-def _output_lines(
-    explanation: Explanation, output: OutputTail | None, size: _Size, columns: int
-) -> list[str]:
-    """Return the name of the stream, followed by the last lines of output.
-
-    A vertical bar precedes each line of output.
-    """
-    if output is None or not output.lines:
-        return []
-    row = explanation.process
-    alive = row is not None and not row.ended and size.output <= _SIZES[0].output
-    shown = output.lines[-min(size.output, _OUTPUT_OF_LIVING) if alive else -size.output :]
-    total = count(output.total, "line")
-    extent = total if len(shown) == output.total else f"last {len(shown)} of {total}"
-    lines = [f"{_INDENT}{output.stream}, {extent}"]
-    for line in shown:
-        masked = mask_text(line[:LONGEST_LINE])
-        beyond = max(len(line) - LONGEST_LINE, 0)
-        folded = fold(masked, columns - 4, size.command, beyond=beyond)
-        marks = ("|", *" " * len(folded))
-        lines += [f"{_INDENT}{mark} {part}" for mark, part in zip(marks, folded, strict=False)]
-    return lines
-
-
-def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: int) -> list[str]:
-    """Return lines that show the wrong fields, the reason, and the listed processes."""
-    lines = []
-    fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
-    told = explanation.what + explanation.wanted
-    in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
-    if fields and not (in_headline and verbosity <= 0):
-        names = max(len(field.name) for field in fields)
-        room = max((columns - names - 11) // 2, 20)
-        rows = [("", "wanted", "was", "")]
-        rows += [
-            (
-                field.name,
-                cut(field.wanted, room),
-                cut(field.was, room),
-                "<" if field.wrong and verbosity > 0 else "",
-            )
-            for field in fields
-        ]
-        lines += [_INDENT + line for line in align(rows)]
-    if explanation.because:
-        lines += [_INDENT + line for line in wrap(explanation.because, columns - 2)]
-    if explanation.listed:
-        rows_listed = [item.row for item in explanation.listed]
-        remarks = [item.remark for item in explanation.listed]
-        title = explanation.listed_as
-        if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
-            title, remarks = f"{title}: {remarks[0]}", []
-        table = process_table(rows_listed, remarks, most=size.rows, columns=columns - 4)
-        lines += [_INDENT + title] if title else []
-        lines += [_INDENT * 2 + line for line in table]
-    return lines
-
-
-def _facts(
-    explanation: Explanation,
-    timeline: Timeline,
-    output: OutputTail | None,
-    size: _Size,
-    columns: int,
-    verbosity: int,
-) -> list[_Fact]:
-    room = columns - 4 - max(len(label) for label in ("timeline", *dict(explanation.remarks)))
-    facts: list[_Fact] = []
-    row = explanation.process
-    if row is not None and verbosity >= 0:
-        line, beyond = command_line(row)
-        facts.append(("process", fold(line, room, size.command, beyond=beyond)))
-        run = explanation.run
-        told = f"pid {row.pid}, {_lifetime(row)}" if run is None else describe_run(run)
-        facts.append(("run", wrap(told, room)))
-        # The row of an earlier run contains an old state of the supervisor.
-        managed = row.managed if explanation.run is None else explanation.run.generation.managed
-        if managed is not None and (verbosity > 0 or _is_notable(managed)):
-            told = _supervised(managed, explanation.run, briefly=verbosity <= 0)
-            facts.append(("managed", wrap(told, room)))
-        changed = changes(timeline, row, room, size.changes, briefly=verbosity <= 0)
-        is_gone = explanation.error is ProcessNotFound
-        if verbosity > 0 or timeline.outages or len(changed) > 2 or is_gone:
-            facts.append(("timeline", changed))
-    elif timeline.outages and (verbosity > 0 or explanation.error is Inconclusive):
-        facts.append(("gaps", gaps(timeline, room, size.changes)))
-    facts += [
-        (label, wrap(text, room))
-        for label, text in explanation.remarks
-        if verbosity > 0 or label not in _ONLY_WITH_V
-    ]
-    if output is not None and not output.lines:
-        text = f"not read: {output.unread}" if output.unread else "none on stderr or stdout"
-        facts.append(("output", [text]))
-    return facts
-
-
-def _hint(explanation: Explanation, facts: Sequence[_Fact], columns: int) -> list[_Fact]:
-    if not explanation.hint:
-        return []
-    labels = max(len(label) for label, _ in (*facts, ("try", [])))
-    return [("try", wrap(explanation.hint, columns - len(_INDENT) - labels - 2))]
-
-
-def _labelled(facts: Sequence[_Fact]) -> list[str]:
-    cells = [
-        ("" if index else label, line)
-        for label, lines in facts
-        for index, line in enumerate(lines)
-        if line
-    ]
-    return [_INDENT + line for line in align(cells)] if cells else []
-
-
 def _lifetime(row: ProcessInfo) -> str:
     """Return how long an ended process ran, or the time at which a living process started."""
     if row.lifetime is not None and row.ended_at is not None:
@@ -327,18 +295,16 @@ def _lifetime(row: ProcessInfo) -> str:
     return f"started {moment(row.started_at)} UTC"
 
 
-def _is_notable(managed: ManagedProcess) -> bool:
-    """Return whether the state of a supervisor may explain a failure."""
-    sound = managed.health_status in ("disabled", "healthy")
-    return bool(managed.restart_count or managed.last_error) or not sound
-
-
 def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
     """Return a description of the state of a process's supervisor.
 
     If ``run`` is not None, another part of the message describes that run. In this case, the
-    description leaves out how the last run ended.
+    description leaves out how the last run ended. The brief description is empty if the state does
+    not explain a failure.
     """
+    sound = managed.health_status in ("disabled", "healthy")
+    if briefly and sound and not managed.restart_count and not managed.last_error:
+        return ""
     parts = [managed.status]
     if managed.restart_count or not briefly:
         restarts = count(managed.restart_count, "restart")
@@ -386,17 +352,16 @@ def changes(
         (outage.start, "", f"unavailable until +{seconds(outage.end)} ({outage})")
         for outage in timeline.outages
     ]
-    states = timeline.states(row)
-    for change, times in states:
+    for change, times in timeline.states(row):
         state = change.state if briefly or not times else f"{change.state}, {count(times, 'poll')}"
         clock = "" if briefly or change.moment is None else moment(change.moment)
         events.append((change.at, clock, state))
+    if len(events) <= 1:
+        return []  # the state did not change
     events.sort(key=lambda event: event[0])
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
-    if len(cells) <= 1:
-        return []  # the state did not change
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
-    if len(states) == len(cells) == 2 and width(line) <= columns:
+    if not timeline.outages and len(cells) == 2 and width(line) <= columns:
         return [line]
     rows = [(at, text) for at, _, text in cells] if briefly else cells
     return _middle_out([cut(line, columns) for line in align(rows)], most)
@@ -416,11 +381,6 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
         for outage in timeline.outages
     ]
     return _middle_out([cut(line, columns) for line in lines], most)
-
-
-def _polls_fact(timeline: Timeline, stopped: str, columns: int) -> _Fact:
-    text = "; ".join(part for part in (polls(timeline), stopped) if part)
-    return "polls", wrap(text, columns - 12)
 
 
 def polls(timeline: Timeline) -> str:

@@ -15,7 +15,6 @@ from pytest_tlsandbox.formatting.processes import (
 from pytest_tlsandbox.formatting.text import count, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import SIGKILL
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.incidents import Incident
@@ -28,20 +27,13 @@ def shown_row(run: Run) -> ProcessInfo:
 
     If the run was never listed, return the row of the next run that was listed. If no later run was
     listed, return the row of the newest run that was listed.
-
-    Raises:
-        LookupError: no run of the process was ever listed.
-
     """
-    row, later = run.row, run
-    while row is None and later.successor is not None:
+    later: Run | None = run
+    while later is not None:
+        if later.row is not None:
+            return later.row
         later = later.successor
-        row = later.row
-    row = row or next((member.row for member in reversed(run.generation.runs) if member.row), None)
-    if row is None:
-        message = f"no run of the process of {run!r} was ever listed"
-        raise LookupError(message)
-    return row
+    return next(member.row for member in reversed(run.generation.runs) if member.row is not None)
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
@@ -79,22 +71,25 @@ def run_label(run: Run) -> str:
     return f"restart {run.number}" if run.number else "first run"
 
 
+def name_of(run: Run) -> str:
+    """Return the name of a run without its pid, such as "train.py" or "web, restart 2"."""
+    return ", ".join(filter(None, (short_name(shown_row(run)), run_label(run))))
+
+
 def run_name(run: Run) -> str:
     """Return the name of a run, such as "train.py (pid 41)" or, for an older run, "web, restart 2".
 
     If the newest run was never listed, the name contains the label of the run instead of a pid.
     """
-    row, label = shown_row(run), run_label(run)
-    if run.successor is None and not (label and run.row is None):
-        return named(row)
-    return f"{short_name(row)}, {label}" if label else named(row)
+    newest_is_listed = run.successor is None and run.row is not None
+    return named(shown_row(run)) if newest_is_listed or not run_label(run) else name_of(run)
 
 
 def describe_run(run: Run) -> str:
     """Describe a run by its number, its pid, how it ended and how long it ran."""
-    pid = (
-        "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
-    )
+    pid = "no list call saw it, so its pid is not known"
+    if run.row is not None:
+        pid = f"pid {run.row.pid}"
     label = run_label(run)
     parts = [f"{pid} ({label})" if label else pid]
     end = run.end
@@ -126,65 +121,51 @@ def aftermath(run: Run) -> str:
 
 def headline_of(incident: Incident) -> str:
     """Return a headline for an incident, such as "Crashed with SIGSEGV"."""
-    kind, run = incident.kind, incident.run
-    end, managed = run.end, run.generation.managed
-    ended = "Ended" if end is None else headline_of_end(end)
-    if kind in (kinds.OOM, kinds.CRASH):
-        return f"{ended}, then restarted" if run.successor is not None else ended
-    if kind == kinds.SUSPECTED_OOM:
-        by = f"{ended} (not by this test)" if end and end.signal is not None else ended
-        return f"{by}, possibly an OOM kill (not proven)"
-    if kind == kinds.GAVE_UP:
-        restarts = run.number if managed is None or run.successor else managed.restart_count
-        how = f"{ended[:1].lower()}{ended[1:]}"
-        return f"Gave up after {count(restarts, 'restart')} ({how})"
-    if kind == kinds.RESTART:
-        return f"{ended}, then restarted" if end is not None else "Restarted"
-    if kind == kinds.UNHEALTHY:
-        failures = managed.consecutive_health_failures if managed else 0
-        often = f", {count(failures, 'health check')} in a row failed" if failures else ""
-        check = managed and managed.health_check
-        return f"Unhealthy{often}" + (f" ({mask_text(check)})" if check else "")
-    return "End not known" if kind == kinds.LOST_END else "End not seen"
+    return _headline_and_description(incident)[0]
 
 
 def describe(incident: Incident) -> str:
     """Return what happened to a run, including the evidence and what happened next."""
-    run = incident.run
-    after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
-    text = _what_happened(incident.kind, run)
+    text = _headline_and_description(incident)[1]
+    after = "" if incident.kind == kinds.UNSEEN_END else aftermath(incident.run)
     return f"{text}, {after}" if after else text
 
 
-def _what_happened(kind: str, run: Run) -> str:
+def _headline_and_description(incident: Incident) -> tuple[str, str]:
+    kind, run = incident.kind, incident.run
     end, managed = run.end, run.generation.managed
+    ended = "Ended" if end is None else headline_of_end(end)
+    restarted = f"{ended}, then restarted" if run.successor is not None else ended
     if kind == kinds.OOM:
-        if end is not None and end.child:
-            return "a child was OOM-killed"
-        return "OOM-killed"
-    if kind == kinds.SUSPECTED_OOM:
-        if end is not None and end.signal == SIGKILL:
-            return "killed by a SIGKILL that this plugin did not send"
-        return "exited 137, as a shell does if SIGKILL ended its child"
+        return restarted, "a child was OOM-killed" if end and end.child else "OOM-killed"
     if kind == kinds.CRASH:
-        return f"crashed with {signal_name((end and end.signal) or 0)}"
+        return restarted, f"crashed with {signal_name((end and end.signal) or 0)}"
+    if kind == kinds.SUSPECTED_OOM:
+        by, evidence = ended, "exited 137, as a shell does if SIGKILL ended its child"
+        if end and end.signal is not None:
+            by = f"{ended} (not by this test)"
+            evidence = "killed by a SIGKILL that this plugin did not send"
+        return f"{by}, possibly an OOM kill (not proven)", evidence
     if kind == kinds.GAVE_UP:
-        restarts = run.number if managed is None or run.successor else managed.restart_count
-        return f"its supervisor gave up after {count(restarts, 'restart')}"
+        number = run.number if managed is None or run.successor else managed.restart_count
+        after = f"after {count(number, 'restart')}"
+        headline = f"Gave up {after} ({ended[:1].lower()}{ended[1:]})"
+        return headline, f"its supervisor gave up {after}"
     if kind == kinds.UNHEALTHY:
         failures = managed.consecutive_health_failures if managed else 0
-        return (
-            f"{count(failures, 'health check')} in a row failed"
-            if failures
-            else "its health check fails"
-        )
+        often = f"{count(failures, 'health check')} in a row failed" if failures else ""
+        check = f" ({mask_text(managed.health_check)})" if managed and managed.health_check else ""
+        headline = f"Unhealthy, {often}" if often else "Unhealthy"
+        return headline + check, often or "its health check fails"
+    if kind == kinds.LOST_END:
+        return "End not known", "the sandbox lost its exit code"
     if kind == kinds.UNSEEN_END and run.is_newest:
-        return "it was alive and is no longer listed"
+        return "End not seen", "it was alive and is no longer listed"
     if kind == kinds.UNSEEN_END:
         often = "it" if run.times == 1 else f"{run.times} runs"
-        return f"{often} ended between two list calls, and the sandbox keeps only the last exit"
-    if kind == kinds.LOST_END:
-        return "the sandbox lost its exit code"
-    if end is None:
-        return "ended in an unknown way" if run.times == 1 else f"{run.times} runs ended unseen"
-    return describe_end(end)
+        gap = "between two list calls, and the sandbox keeps only the last exit"
+        return "End not seen", f"{often} ended {gap}"
+    if end is not None:
+        return restarted, describe_end(end)
+    unseen = "ended in an unknown way" if run.times == 1 else f"{run.times} runs ended unseen"
+    return "Restarted", unseen

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.errors import GuardFailure
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.waiting.conditions import absence
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.incidents import Incident
-    from pytest_tlsandbox.waiting.conditions.absence import Rule
 
-RULES: dict[str, Rule] = {
+LEAK = "leak"
+"""The name of the rule for processes that outlive their test, and of its kind of incident."""
+RULES = {
     "oom": absence.OOM,
     "crash": absence.CRASH,
     "restart": absence.RESTART,
     "unhealthy": absence.UNHEALTHY,
+    LEAK: absence.Rule((LEAK,), GuardFailure, "Left running", "leaks"),
 }
 
 

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
+from pytest_tlsandbox.monitoring.monitored_sandbox import Gap, MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place, WallClock
-from pytest_tlsandbox.monitoring.unmonitored_time import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +83,7 @@ class Monitor:
     def __init__(self, clock: Clock, *, worker: str | None = None, recording: bool = False) -> None:
         self.sandboxes: list[MonitoredSandbox] = []
         self.observers: list[Observer] = []
+        self.worker = worker
         self.place = Place()
         self.guarding = False
         self.recording = recording
@@ -92,12 +92,9 @@ class Monitor:
         self.snapshots = 0
         self.wall_clock = WallClock(clock)
         self._clock = clock
-        self.worker = worker
-        self._gaps = 0
-        self._changed_gaps: dict[str, Gap] = {}
-        self._unconnected: list[Gap] = []
+        self._gaps: list[Gap] = []
+        """The gaps that are open, or that ended since their data was taken."""
         self._new: dict[str, dict[str, object]] = {}
-        self._has_baselines = True
 
     @property
     def active(self) -> bool:
@@ -106,21 +103,27 @@ class Monitor:
 
     def add(self, connection: Connection, *, patient: bool = True) -> None:
         """Begin to monitor another sandbox; earlier incidents do not count."""
-        label = connection.client.label
+        name = label = connection.client.label
         # The sandboxes of different workers may have the same name, so add the name of the worker.
         # This is not necessary if the sandbox is shared, or if its name contains the name of the
         # worker.
-        if connection.shared or self.worker in (None, *label.split("-")):
-            sandbox = MonitoredSandbox(connection, label)
-        else:
-            sandbox = MonitoredSandbox(connection, f"{label}@{self.worker}")
+        if not connection.shared and self.worker not in (None, *label.split("-")):
+            name = f"{label}@{self.worker}"
+        sandbox = MonitoredSandbox(connection, name)
         self.sandboxes.append(sandbox)
-        self._new[sandbox.name] = {"label": label, "shared": connection.shared}
+        self._new[name] = {
+            "label": label,
+            "shared": connection.shared,
+            "memory_limit": connection.client.memory_limit,
+        }
 
         def count(_snapshot: ProcessSnapshot, _changed: list[Run]) -> None:
             self.snapshots += 1
-            if sandbox.ended is not None:
-                self._resume(sandbox, sandbox.ended)
+            if sandbox.ended is not None:  # it seemed to be terminated, but it answered this call
+                sandbox.gap = self._begin_gap(name, sandbox.why, sandbox.ended)
+                sandbox.ended = sandbox.position = None
+                self._end_gap(sandbox.gap, self._clock.monotonic())
+                self.sandboxes.append(sandbox)
 
         connection.client.history.observers.append(count)
         for observer in self.observers:
@@ -130,23 +133,19 @@ class Monitor:
 
     def add_unconnected(self, label: str, why: str) -> None:
         """Record a gap for a sandbox to which the plugin could not connect."""
-        self._unconnected.append(self._begin_gap(label, label, why, self._clock.monotonic()))
+        self._begin_gap(label, why, self._clock.monotonic())
 
     def begin_test(self, test: str, attempt: int) -> None:
         """Take the baseline of a test, or reuse the last snapshot of the previous test."""
         self.place = Place(test, attempt, "setup")
         for sandbox in [*self.sandboxes]:
             sandbox.begin_test()
-            sandbox.connection.baseline = None
             if not self.active:
-                continue
-            if self._has_baselines and sandbox.baseline is not None:
-                sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
-            else:
-                if not self._has_baselines:
-                    sandbox.position = None
+                sandbox.baseline = sandbox.position = None
+            if self.active and sandbox.baseline is None:
                 self._take_baseline(sandbox)
-        self._has_baselines = self.active
+            else:
+                sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
 
     def begin_call(self, *, fixtures: bool) -> None:
         """Poll before the call phase if fixtures ran.
@@ -160,16 +159,12 @@ class Monitor:
 
     def end_phase(self, phase: str) -> None:
         """Poll after a phase of the running test."""
-        if self.place.test is None or not self.active:
-            return
-        if phase == "teardown":
-            self.place = self.place._replace(phase=phase)
-        for sandbox in [*self.sandboxes]:
-            if phase == "teardown" and self._is_settled(sandbox):
-                continue
-            sandbox.baseline = self._observe(sandbox, ends_phase=True)
+        self.place = self.place._replace(phase=phase)
+        for sandbox in [*self.sandboxes] if self.active else ():
             if phase != "teardown":
-                sandbox.after_call = sandbox.baseline
+                sandbox.baseline = sandbox.after_call = self._observe(sandbox, ends_phase=True)
+            elif not self._is_settled(sandbox):
+                sandbox.baseline = self._observe(sandbox, ends_phase=True)
         self.place = self.place._replace(phase="teardown")
 
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
@@ -185,16 +180,15 @@ class Monitor:
 
     def end_test(self) -> None:
         """Record that no test is running."""
-        for sandbox in self.sandboxes:
-            sandbox.connection.baseline = None
-        for gap in [*self._unconnected, *(sandbox.gap for sandbox in self.sandboxes)]:
-            self._count_test(gap)
+        for gap in self._gaps:
+            if gap.to_at is None:
+                gap.tests += 1
         self.place = Place()
 
     def end_session(self) -> None:
         """Poll for incidents that happened outside of tests, or in a test that was interrupted."""
-        if self.active and self._has_baselines:
-            for sandbox in [*self.sandboxes]:
+        for sandbox in [*self.sandboxes] if self.active else ():
+            if sandbox.position is not None:
                 self._observe(sandbox, ends_phase=False)
         self.place = Place()
 
@@ -203,29 +197,30 @@ class Monitor:
 
         The result may be empty.
         """
-        data: dict[str, Any] = {}
+        data: dict[str, Any] = {"gaps": [asdict(gap) for gap in self._gaps], "sandboxes": self._new}
         for observer in self.observers:
             data |= observer.take_data()
-        if self._changed_gaps:
-            data["gaps"] = [asdict(gap) for gap in self._changed_gaps.values()]
-            self._changed_gaps = {}
-        if self._new:
-            data["sandboxes"], self._new = self._new, {}
-        return data
+        self._gaps = [gap for gap in self._gaps if gap.to_at is None]
+        self._new = {}
+        return {kind: new for kind, new in data.items() if new}
 
     def poll(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> ProcessSnapshot | None:
-        """Return a snapshot of a sandbox; if an error occurs, begin a gap and return None."""
+        """Return a snapshot of a sandbox; if an error occurs, begin a gap and return None.
+
+        If the suite has terminated the sandbox, usually in a teardown, the monitor stops monitoring
+        the sandbox. There is a gap only if the test terminated the sandbox in its call phase. This
+        gap fails the session if the test is guarded and the sandbox existed before the test.
+        """
         begun = self._clock.monotonic()
         snapshot = sandbox.poll(patient=patient and self.guarding)
         if sandbox.ended is not None:
-            self._remove(sandbox, sandbox.ended)
-        elif snapshot is None:
-            if not sandbox.in_gap:
-                sandbox.gap = self._begin_gap(
-                    sandbox.name, sandbox.client.label, sandbox.why, begun
-                )
-        elif sandbox.position is None:
-            self._end_gap(sandbox.gap, snapshot.begun)
+            self.sandboxes.remove(sandbox)
+            if self.place.phase == "call":  # the monitor may have missed incidents in the test
+                fails = not sandbox.is_new
+                gap = self._begin_gap(sandbox.name, _ENDED, sandbox.ended, fails=fails)
+                self._end_gap(gap, sandbox.ended)
+        elif snapshot is None and not sandbox.in_gap:
+            sandbox.gap = self._begin_gap(sandbox.name, sandbox.why, begun)
         return snapshot
 
     def poll_until_decided(
@@ -253,16 +248,14 @@ class Monitor:
         return snapshot
 
     def _take_baseline(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> None:
-        if sandbox.position is None:
-            snapshot = self.poll(sandbox, patient=patient)
-            sandbox.position = None if snapshot is None else snapshot.position
-        else:
-            snapshot = self._observe(sandbox, ends_phase=False)
+        snapshot = self._observe(sandbox, ends_phase=False, patient=patient)
         sandbox.connection.baseline = sandbox.before_call = sandbox.baseline = snapshot
 
-    def _observe(self, sandbox: MonitoredSandbox, *, ends_phase: bool) -> ProcessSnapshot | None:
+    def _observe(
+        self, sandbox: MonitoredSandbox, *, ends_phase: bool, patient: bool = True
+    ) -> ProcessSnapshot | None:
         """Poll, and let the observers examine what is new."""
-        snapshot = self.poll(sandbox)
+        snapshot = self.poll(sandbox, patient=patient)
         if snapshot is None:
             return None
         if ends_phase and self.undecided is not None:
@@ -275,7 +268,7 @@ class Monitor:
             self._end_gap(sandbox.gap, snapshot.begun)
             sandbox.before_call = None
             begun = snapshot.begun if sandbox.baseline is None else sandbox.baseline.begun
-            sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, _REPLACED, begun)
+            sandbox.gap = self._begin_gap(sandbox.name, _REPLACED, begun)
             since = replaced_at
         if since is not None:
             place = Place() if in_gap else self.place
@@ -285,52 +278,14 @@ class Monitor:
         self._end_gap(sandbox.gap, snapshot.begun)
         return snapshot
 
-    def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Stop monitoring a sandbox that the suite has terminated, usually in a teardown.
-
-        The monitor polls after the call phase of each test. If the test terminates the sandbox
-        before this poll, the monitor records a gap, because the monitor may have missed incidents.
-        If the test is guarded and the sandbox existed before the test, the gap fails the session.
-        """
-        self.sandboxes.remove(sandbox)
-        if self.place.phase == "call":
-            gap = self._begin_gap(
-                sandbox.name, sandbox.client.label, _ENDED, ended, fails=not sandbox.is_new
-            )
-            self._end_gap(gap, ended)
-
-    def _resume(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Resume monitoring a sandbox that seemed to be terminated, but answered a call."""
-        sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, sandbox.why, ended)
-        sandbox.ended = sandbox.position = None
-        self._end_gap(sandbox.gap, self._clock.monotonic())
-        self.sandboxes.append(sandbox)
-
-    def _begin_gap(
-        self, sandbox: str, label: str, why: str, begun: float, *, fails: bool = True
-    ) -> Gap:
-        self._gaps += 1
-        gap = Gap(
-            id=f"{self.worker or 'main'}/{self._gaps}",
-            sandbox=sandbox,
-            label=label,
-            worker=self.worker,
-            why=why,
-            from_at=self.wall_clock.at(begun),
-            from_test=self.place.test,
-            guarded=self.guarding and fails,
-        )
-        self._changed_gaps[gap.id] = gap
+    def _begin_gap(self, sandbox: str, why: str, begun: float, *, fails: bool = True) -> Gap:
+        guarded = self.guarding and fails
+        gap = Gap(sandbox, why, self.wall_clock.at(begun), self.place.test, guarded)
+        self._gaps.append(gap)
         return gap
 
-    def _count_test(self, gap: Gap | None) -> None:
-        """Increment the number of tests that a gap affects, unless the gap has ended."""
-        if gap is not None and gap.open:
-            gap.tests += 1
-            self._changed_gaps[gap.id] = gap
-
     def _end_gap(self, gap: Gap | None, at: float) -> None:
-        """Record that the sandbox is monitored again."""
-        if gap is not None and gap.open:
-            self._count_test(gap)
-            gap.open, gap.to_at, gap.to_test = False, self.wall_clock.at(at), self.place.test
+        """Record that the sandbox is monitored again, unless the gap has already ended."""
+        if gap is not None and gap.to_at is None:
+            gap.tests += 1
+            gap.to_at, gap.to_test = self.wall_clock.at(at), self.place.test

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.errors import InfrastructureError, TLSandboxError
+from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.process_control import is_terminated
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.monitoring.unmonitored_time import Gap
 
 FIRST_PATIENCE = 22.0
 """Seconds for which the guard retries in the first outage; later, it tries once per test."""
 ONE_TRY = 1.0
 """Maximum seconds for a poll without retries."""
 _SHORTEST_TRY = 0.05
+_NO_ANSWER = "no answer"
+
+
+@dataclass
+class Gap:
+    """An interval in which a sandbox was not monitored.
+
+    Attributes:
+        sandbox: the name of the sandbox in data.
+        why: the error, as one line.
+        from_at: when the gap began, by this machine's clock.
+        from_test: the test in which the gap began; None outside of tests.
+        guarded: whether a rule of the guard applied; if so, the gap fails the session.
+        to_at: when the gap ended, by this machine's clock; None if the gap is open.
+        to_test: the test in which the gap ended; None outside of tests.
+        tests: the number of tests that were not completely monitored.
+
+    """
+
+    sandbox: str
+    why: str
+    from_at: str
+    from_test: str | None
+    guarded: bool
+    to_at: str | None = None
+    to_test: str | None = None
+    tests: int = 0
 
 
 class MonitoredSandbox:
@@ -33,7 +60,7 @@ class MonitoredSandbox:
         before_call: the snapshot at the start of the call phase, if taken.
         after_call: the snapshot at the end of the call phase, if taken.
         gap: the last interval in which the sandbox was not monitored, if any.
-        error: the error of the last poll, if it failed.
+        why: why the last poll failed, as one line.
         is_new: whether no test has begun since the sandbox was added to the monitor.
         ended: the time, in seconds on the clock, since which the sandbox has not answered because
             the suite terminated it; None if the suite did not terminate the sandbox.
@@ -49,7 +76,7 @@ class MonitoredSandbox:
         self.before_call: ProcessSnapshot | None = None
         self.after_call: ProcessSnapshot | None = None
         self.gap: Gap | None = None
-        self.error: TLSandboxError | None = None
+        self.why = _NO_ANSWER
         self.is_new = True
         self.ended: float | None = None
         self._started = 0
@@ -58,12 +85,7 @@ class MonitoredSandbox:
     @property
     def in_gap(self) -> bool:
         """Whether a gap is open, which means that the sandbox is not monitored now."""
-        return self.gap is not None and self.gap.open
-
-    @property
-    def why(self) -> str:
-        """Why the last poll failed, as one line."""
-        return self.error.first_line if self.error else "no answer"
+        return self.gap is not None and self.gap.to_at is None
 
     def begin_test(self) -> None:
         """Forget the data of the previous test."""
@@ -87,7 +109,7 @@ class MonitoredSandbox:
         return not self.connection.shared or run.generation in self.started
 
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
-        """Return a snapshot; if an error occurs, set ``error`` and return None.
+        """Return a snapshot; if an error occurs, set ``why`` and return None.
 
         Outside of gaps, this method retries transient errors if ``patient`` is true. In a gap, this
         method never retries: if a list call fails, this method does not list the processes again
@@ -95,31 +117,30 @@ class MonitoredSandbox:
         only if the last failed call was at least 30 s ago. If this method does not list the
         processes, it returns None immediately.
         """  # noqa: DOC501 - the error is caught below
-        client, clock, outage = self.client, self.client.clock, self.client.outage
-        begun = clock.monotonic()
+        client, outage = self.client, self.client.outage
+        begun = client.clock.monotonic()
         if (self.in_gap and self._tried_in_vain) or not outage.worth_a_try(begun):
             return None
         once = self.in_gap or not patient
+        limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
+        end = client.wait_deadline()  # earlier than pytest-timeout would kill the test
+        if end is not None:
+            limit = min(limit, max(_SHORTEST_TRY, end - begun))
+        self.why = _NO_ANSWER
         try:
             try:
-                limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
-                end = client.wait_deadline()  # earlier than pytest-timeout would kill the test
-                if end is not None:
-                    limit = min(limit, max(_SHORTEST_TRY, end - begun))
-                snapshot = client.poll(limit=limit)
+                return client.poll(limit=limit)
             except InfrastructureError as error:
                 if once or not error.transient or self._has_ended(error):
                     raise
-                snapshot = client.list(patience=max(0.0, FIRST_PATIENCE - outage.spent))
+                return client.list(patience=max(0.0, FIRST_PATIENCE - outage.spent))
         except InfrastructureError as error:
-            self.error = error
+            self.why = error.first_line
             if self._has_ended(error):
                 self.ended = begun
             else:
                 self._tried_in_vain = True
             return None
-        self.error = None
-        return snapshot
 
     def _has_ended(self, error: InfrastructureError) -> bool:
         """Return whether an error means that the suite has terminated its own sandbox."""

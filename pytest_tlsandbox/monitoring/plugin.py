@@ -1,10 +1,13 @@
 """The pytest plugin of the monitor, which is registered only if the guard or the report needs it.
 
-The plugin runs in every process that runs tests. Under xdist, these processes are the workers.
+The plugin polls in every process that runs tests. Under xdist, these processes are the workers. The
+controller of xdist also polls sandboxes that the workers share, before the first test and after the
+last test.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +16,8 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.integration.pytest_private import PLUGIN, TARGET, overrides_target
 from pytest_tlsandbox.monitoring.monitor import Monitor
-from pytest_tlsandbox.settings import FACTS
+from pytest_tlsandbox.monitoring.session_data import SessionData
+from pytest_tlsandbox.settings import FACTS, LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,16 +25,18 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.settings import Settings
 
-_NO_FAILURES = (
-    KeyboardInterrupt,
-    pytest.exit.Exception,
-    pytest.skip.Exception,
-    pytest.xfail.Exception,
-)
+_INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)
+_EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
 
 
 class MonitorPlugin:
-    """Lets the monitor poll after each phase of a test, and attaches the data to test reports."""
+    """Lets the monitor poll after each phase of a test, and attaches the data to test reports.
+
+    Attributes:
+        monitor: the monitor.
+        session: the data of the session; None in an xdist worker.
+
+    """
 
     def __init__(
         self, config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
@@ -40,9 +46,19 @@ class MonitorPlugin:
         self._connections = connections
         worker = getattr(config, "workerinput", {}).get("workerid")
         self.monitor = Monitor(Clock(), worker=worker, recording=settings.report is not None)
+        self.session = SessionData() if worker is None else None
+        self._has_workers = config.getoption("dist", "no") != "no"
         self._monitored: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._fixtures_ran = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Monitor sandboxes that workers share, in case a worker dies before it sends its data."""
+        for target in self._targets if self._has_workers else ():
+            if target != LOCAL and "{worker}" not in target:
+                with contextlib.suppress(TLSandboxError):
+                    self.monitor.add(self._connections().connect(target), patient=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -51,20 +67,22 @@ class MonitorPlugin:
         self._fixtures_ran = False
         self.monitor.begin_test(item.nodeid, attempt)
         self._connections().on_connect = self.monitor.add
-        self._monitor_targets(item)
+        needed = self.monitor.active and not self._monitored.issuperset(self._targets)
+        if needed and not overrides_target(item):  # the suite does not choose its own sandbox
+            for target in self._targets:
+                self._monitor_target(target)
         try:
-            result = yield
-        except _NO_FAILURES:
+            return (yield)
+        except (*_INTERRUPTIONS, *_EXCUSES):
             raise
         except BaseException:
             self.monitor.end_phase("setup")
             raise
-        self.monitor.begin_call(fixtures=self._fixtures_ran)
-        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
-        """Poll after the call."""
+        """Poll after the call, and also before the call if fixtures ran."""
+        self.monitor.begin_call(fixtures=self._fixtures_ran)
         return (yield from self._poll_after("call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -83,7 +101,7 @@ class MonitorPlugin:
     def _poll_after(self, phase: str) -> Generator[None, object, object]:
         try:
             result = yield
-        except (KeyboardInterrupt, pytest.exit.Exception):
+        except _INTERRUPTIONS:
             raise
         except BaseException:
             self.monitor.end_phase(phase)
@@ -112,32 +130,16 @@ class MonitorPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Poll once more in a worker, and send the data to the controller."""
-        if self.monitor.worker is not None:
-            self._config.workeroutput[FACTS] = self.end_session()  # type: ignore[attr-defined]
-
-    def end_session(self) -> dict[str, Any]:
-        """Poll for incidents that happened outside of tests.
-
-        Returns:
-            The data that has not been attached to any test report.
-
-        """
+        """Poll once more, and add or send the data that is not attached to any test report."""
         self.monitor.end_session()
-        data = self.monitor.take_data()
-        return {**data, "worker": self.monitor.worker, "looks": self.monitor.snapshots}
-
-    def monitor_shared(self, target: str) -> None:
-        """Monitor a sandbox that workers share, and poll it once without retries."""
-        self.monitor.add(self._connections().connect(target), patient=False)
-
-    def _monitor_targets(self, item: pytest.Item) -> None:
-        """Monitor the sandboxes that --tlsandbox names, unless the suite chooses its own sandbox."""
-        if self._monitored.issuperset(self._targets) or not self.monitor.active:
+        data = {**self.monitor.take_data(), "looks": self.monitor.snapshots}
+        if self.session is None:
+            data["worker"] = self.monitor.worker
+            self._config.workeroutput[FACTS] = data  # type: ignore[attr-defined]
             return
-        if not overrides_target(item):
-            for target in self._targets:
-                self._monitor_target(target)
+        if self._has_workers:
+            data.pop("gaps", None)  # workers report their own gaps
+        self.session.add_data(data)
 
     def _monitor_target(self, target: object) -> None:
         if isinstance(target, str):

@@ -1,21 +1,29 @@
-"""The data of a test session, collected from test reports and from workers."""
+"""The data of a test session, collected from test reports and from workers.
+
+Under xdist, the controller collects the data and does not run tests. Without xdist, the process
+that runs the tests also collects the data.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_tlsandbox.monitoring.plain_data import iso
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pytest
+_LONGEST_FAILURE, _LONGEST_LINE = 20_000, 500
+"""Maximum number of characters of a failure that are kept, and of its first line."""
 
 
 class SessionData:
-    """The data of one session, which is collected in the process that reports the results."""
+    """The data of one session: a pytest plugin in the process that reports the results."""
 
     def __init__(self) -> None:
         self.started_at = iso(datetime.now(timezone.utc))
@@ -30,45 +38,65 @@ class SessionData:
         self._found: list[dict[str, Any]] = []
         self._caused: set[str] = set()
         self._unknown_ends: dict[tuple[str, str], dict[str, Any]] = {}
-        self._gaps: dict[str, dict[str, Any]] = {}
+        self._gaps: dict[tuple[str | None, str, str, str], dict[str, Any]] = {}
         self.outages: dict[tuple[str | None, str, str], dict[str, Any]] = {}
         self.outputs: dict[tuple[str, str], dict[str, Any]] = {}
         self._running: dict[tuple[str | None, str], dict[str, Any]] = {}
 
-    def add_report(self, report: pytest.TestReport) -> None:
-        """Add the test report of one phase."""
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Record an error that happened during collection."""
+        if report.failed:
+            self.collection_errors.append(report.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add the report of one phase of a test, and the data that is attached to the report."""
+        facts = getattr(report, FACTS, {})
+        self.add_data(facts)
         if hasattr(report, "context"):
             return  # the report of a subtest, which the report of its test follows
-        worker = getattr(report, "worker_id", None)
+        node = getattr(report, "node", None)  # the worker, set by xdist
+        worker = None if node is None else node.gateway.id
         if worker is not None:
             self.workers.setdefault(worker, {"id": worker, "lost": False})
-        if report.when not in ("setup", "call", "teardown"):
-            self._add_crash(report)
-            return
         test = self._running.get((worker, report.nodeid))
         if report.when == "setup" or test is None:
             test = self._begin(worker, report.nodeid)
-        outcome = _outcome_of(report)
-        test["phases"].append(
-            {
-                "name": report.when,
-                "outcome": outcome,
-                "started_at": _time(getattr(report, "start", None)),
-                "ended_at": _time(getattr(report, "stop", None)),
-            }
-        )
-        test["outcome"] = _worst(test["outcome"], str(report.when), outcome)
-        test["ended_at"] = test["phases"][-1]["ended_at"]
-        test["started_at"] = test["phases"][0]["started_at"]
-        test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
+        if report.when not in ("setup", "call", "teardown"):
+            test["outcome"] = "crashed"  # xdist made this report, because the worker died
+            test["failure"] = {**_failure_of(report), "phase": "call"}
+            return
+        outcome = str(report.outcome)
+        if hasattr(report, "wasxfail"):
+            outcome = "xpassed" if report.passed else "xfailed"
+        began, ended = _time(report.start), _time(report.stop)
+        phase = {"name": report.when, "outcome": outcome, "started_at": began, "ended_at": ended}
+        test["phases"].append(phase)
+        test["outcome"] = _worst(test["outcome"], report.when, outcome)
+        test["started_at"] = test["started_at"] or began
+        test["ended_at"] = ended
+        test["cause"] = test["cause"] or facts.get("cause")
+        if report.failed and test["failure"] is None:
+            test["failure"] = _failure_of(report)
+        test["output_files"] += facts.get("output_files", ())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Add the last data of a worker, or record that the worker died."""
+        output = getattr(node, "workeroutput", None)
+        if output is None or error:
+            self.workers[node.gateway.id] = {"id": node.gateway.id, "lost": True}
+        self.add_data((output or {}).get(FACTS, {}))
 
     def add_data(self, data: Mapping[str, Any]) -> None:
         """Add the data that ``take_data`` returned. The data may come from a worker."""
+        worker = data.get("worker")
         self.looks += data.get("looks", 0)
         for name, sandbox in data.get("sandboxes", {}).items():
             self.sandboxes.setdefault(name, {"name": name, **sandbox})
         for process in data.get("processes", ()):
-            self._add_process(process)
+            known = self.processes.setdefault((process["sandbox"], process["id"]), process)
+            known["before_the_session"] &= process["before_the_session"]
+            known["test"] = known["test"] or process["test"]
         self.changes += data.get("changes", ())
         self._found += data.get("findings", ())
         self._caused.update(data.get("caused", ()))
@@ -78,18 +106,14 @@ class SessionData:
         for unknown in data.get("unknown_ends", ()):
             self._unknown_ends[unknown["sandbox"], unknown["process"]] = unknown
         for gap in data.get("gaps", ()):
-            self._gaps[gap["id"]] = gap
+            seen = {**gap, "worker": worker}
+            self._gaps[worker, gap["sandbox"], gap["why"], gap["from_at"]] = seen
         for outage in data.get("outages", ()):
-            worker = data.get("worker")
             seen = {**outage, "worker": worker}
             self.outages[worker, outage["sandbox"], outage["from_at"]] = seen
         for output in data.get("outputs", ()):
             kept = {key: output[key] for key in ("stream", "lines", "total")}
             self.outputs[output["sandbox"], output["process"]] = kept
-
-    def lose_worker(self, worker: str) -> None:
-        """Record that a worker died, but keep the data that the worker has already sent."""
-        self.workers[worker] = {"id": worker, "lost": True}
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -99,13 +123,9 @@ class SessionData:
         finding.
         """
         of_tests = [finding for finding in self._found if finding["reported_in"] == "test"]
+        of_allowed = [finding for finding in self._found if finding["allowed"] is not None]
         settled = self._caused.union(*(finding["keys"] for finding in of_tests))
-        allowed = {
-            key
-            for finding in self._found
-            if finding["allowed"] is not None
-            for key in finding["keys"]
-        }
+        allowed = set[str]().union(*(finding["keys"] for finding in of_allowed))
         kept = []
         for finding in self._found:
             if finding["reported_in"] == "session":
@@ -126,12 +146,13 @@ class SessionData:
         """The intervals in which a sandbox was not monitored, without duplicates."""
         merged: dict[tuple[str, str], dict[str, Any]] = {}
         for gap in self._gaps.values():
-            new = {**gap, "tests": 0, "times": []}
+            label = self.sandboxes.get(gap["sandbox"], {}).get("label", gap["sandbox"])
+            new = {**gap, "label": label, "tests": 0, "open": False, "times": []}
             same = merged.setdefault((gap["sandbox"], gap["why"]), new)
             same["tests"] += gap["tests"]
             same["guarded"] |= gap["guarded"]
             same["times"].append({key: gap[key] for key in ("worker", "from_at", "to_at")})
-            if gap["open"]:
+            if gap["to_at"] is None:
                 same.update(open=True, to_test=None)
         return [*merged.values()]
 
@@ -145,31 +166,28 @@ class SessionData:
             "started_at": None,
             "ended_at": None,
             "cause": None,
+            "output_files": [],
+            "failure": None,
             "phases": [],
         }
         self._running[worker, nodeid] = test
         self.tests.append(test)
         return test
 
-    def _add_crash(self, report: pytest.TestReport) -> None:
-        """Add the report that xdist creates for a test during which a worker died."""
-        worker = getattr(getattr(report, "node", None), "gateway", None)
-        name = getattr(worker, "id", None)
-        test = self._running.get((name, report.nodeid)) or self._begin(name, report.nodeid)
-        test["outcome"] = "crashed"
 
-    def _add_process(self, process: dict[str, Any]) -> None:
-        """Add a process. If the process is already known, merge the new data with the known data."""
-        known = self.processes.setdefault((process["sandbox"], process["id"]), process)
-        known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
-        if known["test"] is None:
-            known["test"] = process["test"]
-
-
-def _outcome_of(report: pytest.TestReport) -> str:
-    if hasattr(report, "wasxfail"):
-        return "xpassed" if report.passed else "xfailed"
-    return str(report.outcome)
+def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
+    """Return the first line of an error, and its whole text with what happened in the sandbox."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = report.longreprtext
+    sections = [f"{title}:\n{content}" for title, content in report.sections if "sandbox" in title]
+    lines = (crash.message if crash else text).strip().splitlines() or [""]
+    line = lines[0] if crash else lines[-1]
+    whole = mask_text(
+        "\n\n".join([text, *sections])
+    )  # a mask needs the name, which a cut may remove
+    beyond = len(whole) - _LONGEST_FAILURE
+    kept = f"... {beyond:,} characters were cut\n" * (beyond > 0) + whole[-_LONGEST_FAILURE:]
+    return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": kept}
 
 
 def _worst(so_far: str, phase: str, outcome: str) -> str:
@@ -181,5 +199,5 @@ def _worst(so_far: str, phase: str, outcome: str) -> str:
     return outcome
 
 
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else iso(datetime.fromtimestamp(seconds, timezone.utc))
+def _time(seconds: float) -> str:
+    return iso(datetime.fromtimestamp(seconds, timezone.utc))

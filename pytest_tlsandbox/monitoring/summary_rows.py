@@ -13,9 +13,7 @@ ALLOWED = "allowed"
 """The first cell in the row of an allowed finding; other rows begin with the kind of finding."""
 
 
-def finding_rows(
-    findings: Iterable[Mapping[str, Any]],
-) -> Iterator[tuple[str, str, str, str]]:
+def finding_rows(findings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
     """Yield a row for each finding.
 
     Yields:

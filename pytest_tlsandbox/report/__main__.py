@@ -9,18 +9,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from pytest_tlsandbox.report.document import VERSION
 from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Read a JSON report, and write it as an HTML page.
 
-    Returns:
-        The exit code: 0 if the page was written, or 1 if the report is invalid or a file cannot be
-        read or written.
+    Raises:
+        SystemExit: the report is invalid, or a file cannot be read or written.
 
     """
     parser = argparse.ArgumentParser(
@@ -33,50 +31,21 @@ def main(arguments: list[str] | None = None) -> int:
     if not is_page(options.page):
         parser.error(f"the name of the page must end in .html, got {options.page}")
     try:
-        document = _read(options.report)
+        document = json.loads(options.report.read_text(encoding="utf-8"))
     except OSError as error:
-        return _fail(f"{options.report} cannot be read: {error.strerror}")
-    except ValueError as error:
-        return _fail(f"{options.report} {error}")
+        sys.exit(f"{options.report} cannot be read: {error.strerror}")
+    except (ValueError, RecursionError):
+        sys.exit(f"{options.report} is not JSON")
     try:
+        if document["version"] != VERSION:
+            version = f"version {document['version']!r}; this release reads version {VERSION}"
+            sys.exit(f"{options.report} has {version}")
         write_report(document, options.page)
     except OSError as error:
-        return _fail(f"{options.page} cannot be written: {error.strerror}")
+        sys.exit(f"{options.page} cannot be written: {error.strerror}")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return _fail(f"{options.report} does not follow the schema of a report")
-    return 0
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read a report.
-
-    Args:
-        path: the JSON file.
-
-    Returns:
-        The report.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is not a report. The text of the error describes the problem.
-
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise ValueError("is not JSON") from None
-    if not isinstance(document, dict) or "version" not in document:
-        raise ValueError("is not a report of pytest-tlsandbox")
-    if document["version"] != VERSION:
-        version = document["version"]
-        raise ValueError(f"has version {version!r}; this release reads version {VERSION}")
-    return document
-
-
-def _fail(message: str) -> int:
-    print(message, file=sys.stderr)  # noqa: T201
-    return 1
+        sys.exit(f"{options.report} does not follow the schema of a report")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

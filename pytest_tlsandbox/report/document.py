@@ -1,4 +1,4 @@
-"""The report as a document, whose schema is ``report-1.schema.json`` in the same folder."""
+"""The report as a document, whose schema is ``report-2.schema.json`` in the same folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
 
-VERSION = 1
+VERSION = 2
 """The version of the schema, which changes if readers of the old schema would misread a report."""
+
+_PACKAGES = ("pytest-tlsandbox", "pytest", "pytest-xdist", "pytest-rerunfailures", "pytest-timeout")
+"""The packages whose versions a report contains, if they are installed."""
 
 
 def document_of(session: SessionData, settings: Settings, exit_status: int) -> dict[str, Any]:
@@ -37,10 +40,7 @@ def document_of(session: SessionData, settings: Settings, exit_status: int) -> d
         "ended_at": iso(datetime.now(timezone.utc)),
         "exit_status": exit_status,
         "complete": finished and exit_status in (0, 1, 5),
-        "guard": {
-            "rules": [*settings.guard],
-            "report_only": settings.guard_report_only,
-        },
+        "guard": {"rules": [*settings.guard], "report_only": settings.guard_report_only},
         "workers": [*session.workers.values()],
         "sandboxes": [*session.sandboxes.values()],
         "collection_errors": session.collection_errors,
@@ -67,14 +67,7 @@ def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in (
-        "pytest-tlsandbox",
-        "pytest",
-        "pytest-xdist",
-        "pytest-rerunfailures",
-        "pytest-timeout",
-        "tensorlake",
-    ):
+    for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name.replace("-", "_")] = metadata.version(name)
     return found

@@ -6,46 +6,39 @@ The plugin runs in the process that reports the results.
 from __future__ import annotations
 
 import contextlib
-import os
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from pytest_tlsandbox.formatting.text import capitalized
-from pytest_tlsandbox.integration.pytest_html import add_extra
+from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
 from pytest_tlsandbox.report.document import document_of
 from pytest_tlsandbox.report.report_file import is_page, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
-
-_LINK_TEXT = "timeline of the processes"
 
 
 class ReportPlugin:
     """Writes the report when the session ends."""
 
     def __init__(self, config: pytest.Config, settings: Settings, session: SessionData) -> None:
-        self._config = config
-        self._settings = settings
-        self._session = session
+        self._config, self._settings, self._session = config, settings, session
         self._path: Path | None = None
         self._error: str | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
         """Remove the report of an earlier session if this session will run tests."""
-        if self._settings.report is None or self._config.getoption("collectonly"):
-            return
-        self._path = self._settings.report
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        if self._settings.report and not self._config.getoption("collectonly"):
+            self._path = self._settings.report
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -55,7 +48,7 @@ class ReportPlugin:
         """
         if report.failed and (link := self._timeline_link()):
             url = f"{link}#test={quote(report.nodeid, safe='')}"
-            add_extra(self._config, report, "url", url, _LINK_TEXT)
+            add_extra(self._config, report, "url", url, "timeline of the processes")
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -83,7 +76,7 @@ class ReportPlugin:
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
         """Insert a link to the timeline into the report of pytest-html."""
         if link := self._timeline_link():
-            prefix.append(f'<p><a href="{escape(link)}">{capitalized(_LINK_TEXT)}</a></p>')
+            prefix.append(f'<p><a href="{escape(link)}">Timeline of the processes</a></p>')
 
     def _timeline_link(self) -> str | None:
         """Return the path of the timeline, relative to the report of pytest-html.
@@ -91,8 +84,6 @@ class ReportPlugin:
         The result is None unless this session writes both the timeline and the report of
         pytest-html.
         """
-        path = self._config.getoption("htmlpath", None)
-        if not path or self._path is None or not is_page(self._path):
+        if self._path is None or not is_page(self._path):
             return None
-        folder = Path(os.path.expandvars(path)).expanduser().parent
-        return quote(Path(os.path.relpath(self._path, folder)).as_posix())
+        return link_to(self._config, self._path)

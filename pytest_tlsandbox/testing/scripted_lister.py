@@ -16,18 +16,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.client.transport import Answer, Transport
+from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
 from pytest_tlsandbox.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_tlsandbox.client.transport import Transport
     from pytest_tlsandbox.types import Stream
 
 Row: TypeAlias = "Mapping[str, Any]"
@@ -111,8 +113,13 @@ class ScriptedLister(SandboxClient):
         output: Mapping[int, Mapping[Stream, Sequence[str]]] | None = None,
         label: str = "my-sandbox",
     ) -> None:
-        wire = _Wire(clock or FakeClock(), label, self._answer)
-        super().__init__(cast("Transport", wire))
+        transport = SimpleNamespace(
+            clock=clock or FakeClock(),
+            address=Address(label, "script:"),
+            request=self._request,
+            close=lambda: None,
+        )
+        super().__init__(cast("Transport", transport))
         self.polls: list[float] = []
         self.limits: list[float] = []
         self.requests: list[str] = []
@@ -137,24 +144,37 @@ class ScriptedLister(SandboxClient):
 
         """
 
-    def _answer(
-        self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None
-    ) -> bytes:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: float = LONGEST_CALL,
+        json: Mapping[str, Any] | None = None,
+        upgrade: Mapping[str, str] | None = None,
+    ) -> Answer:
         at = self.clock.monotonic() - self._start
         self.requests.append(f"{method} {path}")
-        if f"{method} {path}" == "GET /processes":
+        body = b""
+        if self.requests[-1] == "GET /processes":
             self.polls.append(round(at, 6))
             self.limits.append(limit)
             self.clock.now += min(self._latency, limit)
-            return _body(_newest(self._script, at))
-        if method == "GET":
-            return _body({"lines": self._outputs.get(path, [])})
-        return b"" if sent is None or "command" not in sent else _body(self._started(sent, at))
+            body = _body(self._script[self._entry_at(at)])
+        elif method == "GET":
+            body = _body({"lines": self._outputs.get(path, [])})
+        elif json is not None and "command" in json:
+            body = _body(self._started(json, at))
+        # Every port of a script accepts connections.
+        return Answer(101 if upgrade else 200, body, announced=True)
+
+    def _entry_at(self, at: float) -> float:
+        """Return the time of the entry that applies; the first entry also applies before it."""
+        return max((time for time in self._script if time <= at + 1e-9), default=min(self._script))
 
     def _started(self, sent: Mapping[str, Any], at: float) -> Row:
         wanted = _command_line(sent)
-        now = max((time for time in self._script if time <= at + _INSTANT), default=0.0)
-        for time in sorted(time for time in self._script if time >= now):
+        for time in sorted(time for time in self._script if time >= self._entry_at(at)):
             for listed in _rows(self._script[time]):
                 if isinstance(listed, dict) and _command_line(listed) == wanted:
                     self.clock.now = max(self.clock.now, self._start + time)
@@ -163,18 +183,6 @@ class ScriptedLister(SandboxClient):
             f"from +{at:.3g} s on, the script of {self.label} lists no process with this command line",
             label="not in the script",
         )
-
-
-_INSTANT = 1e-9
-
-
-def _newest(script: Mapping[float, Listing], at: float) -> Listing:
-    """Return the entry of a script that applies at a given time.
-
-    For times before the first entry, the result is the first entry.
-    """
-    begun = [time for time in script if time <= at + _INSTANT]
-    return script[max(begun)] if begun else script[min(script)]
 
 
 def _rows(listing: Any) -> Any:
@@ -193,32 +201,3 @@ def _body(answer: Listing) -> bytes:
 
 def _command_line(row: Mapping[str, Any]) -> list[str]:
     return [str(row.get("command")), *(row.get("args") or ())]
-
-
-class _Wire:
-    """A transport that answers requests from the script."""
-
-    def __init__(
-        self,
-        clock: FakeClock,
-        label: str,
-        answer: Callable[[str, str, float, Mapping[str, Any] | None], bytes],
-    ) -> None:
-        self.clock = clock
-        self.address = Address(label, "script:")
-        self._answer = answer
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        limit: float = LONGEST_CALL,
-        json: Mapping[str, Any] | None = None,
-        upgrade: Mapping[str, str] | None = None,
-    ) -> Answer:
-        status = 101 if upgrade else 200  # every port of a script accepts connections
-        return Answer(status, self._answer(method, path, limit, json), announced=True)
-
-    def close(self) -> None:
-        """Do nothing, because nothing is open."""

@@ -13,8 +13,7 @@ from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
     MOST_OUTPUT,
     OutputTail,
-    render,
-    render_several,
+    Renderer,
 )
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
@@ -106,19 +105,14 @@ def text_of(
         stopped: a text that says when the wait stopped; empty to leave this information out.
 
     """
-    tails = _Tails(client, timeline)
+    tails, output = _Tails(client, timeline), None
     if explanation.process is None:
         listed = map(tails.with_last_line, explanation.listed[:_MOST_TAILS])
         explanation = replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
-    return render(
-        _with_limit(explanation, client),
-        stopped=stopped,
-        timeline=timeline,
-        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
-        output=tails.read(explanation.process, explanation.run) if explanation.output else None,
-        verbosity=screen.verbosity,
-        columns=screen.columns,
-    )
+    elif explanation.output:
+        output = tails.read(explanation.process, explanation.run)
+    renderer = Renderer(timeline, screen, client.label, stopped)
+    return renderer.render(_with_limit(explanation, client), output)
 
 
 def error_of_several(
@@ -138,7 +132,8 @@ def error_of_several(
     explanations: list[tuple[str, str, Explanation | None]] = []
     failures: list[errors.TLSandboxError] = []
     outputs: dict[int, OutputTail | None] = {}
-    client, tails = wait.client, _Tails(wait.client, wait.timeline)
+    client, timeline = wait.client, wait.timeline
+    tails = _Tails(client, timeline)
     for name, place, result in checks:
         if isinstance(result, Met) and (wait.final or not result.settling_time):
             explanations.append((name, place, None))
@@ -148,17 +143,11 @@ def error_of_several(
         if explanation.output and len(outputs) < _MOST_TAILS:
             outputs[id(explanation)] = tails.read(explanation.process, explanation.run)
         failure = explanation.error(explanation.headline)
-        failures.append(_with_data(failure, explanation, name, wait.timeline))
-    once = wait.timeline.looks == 1
-    text = render_several(
-        explanations,
-        outputs,
-        stopped="" if once else f"the last one, after {seconds(wait.seconds)}, gave the result",
-        timeline=wait.timeline,
-        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
-        verbosity=screen.verbosity,
-        columns=screen.columns,
-    )
+        failures.append(_with_data(failure, explanation, name, timeline))
+    once = timeline.looks == 1
+    stopped = "" if once else f"the last one, after {seconds(wait.seconds)}, gave the result"
+    renderer = Renderer(timeline, screen, client.label, stopped)
+    text = renderer.render_several(explanations, outputs)
     error: errors.TLSandboxError
     if any(isinstance(failure, errors.AssertionFailed) for failure in failures):
         error = errors.ChecksFailed(text)

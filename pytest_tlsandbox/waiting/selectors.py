@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import check_takes_one, shown
-from pytest_tlsandbox.arguments.unknown_names import explained
+from pytest_tlsandbox.arguments.checks import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.snapshot import check_fields, differences
@@ -40,7 +38,6 @@ class By:
         return f"by({', '.join(f'{name}={_brief(repr(value))}' for name, value in self.fields)})"
 
 
-@explained
 def by(
     *,
     name: str | None = None,
@@ -339,13 +336,8 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
     if _is_process_info(process):
         managed_id = _managed_id(process)
         return f"pid {process.pid}", lambda row: bool(row.managed and row.managed.id == managed_id)
-    if inspect.iscoroutinefunction(process):
-        raise InvalidArgument(
-            "process must be a plain function that takes a process; got a coroutine function, whose "
-            "result is always truthy"
-        )
     if callable(process) and not isinstance(process, type):
-        check_takes_one("process", process, "the process")
+        check_function("process", process, "the process")
         name = getattr(process, "__name__", type(process).__name__)
         return f"where {name}", lambda row: bool(process(row))
     raise InvalidArgument(

@@ -50,10 +50,23 @@ def supervisor(restarts: int, **fields: Any) -> dict[str, Any]:
 
 
 def service(
-    number: int, begun: float, *changes: dict[str, Any], restarts: int = 0, name: str = "web"
+    number: int,
+    begun: float,
+    *changes: dict[str, Any],
+    restarts: int = 0,
+    name: str = "web",
+    generation: str = "",
+    **fields: Any,
 ) -> dict[str, Any]:
     """Return one run of a managed process, after this number of restarts."""
-    run = process(number, begun, *changes, name=name, managed={"id": name, "name": name})
+    run = process(
+        number,
+        begun,
+        *changes,
+        name=name,
+        managed={"id": name, "name": name, "generation": generation or name},
+        **fields,
+    )
     for one in run["changes"]:
         one["supervisor"] = one.get("supervisor") or supervisor(restarts)
     return run
@@ -61,14 +74,27 @@ def service(
 
 def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
     """Return an attempt at a test."""
-    times = {"started_at": at(begun), "ended_at": at(ended), "phases": []}
+    times = {"started_at": at(begun), "ended_at": at(ended), "phases": [], "output_files": []}
+    fields = {"cause": None, "failure": None, **fields}
     return {"id": name, "attempt": 1, "worker": None, "outcome": outcome, **times, **fields}
+
+
+def failure(line: str, *more: str) -> dict[str, Any]:
+    """Return the failure of a test with the given first line and the lines before it."""
+    return {"phase": "call", "line": line, "text": "\n".join([*more, f"E   {line}"])}
+
+
+def cause(kind: str, of: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the cause of a failed test: what happened, and to which process."""
+    name, process = (None, None) if of is None else (of["name"], of["id"])
+    return {"kind": kind, "name": name, "process": process, "run": None, "certain": True}
 
 
 def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fields: Any) -> Any:
     """Return a finding about a process, attributed to a test."""
     return {
         "rule": rule, "verdict": verdict, "what": "the sandbox says so", "observed": True,
+        "headline": f"{verdict}: {of['name']}",
         "sandbox": of["sandbox"], "process": of["id"], "name": f"{of['name']} (pid {of['pid']})",
         "run": None, "test": test, "attempt": 1, "phase": "call", "worker": None, "at": at(1),
         "reported_in": "test", "allowed": None, **fields,
@@ -94,28 +120,28 @@ def outage(begun: float, ended: float, faults: str, test: str | None = None) -> 
 
 
 def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any) -> dict[str, Any]:
-    """Return a report of a session that lasted ``seconds``."""
+    """Return a report of a session of ``seconds``, in which OOM kills and crashes are incidents."""
     names = dict.fromkeys(["box", *(row["sandbox"] for row in processes)])
-    empty = (
-        "workers",
-        "collection_errors",
-        "incidents",
-        "findings",
-        "unknown_ends",
-        "gaps",
-        "outages",
-    )
+    ends = [(row, row["changes"][-1]) for row in processes]
+    kills = [finding("oom", "OOM-killed", row, None) for row, end in ends if end.get("oom_killed")]
+    crashes = [
+        finding("crash", "Crashed", row, None) for row, end in ends if end.get("signal") in (6, 11)
+    ]
+    boxes = [{"name": name, "label": name, "shared": False, "memory_limit": None} for name in names]
     return {
-        "version": 1, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
+        "version": 2, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
         "versions": {"python": "3.11.7", "pytest_tlsandbox": "0.1.0", "pytest": "9.0.0"},
-        "guard": {"rules": ["oom", "restart"], "report_only": False},
-        "sandboxes": [{"name": name, "label": name, "shared": False} for name in names],
-        "tests": tests, "processes": processes, **{name: [] for name in empty}, **fields,
+        "guard": {"rules": ["oom", "restart"], "report_only": False}, "workers": [],
+        "sandboxes": boxes, "collection_errors": [], "incidents": kills + crashes, "findings": [],
+        "unknown_ends": [], "gaps": [], "outages": [], "tests": tests, "processes": processes, **fields,
     }  # fmt: skip
 
 
 def large() -> dict[str, Any]:
-    """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart."""
+    """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart.
+
+    Of the tests, 100 failed, each with a long traceback.
+    """
     names = [f"tests/test_part_{n // 20}.py::test_number_{n}[several-parameters-{n}]" for n in range(2000)]  # fmt: skip
     processes = []
     for number in range(900):
@@ -133,8 +159,14 @@ def large() -> dict[str, Any]:
         processes.append(
             service(1000 + number, number * 6, killed, restarts=number // 10, name=name)
         )
+    trace = [
+        f"tests/conftest.py:{n}: in helper_{n}\n    return call(argument_{n})" for n in range(200)
+    ]
+    lost = {"failure": failure("ConnectionError: the connection was refused", *trace)}
     tests = [
-        attempt(name, n * 0.3, n * 0.3 + 0.29, "failed" if n % 100 == 7 else "passed")
+        attempt(
+            name, n * 0.3, n * 0.3 + 0.29, *["failed"][n % 20 != 7 :], **lost if n % 20 == 7 else {}
+        )
         for n, name in enumerate(names)
     ]
     killed = [row for row in processes if row["changes"][-1]["state"] == "oom_killed"]

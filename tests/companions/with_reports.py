@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_test_continues_after_a_failure_in_a_pytest_check_block(run):
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
 def test_pytest_html_shows_the_processes_and_the_timeline(run, pytester, box, workers):
     code = FAILS + "\ndef test_other(): pass\n"
-    options = "--html=out/report.html", "--self-contained-html", "--tlsandbox-report=a b.html", "-l"
+    options = ["--html=out/report.html", "--self-contained-html", "-l"]
+    options += ["--tlsandbox-report=a b.html", "--tlsandbox-output=b c"]
     result = run(code, "pytest_metadata.plugin pytest_html.plugin", *options, *workers)
     result.assert_outcomes(failed=1, passed=1)
     page = (pytester.path / "out" / "report.html").read_text()
@@ -49,10 +51,12 @@ def test_pytest_html_shows_the_processes_and_the_timeline(run, pytester, box, wo
     assert "UnexpectedExit: Exited 3, wanted 0: " in failed[0]["log"]
     extras = {extra["name"]: extra["content"] for extra in failed[0]["extras"]}
     table = base64.b64decode(extras.pop("processes in my-sandbox").partition("base64,")[2]).decode()
-    assert [*extras.values()] == ["../a%20b.html#test=test_it.py%3A%3Atest_it"]
+    [file] = (pytester.path / "b c").iterdir()
+    timeline = "../a%20b.html#test=test_it.py%3A%3Atest_it"
+    assert [*extras.values()] == [f"../b%20c/{quote(file.name)}", timeline]
     assert re.search(r"^pid \d+ +exited 3 .* sh -c exit 3 --token=\*\*\*$", table, re.MULTILINE)
     for secret in ("tl_secret", box.api_key.reveal()):
-        assert secret not in page + table
+        assert secret not in page + table + file.read_text()
     assert (pytester.path / "a b.html").read_text().count("test_it.py::test_it") >= 2
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.failed_tests.events import Happened
 from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.monitoring.plain_data import WallClock
@@ -46,9 +45,7 @@ def happened(
         history.fold(snapshot(*rows, at=clock.now))
     for run in history.runs() if declared else ():
         run.declared |= {declared}
-    found = Happened()
-    found.add(sandbox, ())
-    return [(event.at, event.what, event.kind) for event in found.events]
+    return [(event.at, event.what, event.kind) for event in sandbox.events(()) if event.kind]
 
 
 def test_exit_time_is_taken_from_the_clock_of_the_sandbox():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import unicodedata
 
 import pytest
 from _pytest._io.wcwidth import wcswidth
@@ -48,11 +47,7 @@ def test_columns_are_aligned_even_with_wide_or_combining_or_right_to_left_charac
         f"{E_ACUTE}     训      שלום{MARK}",
         "a",
     ]
-
-
-def test_rows_that_need_no_padding_are_not_changed():
     assert align([]) == []
-    assert align([("one",), ("three",)]) == ["one", "three"]
 
 
 CUT = [
@@ -165,23 +160,7 @@ def test_formatted_text_fits_the_width_and_states_how_many_characters_it_omits()
         assert wcswidth(shorten(text, columns)) <= columns
 
 
-@pytest.mark.parametrize(
-    ("number", "noun", "expected"),
-    [
-        (1, "match", "1 match"),
-        (2, "match", "2 matches"),
-        (0, "process", "0 processes"),
-        (2, "line", "2 lines"),
-    ],
-)
-def test_noun_is_singular_or_plural_depending_on_the_count(number, noun, expected):
-    assert count(number, noun) == expected
-
-
-def test_cutting_never_separates_an_accent_from_its_letter():
-    text = E_ACUTE * 30
-    for columns in range(6, 30):
-        for part in (*fold(text, columns, 9), cut(text, columns), shorten(text, columns)):
-            assert not unicodedata.combining(part[0])
-            head = part.partition("…")[0]
-            assert head == E_ACUTE * (len(head) // 2)
+def test_noun_is_singular_or_plural_depending_on_the_count():
+    assert [count(1, "match"), count(2, "match"), count(0, "process"), count(2, "line")] == [
+        "1 match", "2 matches", "0 processes", "2 lines"
+    ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_tlsandbox.client.address import Address
@@ -62,11 +62,7 @@ class _Wire:
         self._box = box
 
     def request(self, _method: str, path: str, *, limit: float = 5.0, json: Any = None) -> Answer:
-        return Answer(200, _json(self._box.answer(path, limit)), announced=True)
-
-
-def _json(body: dict[str, Any]) -> bytes:
-    return json.dumps(body).encode()
+        return Answer(200, dumps(self._box.answer(path, limit)).encode(), announced=True)
 
 
 class GuardedBox:
@@ -78,13 +74,12 @@ class GuardedBox:
         rules: tuple[str, ...] = ALL,
         shared: bool = False,
         of_suite: bool = False,
-        report_only: bool = False,
         **kwargs: Any,
     ) -> None:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
         self.monitor = Monitor(self.clock, **kwargs)
-        self.guard = Guard(self.monitor, rules, report_only=report_only)
+        self.guard = Guard(self.monitor, rules)
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
         self.monitored = False
@@ -96,12 +91,9 @@ class GuardedBox:
             self.monitored = True
             self.monitor.add(self.connection)
 
-    def begin_call(self) -> None:
-        self.monitor.begin_call(fixtures=False)
-
-    def call(self, *rows: dict[str, Any], fixtures: bool = False) -> list[str]:
+    def call(self, *rows: dict[str, Any]) -> list[str]:
         """Run a call phase that leaves these rows; return the findings that fail the test."""
-        self.monitor.begin_call(fixtures=fixtures)
+        self.monitor.begin_call(fixtures=False)
         return self.end("call", *rows)
 
     def end(self, phase: str, *rows: dict[str, Any]) -> list[str]:
@@ -137,6 +129,14 @@ class GuardedBox:
         """Return the only monitoring gap since the previous call of this method."""
         [gap] = self.monitor.take_data()["gaps"]
         return gap
+
+
+def in_call(*rows: dict[str, Any], **more: Any) -> GuardedBox:
+    """Return a guard that monitors one box, in the call phase of the first test."""
+    guarded = GuardedBox(*rows, **more)
+    guarded.begin("a")
+    guarded.monitor.begin_call(fixtures=False)
+    return guarded
 
 
 def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:

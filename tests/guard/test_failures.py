@@ -11,7 +11,7 @@ from pytest_tlsandbox.guard.failures import error_for
 from pytest_tlsandbox.types import Screen
 
 from ..support import managed, raw, signaled
-from .guarded_box import GuardedBox, oom
+from .guarded_box import in_call, oom
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.errors import AssertionFailed
@@ -27,12 +27,9 @@ def failure(
     **more: Any,
 ) -> AssertionFailed:
     """Return the error of a test if the sandbox lists ``rows`` after its call or teardown."""
-    guarded = GuardedBox(*before, **more)
-    guarded.begin("a")
+    guarded = in_call(*before, **more)
     if phase == "teardown":
-        guarded.call()
-    else:
-        guarded.begin_call()
+        guarded.end("call")
     guarded.clock.now += 2.5
     guarded.box.memory_limit = 96 * 2**20
     guarded.box.rows = [*rows]
@@ -147,7 +144,6 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
 @pytest.mark.parametrize(
     ("rule", "row", "first_line"),
     [
-        ("crash", raw(41, **signaled(6)), "Crashed with SIGABRT: web; last output: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last run: exited 1): web"),
         ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy, 4 health checks in a row failed: web; last output: shard 2/8 loaded"),
@@ -162,9 +158,7 @@ def test_first_line_of_the_message_names_the_incident_and_the_process(rule, row,
 
 
 def test_different_incidents_of_one_process_are_reported_as_separate_findings():
-    guarded = GuardedBox(WEB)
-    guarded.begin("a")
-    guarded.begin_call()
+    guarded = in_call(WEB)
     guarded.box.rows = [raw(41, managed=UNHEALTHY)]
     guarded.box.poll()
     error = error_for(guarded.findings("call", RESTARTED), Screen(columns=300))
@@ -184,9 +178,8 @@ def test_first_line_is_shortened_if_there_are_many_findings():
 
 
 def test_leaked_process_is_reported_without_its_output():
-    guarded = GuardedBox()
-    guarded.begin("a")
-    guarded.call(raw(1))
+    guarded = in_call()
+    guarded.end("call", raw(1))
     error = error_for(guarded.findings("teardown"), Screen())
     assert (
         str(error)
@@ -201,8 +194,3 @@ Left running: train.py
   expected? mark the test with tlsandbox_allow("leak", reason=...)"""
     )
     assert type(error) is GuardFailure
-
-
-def test_secrets_in_command_lines_are_masked():
-    row = raw(1, args=("train.py", "--token=tl_secret"))
-    assert "tl_secret" not in str(failure({**row, **signaled(6)}, before=(row,)))

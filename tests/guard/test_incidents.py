@@ -11,7 +11,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
 
 from ..support import T0, ended, managed, raw, signaled, snapshot
-from .guarded_box import GuardedBox, oom
+from .guarded_box import GuardedBox, in_call, oom
 
 
 def last(code=None, signal=None, *, oom=False, at=9000):
@@ -46,12 +46,11 @@ def test_guard_reports_an_oom_flag_that_appears_after_a_fixture_process_ended():
 
 
 def test_restart_that_a_test_requested_is_not_reported_in_a_later_test():
-    guarded = GuardedBox(web(7))
-    guarded.begin("a")
+    guarded = in_call(web(7))
     again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
     history = guarded.box.history
     history.note_restart(history.last[0], snapshot(again)[0])
-    assert guarded.call(again) == []
+    assert guarded.end("call", again) == []
     assert guarded.end("teardown") == []
     guarded.end_test()
 
@@ -66,17 +65,8 @@ def test_restart_that_a_test_requested_is_not_reported_in_a_later_test():
     assert guarded.test("b", over) == []
 
 
-def test_process_left_running_is_a_leak_even_if_it_reuses_a_name():
-    before = web(7, "stopped", fields=ended(0), last_exit=last(0))
-    guarded = GuardedBox(before)
-
-    assert guarded.test("a", web(9, start=20_000)) == ["leak 9"]
-
-
 def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
-    guarded = GuardedBox(web(7, "stopped", fields=ended(0), last_exit=last(0)))
-    guarded.begin("a")
-    guarded.begin_call()
+    guarded = in_call(web(7, "stopped", fields=ended(0), last_exit=last(0)))
     with guarded.guard.exempting():
         guarded.box.rows = [web(9, start=20_000)]
 
@@ -106,9 +96,7 @@ def test_new_unhealthy_process_is_reported_even_if_it_reuses_a_name():
     ids=["the same run", "the next run"],
 )
 def test_process_is_reported_if_it_was_listed_as_unhealthy_but_has_recovered(now, found):
-    guarded = GuardedBox(web(7, health_status="healthy"))
-    guarded.begin("a")
-    guarded.begin_call()
+    guarded = in_call(web(7, health_status="healthy"))
     guarded.box.rows = [web(7, health_status="unhealthy", consecutive_health_failures=3)]
     guarded.box.poll()
 
@@ -116,9 +104,7 @@ def test_process_is_reported_if_it_was_listed_as_unhealthy_but_has_recovered(now
 
 
 def test_allow_block_does_not_excuse_an_oom_kill_after_the_block():
-    guarded = GuardedBox(web(7))
-    guarded.begin("a")
-    guarded.begin_call()
+    guarded = in_call(web(7))
     killed = web(
         7, "backing_off", fields=signaled(9, oom_killed=True), last_exit=last(None, 9, oom=True)
     )
@@ -152,34 +138,26 @@ def test_marker_of_the_last_test_does_not_excuse_an_incident_after_the_test():
     ]
 
 
-def test_oom_kill_is_allowed_if_the_test_waited_for_it():
-    guarded = GuardedBox(raw(1))
-    guarded.begin("a")
-    guarded.begin_call()
-    guarded.box.rows = [oom(1)]
-    Sandbox(guarded.box).wait_for_process(1, status="oom_killed")
+@pytest.mark.parametrize(
+    ("row", "declare"),
+    [
+        (oom(1), lambda box: box.wait_for_process(1, status="oom_killed")),
+        (raw(1, **signaled(11)), lambda box: box.assert_process(1, signal=11)),
+    ],
+    ids=["oom", "crash"],
+)
+def test_incident_is_allowed_if_the_test_waited_for_it_or_asserted_it(row, declare):
+    guarded = in_call(raw(1))
+    guarded.box.rows = [row]
+    declare(Sandbox(guarded.box))
 
     assert guarded.end("call") == []
-    assert guarded.reported() == [
-        "a, call: oom of train.py (pid 1), reported in the test, "
-        "allowed: the test waited for it, or asserted it"
-    ]
-
-
-def test_crash_does_not_fail_the_test_if_the_test_asserted_the_signal():
-    guarded = GuardedBox(raw(1))
-    guarded.begin("a")
-    guarded.begin_call()
-    guarded.box.rows = [raw(1, **signaled(11))]
-    Sandbox(guarded.box).assert_process(1, signal=11)
-
-    assert guarded.end("call") == []
+    [finding] = guarded.monitor.take_data()["findings"]
+    assert finding["allowed"] == "the test waited for it, or asserted it"
 
 
 def test_incident_is_reported_with_advice_even_if_the_test_catches_the_error():
-    guarded = GuardedBox(raw(1))
-    guarded.begin("a")
-    guarded.begin_call()
+    guarded = in_call(raw(1))
     guarded.box.rows = [oom(1)]
     with pytest.raises(ProcessOOMKilled):
         Sandbox(guarded.box).wait_for_exit(1)
@@ -198,10 +176,9 @@ def test_exit_codes_lost_by_the_sandbox_are_counted_but_do_not_fail_a_test():
 
 
 def test_lost_exit_code_is_reported_if_the_test_started_the_process():
-    guarded = GuardedBox()
-    guarded.begin("a")
+    guarded = in_call()
     guarded.box.history.note_start(snapshot(raw(1))[0])
-    guarded.call(raw(1, **ended(-1)))
+    guarded.end("call", raw(1, **ended(-1)))
 
     [finding] = guarded.monitor.take_data()["findings"]
     assert (finding["verdict"], finding["test"]) == ("End not seen", "a")

@@ -1,6 +1,7 @@
-"""Create rows of a managed process, and sandboxes that list these rows."""
+"""Create rows of a managed process, and histories and sandboxes that list these rows."""
 
-from tests.support import T0, box_of, ended, managed, pass_time, raw, signaled
+from pytest_tlsandbox.history.history import History
+from tests.support import T0, box_of, ended, managed, pass_time, raw, signaled, snapshot
 
 
 def end_of(code, at):
@@ -48,3 +49,18 @@ def watched(*lists):
         box.list_processes()
         pass_time(box)
     return box
+
+
+def history_of(*steps):
+    """Return a history after one step per second: a list call (its rows), or an own action."""
+    clock = []
+    history = History(lambda: float(len(clock)))
+    for step in steps:
+        if isinstance(step, list):
+            history.fold(snapshot(*step, at=float(len(clock))))
+        else:
+            name, *values = step
+            rows = (snapshot(value)[0] if isinstance(value, dict) else value for value in values)
+            getattr(history, f"note_{name}")(*rows)
+        clock.append(step)
+    return history

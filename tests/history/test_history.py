@@ -1,38 +1,32 @@
 """Test which run a row belongs to, which incidents are new, and which runs are hidden."""
 
 import re
+from contextlib import nullcontext
 
 import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from tests.support import OOM, T0, box_of, ended, failure, pass_time, raw, signaled, snapshot
 
-from .helpers import backing_off, last, over, running, watched, web
+from .helpers import backing_off, history_of, last, over, running, watched, web
 
 
-def outcome(call):
-    """Return "pass" or the name of the error that the call raises."""
-    try:
-        call()
-    except errors.TLSandboxError as error:
-        return type(error).__name__
-    return "pass"
-
-
-def incidents_of(box):
-    """Return the incidents since the test began, each as kind, name or pid, and run number."""
-    history, shown = box._history, []
-    for incident in history.incidents(history.position_of(box.baseline)):
+def incidents_of(history):
+    """Return the incidents since the first list call, each as kind, name or pid, and run number."""
+    shown = []
+    for incident in history.incidents(history.first.position):
         run = incident.run
-        name = f"{incident.kind} {run.generation.id or run.row.pid}/{run.number}"
-        assert history.is_assumed(run) is run.assumed
-        shown.append(f"assumed {name}" if run.assumed else name)
+        mark = "assumed " if run.assumed else "own " if incident.caused_here else ""
+        shown.append(f"{mark}{incident.kind} {run.generation.id or run.row.pid}/{run.number}")
     return ", ".join(shown)
 
 
 FIRST, FULL, DB = web(7), web(7, restart_count=5), web(3, name="db")
+NEW = web(8, start=10_000)
+CRASHED = running(8, 10_000, 1, last_exit=last(-11))
+KILLED = running(9, 20_000, 2, last_exit=last(-9, 19_000))
+STOPPED = running(8, 10_000, 1, last_exit=last(-15))
 GAVE_UP = over(7, count=5, name=None, last_error="restart limit reached")
 TWICE = {"name": None, "restart": {"policy": "always", "max_restarts": 1}}
 LOST = web(7, "stopped", restart_count=5, last_exit=last(), end=None)
@@ -119,13 +113,23 @@ CASES = {
     "assumed run, until the daemon is known to count early": (
         [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [ASSUMED, backing_off(3, 0, 1, name="db")]],
         "restart web/0"),
+
+    # Own actions.
+    "ends and restarts after own signals": (
+        [[FIRST], ("signal", FIRST, 11), [CRASHED], ("signal", CRASHED, 9), [KILLED]],
+        "own restart web/0, own crash web/0, own restart web/1, own suspected_oom web/1"),
+    "requested restart": ([[], ("start", FIRST), ("restart", FIRST, STOPPED), [STOPPED]], "own restart web/0"),
+    "requested run that is listed before the request returns": (
+        [[FIRST], [STOPPED], ("restart", FIRST, STOPPED)], "own restart web/0"),
+    "process that was replaced by a start under its name": (
+        [[FIRST], ("start", NEW), [NEW]], "unseen_end web/0"),
 }
 # fmt: on
 
 
-@pytest.mark.parametrize(("lists", "incidents"), CASES.values(), ids=CASES.keys())
-def test_history_finds_the_right_incidents_in_a_series_of_lists(lists, incidents):
-    assert incidents_of(watched(*lists)) == incidents
+@pytest.mark.parametrize(("steps", "incidents"), CASES.values(), ids=CASES.keys())
+def test_history_finds_the_right_incidents_in_a_series_of_lists_and_own_actions(steps, incidents):
+    assert incidents_of(history_of(*steps)) == incidents
 
 
 def test_process_is_not_expected_to_restart_if_a_new_process_uses_its_name():
@@ -146,20 +150,13 @@ def test_unnamed_managed_process_does_not_hide_other_matching_processes():
         failure(lambda: both.assert_process(selector, status="running"), errors.AmbiguousProcess)  # noqa: B023
 
 
-def test_pid_selects_the_original_run_even_if_a_newer_run_is_listed():
-    old = backing_off(7, 0, 0)
-    box = box_of({0: [old], 0.5: [old, running(8, 10_000, 1)]})
-
-    assert box.assert_stays(7, stable_for=1, status="exited").pid == 7
-
-
 def test_lost_exit_code_is_logged_if_the_test_did_not_select_the_process(caplog):
     box = watched([raw(1)], [raw(1, **ended(-1))])
 
     with caplog.at_level("INFO", "pytest_tlsandbox"):
         box.assert_no_crash()
 
-    assert "1 end unknown: train.py (pid 1)" in caplog.messages
+    assert "uncertain end: train.py (pid 1): the sandbox lost its exit code" in caplog.messages
 
 
 def test_snapshot_of_another_sandbox_is_rejected_as_a_baseline():
@@ -168,26 +165,6 @@ def test_snapshot_of_another_sandbox_is_rejected_as_a_baseline():
     assert str(failure(lambda: box.assert_no_oom(since=other), errors.InvalidArgument)) == (
         "since must be a snapshot of this sandbox, got a snapshot of another sandbox"
     )
-
-
-# Actions of this plugin
-
-
-def test_signals_that_the_test_itself_sends_do_not_count_as_incidents():
-    script = {
-        0: [FIRST],
-        1: [running(8, 10_000, 1, last_exit=last(-11))],
-        2: [running(9, 20_000, 2, last_exit=last(-9, 19_000))],
-    }
-    box = box_of(script)
-    box.send_signal("web", 11)
-    pass_time(box)
-    box.assert_no_crash()
-    box.send_signal("web", 9)
-    pass_time(box)
-
-    box.assert_no_oom(suspected=True)
-    box.assert_no_incidents()
 
 
 def test_assertion_is_inconclusive_if_the_exit_code_of_a_started_process_is_lost():
@@ -206,35 +183,8 @@ def test_assert_not_running_is_inconclusive_if_a_process_vanished_without_being_
         box.kill_process(job)
     pass_time(box)
 
-    expected = "pass" if killed else "Inconclusive"
-    assert outcome(lambda: box.assert_not_running(job)) == expected
-
-
-def test_runs_that_were_only_assumed_are_replaced_when_their_rows_are_listed():
-    stopped = last(-15, 39_000)
-    rows = [
-        backing_off(7, 0, 0),
-        over(8, "backing_off", 10_000, code=0, count=1),
-        web(9, start=20_000, end=-15, at=39_000, restart_count=2, last_exit=stopped),
-        running(10, 40_000, 3, last_exit=stopped),
-    ]
-    box = box_of({0: rows[:1], 1: rows})
-    box._history.note_restart(box.list_processes()[0], snapshot(rows[3])[0])
-    pass_time(box).list_processes()
-
-    assert {run.row.pid: run.number for run in box._history.runs()} == {7: 0, 8: 1, 9: 2, 10: 3}
-    box.assert_no_crash()
-
-
-def test_process_counts_as_ended_if_a_new_process_is_started_with_its_name():
-    new = web(8, start=10_000)
-    box = box_of({0: [FIRST], 1: [new]})
-    box.list_processes()
-    box._history.note_start(snapshot(new)[0])
-    pass_time(box)
-
-    failure(lambda: box.assert_no_crash("web"), errors.Inconclusive)
-    assert incidents_of(box) == "unseen_end web/0"
+    with nullcontext() if killed else pytest.raises(errors.Inconclusive):
+        box.assert_not_running(job)
 
 
 def test_runs_of_a_process_stay_in_order_even_if_the_first_row_is_listed_late():
@@ -242,14 +192,10 @@ def test_runs_of_a_process_stay_in_order_even_if_the_first_row_is_listed_late():
         over(7, code=0), backing_off(8, 10_000, 0), over(9, start=20_000, code=0, count=1),
         web(10, start=30_000),
     ]  # fmt: skip
-    box = box_of({0: [FIRST], 1: rows})
-    box.list_processes()
-    box._history.note_start(snapshot(rows[3])[0])
-    pass_time(box).list_processes()
+    history = history_of([FIRST], ("start", rows[3]), rows)
 
-    runs = {run.row.pid: run for run in box._history.runs()}
-    assert runs[8].generation is runs[9].generation
-    assert [run.row.pid for run in runs[9].generation.runs] == [8, 9]
+    run = history.run_of(snapshot(rows[2])[0])
+    assert [each.row.pid for each in run.generation.runs] == [8, 9]
 
 
 # Another sandbox that answers in place of the first one
@@ -288,9 +234,7 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
 
 @pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
 def test_sandbox_does_not_count_as_replaced_if_the_plugin_killed_its_only_process(sent, replaced):
-    history = history_of([JOB_3])
-    history.note_signal(snapshot(JOB_3)[0], sent)
-    history.fold(snapshot(OTHER))
+    history = history_of([JOB_3], ("signal", JOB_3, sent), [OTHER])
 
     assert (history.replaced_at > 0) is replaced
 
@@ -298,19 +242,12 @@ def test_sandbox_does_not_count_as_replaced_if_the_plugin_killed_its_only_proces
 # How the rest of the plugin finds a run
 
 
-def history_of(*lists):
-    history = History(lambda: 0.0)
-    for rows in lists:
-        history.fold(snapshot(*rows))
-    return history
-
-
 def test_row_that_vanished_and_reappeared_counts_as_listed():
     first, again = raw(1), raw(1, started_at=T0 + 5000)
-    history = history_of([first, raw(2)], [raw(2)], [again, raw(2)], [raw(2)])
-    assert history.vanished_with(1).row.identity == snapshot(again)[0].identity
+    lists = [first, raw(2)], [raw(2)], [again, raw(2)], [raw(2)]
 
-    history.fold(snapshot(again, raw(2)))
+    assert history_of(*lists).vanished_with(1).row.identity == snapshot(again)[0].identity
+    history = history_of(*lists, [again, raw(2)])
     assert history.vanished_with(1).row.identity == snapshot(first)[0].identity
     assert history.vanished_with(2) is None
 
@@ -325,56 +262,6 @@ def test_run_is_found_if_its_handle_is_missing_or_its_row_vanished():
     assert history.find(identity._replace(pid=99)) is None
     history.fold(snapshot(OVER_4))
     assert history.find(identity).state == "not listed"
-
-
-# Answers to calls other than list calls
-
-
-def test_restart_that_the_plugin_requested_is_attributed_to_the_plugin():
-    again = running(8, 10_000, 1, last_exit=last(-15))
-    history = History(lambda: 0.0)
-    run = history.note_restart(snapshot(FIRST)[0], snapshot(again)[0])
-    history.fold(snapshot(again))
-
-    first = run.generation.before(run)
-    assert (first.row.pid, run.number) == (7, 1)
-    assert all(incident.caused_here for incident in history.incidents(0))
-
-
-def test_history_recognizes_a_requested_run_that_is_listed_before_the_request_returns():
-    again = running(8, 10_000, 1, last_exit=last(-15))
-    box = watched([FIRST], [again, raw(1)])
-    box._history.note_start(snapshot(raw(1))[0])
-    box._history.note_restart(snapshot(FIRST)[0], snapshot(again)[0])
-
-    box.assert_no_restart()
-    assert [run.number for run in box._history.started] == [0]
-    assert sorted(run.row.pid for run in box._history.runs()) == [1, 7, 8]
-
-
-def test_process_restarted_before_the_first_list_call_has_two_runs():
-    history = History(lambda: 0.0)
-    first = history.note_start(snapshot(FIRST)[0])
-    history.fold(snapshot(running(8, 10_000, 1)))
-
-    assert [run.number for run in first.generation.runs] == [0, 1]
-    assert first.end.exit_code == 1
-
-
-# Which runs the rows show
-
-
-@pytest.mark.parametrize("seen_before", [False, True])
-def test_history_adds_no_unlisted_run_if_the_previous_run_is_still_listed(seen_before):
-    again = running(8, 10_000, 2, last_exit={**last(1), "ended_at": None})
-    rows = snapshot(web(7, end=1), again)
-    history = history_of([FIRST])
-    if seen_before:
-        history.fold(ProcessSnapshot(rows[:1]))  # the next list shares the unchanged row
-    history.fold(rows)
-
-    assert [run.number for run in history.runs()] == [0, 1]
-    assert [incident.kind for incident in history.incidents(1)] == ["restart"]
 
 
 def test_incidents_found_by_one_list_call_are_sorted_by_process_start_time():
@@ -394,7 +281,7 @@ def test_change_in_the_row_of_an_older_run_does_not_change_the_supervisor_state(
     assert not run.generation.alive
 
 
-# How much is kept
+# Rows that cannot be read
 
 
 @pytest.mark.parametrize(
@@ -406,30 +293,3 @@ def test_process_does_not_count_as_vanished_if_an_unreadable_row_may_describe_it
     history = history_of([raw(1), raw(2), raw(3)], [raw(3), odd])
 
     assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone
-
-
-def test_history_discards_runs_in_the_order_in_which_they_vanished(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 2)
-    rows = snapshot(*map(raw, range(1, 7)))
-    history = History(lambda: 0.0)
-    for pids in ([1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [1, 3, 4, 5, 6]):
-        history.fold(ProcessSnapshot(row for row in rows if row.pid in pids))
-    assert history.vanished_with(2)
-
-    history.fold(ProcessSnapshot(row for row in rows if row.pid in (1, 5, 6)))
-    known = [row.pid for row in rows if history.run_of(row)]
-    assert known == [1, 3, 4, 5, 6]  # pid 1 was listed again
-
-
-def test_history_reports_whether_incidents_after_a_given_position_were_discarded(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_INCIDENTS", 4)
-    living = [raw(pid) for pid in range(1, 6)]
-    crashed = [raw(pid, **signaled(11)) for pid in range(1, 6)]
-    history = history_of(*(crashed[:n] + living[n:] for n in range(5)))
-    assert not history.forgot_since(0)
-
-    history.fold(snapshot(*crashed, at=7.0))
-    assert [history.forgot_since(position) for position in (2, 3)] == [True, False]
-    incidents = history.incidents(3)
-    assert [incident.position for incident in incidents] == [4, 5, 6]
-    assert (incidents[-1].at, incidents[-1].run.seen) == (7.0, {"crash": 6})

@@ -2,19 +2,17 @@
 
 import pytest
 
-from tests.support import box_of, pass_time, snapshot
-
-from .helpers import backing_off, last, over, running, watched, web
+from .helpers import backing_off, history_of, last, over, running, web
 
 
-def runs_of(box, name="web"):
-    """Return number, pid and state of the runs of the newest process with a name.
+def runs_of(history):
+    """Return number, pid and state of the runs of the newest process with the name "web".
 
     The state is "ended" if it is not known how the run ended.
     """
-    row = [row for row in box.list_processes() if row.managed.id == name][-1]
+    row = [row for row in history.last if row.managed.id == "web"][-1]
     shown = []
-    for run in box._history.run_of(row).generation.runs:
+    for run in history.run_of(row).generation.runs:
         number = f"{run.number}-{run.number + run.times - 1}" if run.times > 1 else run.number
         pid = run.row.pid if run.row else "hidden"
         shown.append(f"{number}: {pid} {run.state.split(',')[0]}")
@@ -25,6 +23,25 @@ FIRST = web(7)
 EARLY = [[web(3, name="api")], [backing_off(3, 0, 1, name="api")]]
 LATE = [[web(3, name="api")], [backing_off(3, 0, 0, name="api")]]
 SHOWN_LATE = {"last_exit": last(1, 19_000)}
+SECOND = web(8, start=10_000, end=2, at=19_000)
+THIRD = web(9, start=20_000, end=3, at=29_000)
+UNDATED = running(8, 10_000, 2, last_exit={**last(1), "ended_at": None})
+AGAIN = running(8, 10_000, 1, last_exit=last(-15))
+AFTER_STOP = running(10, 40_000, 3, last_exit=last(-15, 39_000))
+STOPPED = web(9, start=20_000, end=-15, at=39_000, restart_count=2, last_exit=last(-15, 39_000))
+UP_TO_STOP = [
+    backing_off(7, 0, 0),
+    over(8, "backing_off", 10_000, code=0, count=1),
+    STOPPED,
+    AFTER_STOP,
+]
+
+
+def restarted(count, *lists):
+    """Return steps in which this plugin restarted pid 7; the new row does not show the last exit."""
+    new = web(10, start=30_000, restart_count=count)
+    return [[FIRST], ("restart", FIRST, new), *([web(7, end=1), *rows, new] for rows in lists)]
+
 
 # fmt: off
 CASES = {
@@ -110,55 +127,37 @@ CASES = {
     "last exit of an ended row is older": (
         [[FIRST], [web(8, start=10_000, restart_count=1, last_exit=last(3), end=1, at=12_000)]],
         "0: 7 exited 3 | 1: 8 exited 1"),
+    "previous run is still listed": ([[FIRST], [web(7, end=1), UNDATED]], "0: 7 exited 1 | 1: 8 running"),
+    "previous run is still listed and did not change": (
+        [[FIRST], [web(7, end=1)], [web(7, end=1), UNDATED]], "0: 7 exited 1 | 1: 8 running"),
+    # Own actions.
+    "restarted before the first list": (
+        [("start", FIRST), [running(8, 10_000, 1)]], "0: 7 exited 1 | 1: 8 running"),
+    "first seen when this plugin restarts it": (
+        [("restart", FIRST, AGAIN), [AGAIN]], "0: 7 signaled 15 (SIGTERM) | 1: 8 running"),
+    "new run is listed before the request to restart it returns": (
+        [[FIRST], [AGAIN], ("restart", FIRST, AGAIN)], "0: 7 signaled 15 (SIGTERM) | 1: 8 running"),
+    "restarted by name, which another process uses now": (
+        [[FIRST], [over(7, code=0), web(8, start=10_000)], ("restart", FIRST, running(9, 20_000, 1))],
+        "0: 8 exited 1 | 1: 9 running"),
+    "row of a run that was not listed before the request to restart it": (
+        [UP_TO_STOP[:1], ("restart", UP_TO_STOP[0], AFTER_STOP), UP_TO_STOP],
+        "0: 7 exited 1 | 1: 8 exited 0 | 2: 9 signaled 15 (SIGTERM) | 3: 10 running"),
+    "one row of two hidden runs": (
+        restarted(3, [THIRD]), "0: 7 exited 1 | 1: hidden ended | 2: 9 exited 3 | 3: 10 running"),
+    "one row of three hidden runs": (
+        restarted(4, [THIRD]), "0: 7 exited 1 | 1-2: hidden ended | 3: 9 exited 3 | 4: 10 running"),
+    "rows of two hidden runs, one after the other": (
+        restarted(3, [THIRD], [SECOND, THIRD]),
+        "0: 7 exited 1 | 1: 8 exited 2 | 2: 9 exited 3 | 3: 10 running"),
+    "rows of two hidden runs in one list": (
+        restarted(3, [SECOND, THIRD]), "0: 7 exited 1 | 1: 8 exited 2 | 2: 9 exited 3 | 3: 10 running"),
+    "row of a run that the count does not include": (
+        restarted(1, [THIRD]), "0: 7 exited 1 | 1: 9 exited 3 | 2: 10 running"),
 }
 # fmt: on
 
 
-@pytest.mark.parametrize(("lists", "runs"), CASES.values(), ids=CASES.keys())
-def test_history_finds_the_right_runs_in_a_series_of_lists(lists, runs):
-    assert runs_of(watched(*lists)) == runs
-
-
-SECOND = web(8, start=10_000, end=2, at=19_000)
-THIRD = web(9, start=20_000, end=3, at=29_000)
-
-
-@pytest.mark.parametrize(
-    ("lists", "count", "runs"),
-    [
-        ([[THIRD]], 3, "0: 7 exited 1 | 1: hidden ended | 2: 9 exited 3 | 3: 10 running"),
-        ([[THIRD]], 4, "0: 7 exited 1 | 1-2: hidden ended | 3: 9 exited 3 | 4: 10 running"),
-        ([[THIRD], [SECOND, THIRD]], 3, "0: 7 exited 1 | 1: 8 exited 2 | 2: 9 exited 3 | 3: 10 running"),
-        ([[SECOND, THIRD]], 3, "0: 7 exited 1 | 1: 8 exited 2 | 2: 9 exited 3 | 3: 10 running"),
-        ([[THIRD]], 1, "0: 7 exited 1 | 1: 9 exited 3 | 2: 10 running"),
-    ],
-)  # fmt: skip
-def test_assumed_run_is_replaced_when_its_row_is_listed(lists, count, runs):
-    """The test restarted pid 7 as pid 10, whose supervisor does not report its last exit."""
-    new = web(10, start=30_000, restart_count=count)
-    box = box_of(
-        {0: [FIRST], **{i + 1: [web(7, end=1), *rows, new] for i, rows in enumerate(lists)}}
-    )
-    box._history.note_restart(box.list_processes()[0], snapshot(new)[0])
-    for _ in lists:
-        pass_time(box).list_processes()
-
-    assert runs_of(box) == runs
-
-
-def test_restart_by_name_restarts_the_newest_process_with_that_name():
-    box = watched([FIRST], [over(7, code=0), web(8, start=10_000)])
-
-    run = box._history.note_restart(snapshot(FIRST)[0], snapshot(running(9, 20_000, 1))[0])
-
-    assert [run.row.pid for run in run.generation.runs] == [8, 9]
-
-
-def test_new_run_is_linked_to_earlier_runs_even_if_the_process_was_forgotten(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 0)
-    old = web(7, end=1)
-    box = watched([FIRST], [old, running(8, 10_000, 1)], [old])
-
-    run = box._history.note_restart(snapshot(old)[0], snapshot(running(9, 20_000, 2))[0])
-
-    assert [each.row.pid for each in run.generation.runs if each.row] == [7, 8, 9]
+@pytest.mark.parametrize(("steps", "runs"), CASES.values(), ids=CASES.keys())
+def test_history_finds_the_right_runs_in_a_series_of_lists_and_own_actions(steps, runs):
+    assert runs_of(history_of(*steps)) == runs

@@ -7,18 +7,10 @@ from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.timeline import Timeline
 from tests.support import OOM, T0, ended, process, raw, signaled, snapshot
 
-from .helpers import last, running, web
+from .helpers import history_of, last, running, web
 
 T9, T12 = (process(1, **ended(ended_at=T0 + at)).ended_at for at in (9000, 12_000))
 AT_12 = {"ended_at": T0 + 12_000}
-
-
-def history_of(*lists):
-    """Return a history with one list call per second."""
-    history = History(lambda: float(len(lists)))
-    for at, rows in enumerate(lists):
-        history.fold(snapshot(*rows, at=float(at)))
-    return history
 
 
 @pytest.mark.parametrize(
@@ -32,6 +24,10 @@ def history_of(*lists):
         (ended(0), ended(0, oom_killed=True), End(0, None, True, T9, child=True)),
         (OOM, signaled(9), End(None, 9, True, T9)),
         (signaled(9), OOM, End(None, 9, True, T9)),
+        # The status takes precedence over contradicting fields.
+        ({}, ended(1, signal=9), End(1, None, False, T9)),
+        ({}, signaled(9, exit_code=0), End(None, 9, False, T9)),
+        ({}, {**OOM, "exit_code": 137}, End(137, 9, True, T9)),
     ],
 )
 def test_recorded_exit_of_a_run_can_be_corrected_but_not_removed_by_later_rows(first, then, known):
@@ -57,24 +53,18 @@ def test_oom_kill_is_attributed_to_a_child_if_the_process_itself_exited_normally
 
 
 @pytest.mark.parametrize(
-    ("row", "sent", "end", "explained"),
+    ("row", "actions", "end", "explained"),
     [
-        (web(7), [], signaled(15), True),
-        (raw(7), [], signaled(15), False),
-        (web(7), [11], signaled(11), True),
+        (web(7), [("kill", web(7))], signaled(15), True),
+        (raw(7), [("kill", raw(7))], signaled(15), False),
+        (web(7), [("signal", web(7), 11), ("kill", web(7))], signaled(11), True),
     ],
     ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
 def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
-    row, sent, end, explained
+    row, actions, end, explained
 ):
-    history = history_of([row])
-    for number in sent:
-        history.note_signal(snapshot(row)[0], number)
-    run = history.note_kill(snapshot(row)[0])
-    history.fold(snapshot(row | end, at=1.0))
-
-    assert (run or history.runs()[0]).ended_here is explained
+    assert history_of([row], *actions, [row | end]).runs()[0].ended_here is explained
 
 
 def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
@@ -96,18 +86,6 @@ def test_repr_of_a_run_shows_its_number_and_its_name_and_its_exit():
     assert "exit_code=1" in repr(hidden)
 
 
-@pytest.mark.parametrize(
-    ("row", "end"),
-    [
-        (ended(1, signal=9), End(1, None, False, T9)),
-        (signaled(9, exit_code=0), End(None, 9, False, T9)),
-        ({**OOM, "exit_code": 137}, End(137, 9, True, T9)),
-    ],
-)
-def test_status_takes_precedence_over_contradicting_exit_fields(row, end):
-    assert End.of_row(process(1, **row)) == end
-
-
 def test_states_of_a_process_during_a_wait_are_listed_in_order():
     history = History(lambda: 0.0)
     wait, shorter = Timeline(0.0, history), Timeline(0.0, history)
@@ -126,17 +104,6 @@ def test_states_of_a_process_during_a_wait_are_listed_in_order():
         (2.0, "running, restarted 1x", 2),
     ]
     assert shorter.states(process(7)) == []
-
-
-def test_history_keeps_the_first_and_the_newest_states_and_runs():
-    flapping = history_of(*([raw(1), raw(2)] if at % 2 == 0 else [raw(2)] for at in range(150)))
-    times = [change.at for change in flapping.vanished_with(1).changes]
-    assert times == [0.0, *map(float, range(51, 150))]
-
-    rows = [[running(count + 1, 10_000 * count, count)] for count in range(150)]
-    rows[0][0]["managed"]["last_exit"] = None
-    runs = history_of(*rows).runs()[-1].generation.runs
-    assert [run.number for run in runs] == [0, *range(51, 150)]
 
 
 def test_exit_time_of_a_run_that_ended_between_two_list_calls_is_unknown():

@@ -13,12 +13,7 @@ def of_wider_scope():
     """Is one that no test requests by an argument."""
 
 
-def test_plugin_finds_the_module_that_defines_a_fixture(request):
-    defined = pytest_private.defining_module
-
-    assert defined(request.node, "of_wider_scope") == __name__
-    assert defined(request.node, "tmp_path") == "_pytest.tmpdir"
-    assert defined(request.node, "no_such_fixture") is None
+def test_fixture_of_the_plugin_does_not_count_as_an_override(request):
     assert not pytest_private.overrides_target(request.node)
 
 
@@ -29,44 +24,6 @@ def test_list_of_unrequested_fixtures_excludes_the_arguments_of_the_test(request
     assert {"of_wider_scope", "tmp_path_factory"} <= set(found)
     assert "pytestconfig" not in found
     assert pytestconfig is request.config
-
-
-def test_report_hook_can_read_the_errors_of_a_unittest_test_case(pytester):
-    pytester.makeconftest(
-        """
-        import pytest
-        from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
-
-        @pytest.hookimpl(wrapper=True, tryfirst=True)
-        def pytest_runtest_makereport(item, call):
-            if call.when == "call":
-                [error] = errors_of_test_case(item)
-                print("kept", error.value, "and not", call.excinfo)
-            return (yield)
-        """
-    )
-    pytester.makepyfile(
-        """
-        import unittest
-
-        class TestIt(unittest.TestCase):
-            def test_it(self):
-                raise RuntimeError("it")
-        """
-    )
-    result = pytester.runpytest_subprocess("-s", "-p", "no:tlsandbox")
-
-    result.stdout.fnmatch_lines(["*kept it and not None*"])
-
-
-def test_root_folder_and_ini_file_are_the_same_as_those_of_pytest(pytestconfig, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "pytest.ini").write_text("[pytest]\n")
-
-    found = pytest_private.find_settings(pytestconfig.getoption("file_or_dir"), pytestconfig)
-    assert found == (pytestconfig.rootpath, pytestconfig.inipath)
-    other = pytest_private.find_settings([str(elsewhere)], pytestconfig)
-    assert other == (elsewhere, elsewhere / "pytest.ini")
 
 
 def test_pytest_does_not_rewrite_assertions_in_the_package(pytestconfig):

@@ -4,13 +4,14 @@ import socket
 import time
 from contextlib import closing, contextmanager
 from io import FileIO
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 import requests
 
-from pytest_tlsandbox.local.process import Process, Spawned, now_ms
+from pytest_tlsandbox.local.process import Process, now_ms
 from pytest_tlsandbox.local.request_bodies import StartRequest
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
@@ -39,13 +40,11 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def unstarted(handle: int = 1, stdout: int | None = None, **fields: Any) -> Process:
+def unstarted(handle: int = 1, pid: int = 1, stdout: int | None = None) -> Process:
     """Return a process without a running program; ``stdout`` is the reading end of a pipe."""
     pipe = None if stdout is None else FileIO(stdout)
-    spawned = Spawned(fields.pop("pid", handle), None, pipe, None, now_ms())
-    return Process(
-        handle, StartRequest("true"), spawned, fields.pop("output_changed", lambda more: None)
-    )
+    child: Any = SimpleNamespace(pid=pid, stdin=None, stdout=pipe, stderr=None)
+    return Process(handle, StartRequest("true"), child, now_ms())
 
 
 def outcome(row: Any) -> tuple[Any, ...]:

@@ -1,13 +1,15 @@
-"""Build the OpenAPI document of the routes of the embedded sandbox, with all possible responses."""
+"""Build the OpenAPI document of the routes of the embedded sandbox, with all possible responses.
+
+``test_event_streams`` covers the events of the streams.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Json, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from pytest_tlsandbox.local.health_checks import HealthStatus
-from pytest_tlsandbox.local.managed_process import SupervisorStatus
+from pytest_tlsandbox.local.managed_process import HealthStatus, SupervisorStatus
 from pytest_tlsandbox.local.memory_limit import Mechanism
 from pytest_tlsandbox.local.process import Status
 from pytest_tlsandbox.local.request_bodies import (
@@ -24,7 +26,6 @@ Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
 Milliseconds = Annotated[int, Field(ge=0)]
 SignalNumber = Annotated[int, Field(ge=1, le=64)]
-OutputName = Literal["stdout", "stderr"]
 
 
 class Answer(BaseModel):
@@ -105,15 +106,6 @@ class Output(Answer):
     line_count: UInt32
 
 
-class Line(Answer):
-    line: str
-    timestamp: Milliseconds
-
-
-class SourcedLine(Line):
-    stream: OutputName
-
-
 class Entry(Answer):
     name: str
     is_dir: bool
@@ -126,54 +118,13 @@ class Entries(Answer):
     entries: list[Entry]
 
 
-class LineEvent(Answer):
-    event: Literal["output"]
-    data: Json[Line]
-
-
-class SourcedLineEvent(Answer):
-    event: Literal["output"]
-    data: Json[SourcedLine]
-
-
-class EndEvent(Answer):
-    event: Literal["eof"]
-    data: Json[Answer]
-
-
-class RunStart(Answer):
-    handle: UInt32
-    pid: UInt32
-    started_at: Milliseconds
-
-
-class RunEnd(Answer):
-    oom_killed: bool
-    reason: Literal["exited", "signaled", "oom_killed", "timed_out"]
-
-
-class Exited(RunEnd):
-    exit_code: Int32
-
-
-class Signaled(RunEnd):
-    signal: SignalNumber
-
-
-class RunEvent(Answer):
-    data: Json[RunStart | SourcedLine | Exited | Signaled]
-    # Clients treat an event without a name as a message.
-    event: Literal["message"] = "message"
-
-
 REQUESTS = (StartRequest, RunRequest, SignalRequest)
 ANSWERS = (Error, Health, Info, Process, Processes, Success, Output, Entries)
-EVENTS = (LineEvent, SourcedLineEvent, EndEvent, RunEvent)
 
 
 def document() -> Schema:
     """Return the document."""
-    models: tuple[Any, ...] = REQUESTS + ANSWERS + EVENTS
+    models: tuple[Any, ...] = REQUESTS + ANSWERS
     adapters: Any = [(model, "validation", TypeAdapter(model)) for model in models]
     _, schemas = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
     return {
@@ -188,22 +139,13 @@ def document() -> Schema:
     }
 
 
+def _json(model: type) -> Schema:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+
+
 TEXT: Schema = {"text/plain": {"schema": {"type": "string"}}}
 BYTES: Schema = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-
-
-def _ref(model: type) -> Schema:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
-def _json(model: type) -> Schema:
-    return {"application/json": {"schema": _ref(model)}}
-
-
-def _events(*models: type) -> Schema:
-    return {"text/event-stream": {"itemSchema": {"anyOf": [_ref(model) for model in models]}}}
-
-
+EVENTS: Schema = {"text/event-stream": {}}
 ERROR = _json(Error)
 # The server returns 400 for an unreadable pid, an unreadable body or a rejected request.
 REFUSED = {400: {**ERROR, **TEXT}}
@@ -213,64 +155,57 @@ UNREADABLE = {415: TEXT, 422: TEXT, **TOO_LONG}
 FAILED = {500: ERROR}
 FILE = {403: ERROR, **NOT_FOUND, **FAILED}
 
+ONE = "/processes/{process}"
+# The success, the errors and the body of each operation.
+OPERATIONS: dict[str, tuple[int, Schema, Schema, Schema]] = {
+    "get /health": (200, _json(Health), {}, {}),
+    "get /info": (200, _json(Info), {}, {}),
+    "get /processes": (200, _json(Processes), {}, {}),
+    "post /processes": (
+        201,
+        _json(Process),
+        {409: ERROR, **UNREADABLE, **FAILED},
+        _json(StartRequest),
+    ),
+    "post /processes/run": (200, EVENTS, UNREADABLE | FAILED, _json(RunRequest)),
+    f"get {ONE}": (200, _json(Process), NOT_FOUND, {}),
+    f"delete {ONE}": (204, {}, NOT_FOUND | FAILED, {}),
+    f"post {ONE}/signal": (200, _json(Success), NOT_FOUND | UNREADABLE, _json(SignalRequest)),
+    f"post {ONE}/restart": (200, _json(Process), NOT_FOUND | FAILED, {}),
+    f"post {ONE}/stdin": (204, {}, NOT_FOUND | TOO_LONG, BYTES),
+    f"post {ONE}/stdin/close": (204, {}, NOT_FOUND, {}),
+    "get /files": (200, BYTES, FILE, {}),
+    "put /files": (204, {}, FILE, BYTES),
+    "delete /files": (204, {}, FILE, {}),
+    "get /files/list": (200, _json(Entries), FILE, {}),
+    "get /tunnels/tcp": (101, {}, {502: ERROR, **REFUSED}, {}),
+}
+for stream in ("stdout", "stderr", "output"):
+    OPERATIONS[f"get {ONE}/{stream}"] = (200, _json(Output), NOT_FOUND, {})
+    OPERATIONS[f"get {ONE}/{stream}/follow"] = (200, EVENTS, NOT_FOUND, {})
 
-def _operation(
-    status: int, answer: Schema, errors: dict[int, Schema], body: Schema | None = None
-) -> Schema:
-    responses = {
-        str(status): {"description": "answer", **({"content": content} if content else {})}
-        for status, content in {status: answer, 401: ERROR, **errors}.items()
-    }
-    return {
-        "responses": responses,
-        **({"requestBody": {"required": True, "content": body}} if body else {}),
-    }
+
+def _parameters(path: str) -> list[Schema]:
+    if path.startswith("/tunnels"):
+        place, name = "query", "port"
+        schema: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+    else:
+        place, name = ("query", "path") if path.startswith("/files") else ("path", "process")
+        schema = {"type": "string"}
+    has_one = place == "query" or "{process}" in path
+    return [{"name": name, "in": place, "required": True, "schema": schema}] if has_one else []
 
 
-def _paths() -> dict[str, Schema]:
-    one = "/processes/{process}"
-    start = UNREADABLE | FAILED
-    paths = {
-        "/health": {"get": _operation(200, _json(Health), {})},
-        "/info": {"get": _operation(200, _json(Info), {})},
-        "/processes": {
-            "get": _operation(200, _json(Processes), {}),
-            "post": _operation(201, _json(Process), {409: ERROR, **start}, _json(StartRequest)),
-        },
-        "/processes/run": {"post": _operation(200, _events(RunEvent), start, _json(RunRequest))},
-        one: {
-            "get": _operation(200, _json(Process), NOT_FOUND),
-            "delete": _operation(204, {}, NOT_FOUND | FAILED),
-        },
-        f"{one}/signal": {
-            "post": _operation(200, _json(Success), NOT_FOUND | UNREADABLE, _json(SignalRequest))
-        },
-        f"{one}/restart": {"post": _operation(200, _json(Process), NOT_FOUND | FAILED)},
-        f"{one}/stdin": {"post": _operation(204, {}, NOT_FOUND | TOO_LONG, BYTES)},
-        f"{one}/stdin/close": {"post": _operation(204, {}, NOT_FOUND)},
-    }
-    for stream in ("stdout", "stderr", "output"):
-        events = _events(SourcedLineEvent if stream == "output" else LineEvent, EndEvent)
-        paths[f"{one}/{stream}"] = {"get": _operation(200, _json(Output), NOT_FOUND)}
-        paths[f"{one}/{stream}/follow"] = {"get": _operation(200, events, NOT_FOUND)}
-    paths["/files"] = {
-        "get": _operation(200, BYTES, FILE),
-        "put": _operation(204, {}, FILE, BYTES),
-        "delete": _operation(204, {}, FILE),
-    }
-    paths["/files/list"] = {"get": _operation(200, _json(Entries), FILE)}
-    paths["/tunnels/tcp"] = {"get": _operation(101, {}, {426: TEXT, 502: ERROR, **REFUSED})}
-    for path, item in paths.items():
-        place, name, schema = "path", "process", {"type": "string"}
-        if path.startswith("/files"):
-            place, name = "query", "path"
-        elif path.startswith("/tunnels"):
-            place, name, schema = (
-                "query",
-                "port",
-                {"type": "integer", "minimum": 1, "maximum": 65535},
-            )
-        elif "{process}" not in path:
-            continue
-        item["parameters"] = [{"name": name, "in": place, "required": True, "schema": schema}]
+def _paths() -> Schema:
+    paths: Schema = {}
+    for operation, (status, answer, errors, body) in OPERATIONS.items():
+        method, path = operation.split()
+        item = paths.setdefault(path, {"parameters": _parameters(path)})
+        item[method] = {
+            "responses": {
+                str(code): {"description": "answer", **({"content": content} if content else {})}
+                for code, content in {status: answer, 401: ERROR, **errors}.items()
+            },
+            **({"requestBody": {"required": True, "content": body}} if body else {}),
+        }
     return paths

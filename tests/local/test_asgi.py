@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tlsandbox.local.asgi import Request, Response, application
+from pytest_tlsandbox.local.asgi import Request, Response, asgi_app
 
 from .conftest import request_bytes, send_raw
 
@@ -29,7 +29,9 @@ async def serve(handle: Any, *received: dict[str, Any]) -> list[dict[str, Any]]:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await application(handle)({"type": "http", "headers": []}, receive, send)
+    app = asgi_app({"/": {"GET": handle}}, lambda request: None)
+    scope = {"type": "http", "headers": [], "method": "GET", "raw_path": b"/"}
+    await app(scope, receive, send)
     return sent
 
 

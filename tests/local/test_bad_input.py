@@ -26,31 +26,25 @@ def _lives(api: Api) -> Iterator[None]:
     assert api.call("GET", "/health").json() == {"healthy": True}
 
 
+UNUSABLE: dict[str, list[Any]] = {
+    "command": ["/no/such/program", "no-such-program", "/", "", "x" * 100_000],
+    "args": [["x" * 200_000], ["nul\0byte"]],
+    "env": [{"A=B": "c"}, {"A": "\0"}],
+    "working_dir": ["/no/such/folder", "/etc/passwd", "nul\0byte"],
+}
+NO_USERS = ["tl-user", "", "0:nobody", "nul\0byte", "99999999999", "4294967295"]
+
+
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
         *(
-            (fields, "Failed to spawn process")
-            for fields in (
-                {"command": "/no/such/program"},
-                {"command": "no-such-program"},
-                {"command": "/"},
-                {"command": ""},
-                {"command": "x" * 100_000},
-                {"args": ["x" * 200_000]},
-                {"args": ["nul\0byte"]},
-                {"env": {"A=B": "c"}},
-                {"env": {"A": "\0"}},
-                {"working_dir": "/no/such/folder"},
-                {"working_dir": "/etc/passwd"},
-                {"working_dir": "nul\0byte"},
-            )
+            ({name: value}, "Failed to spawn process")
+            for name in UNUSABLE
+            for value in UNUSABLE[name]
         ),
-        *(
-            ({"user": user}, f"user not found: {user}")
-            for user in ("tl-user", "", "0:nobody", "nul\0byte", "99999999999", "4294967295")
-        ),
-        ({"user": {"name": "nobody-here", "gid": 1}}, "user not found: nobody-here:1"),
+        *(({"user": user}, f"user not found: {user}") for user in NO_USERS),
+        ({"user": {"name": "nobody-here", "gid": 1}}, "user not found: nobody-here"),
         ({"user": {"uid": 2**32 - 1}}, "user not found: 4294967295"),
     ],
 )
@@ -80,24 +74,15 @@ def test_user_must_have_either_a_name_or_a_uid_but_not_both(api: Api, user: Any)
     ],
 )
 def test_program_runs_as_the_requested_user(api: Api, user: Any, ids: str | None) -> None:
-    pid = api.run("sh", "-c", "echo $(id -u) $(id -g) $(id -G)", user=user, env={"PATH": "/bin"})[
-        "pid"
-    ]
+    script = "echo $(id -u) $(id -g) $(id -G); echo $HOME $USER $LOGNAME"
+    lines = api.printed("sh", "-c", script, user=user, env={"PATH": "/bin"})
     if ids is None:
         nobody = pwd.getpwnam("nobody")
         gid = 67 if isinstance(user, dict) else nobody.pw_gid
         groups = " ".join(map(str, sorted(os.getgrouplist("nobody", gid))))
         ids = f"{nobody.pw_uid} {gid} {groups}"
-    assert api.lines(pid) == [ids]
-
-
-@ROOT
-@pytest.mark.parametrize("env", [{}, {"HOME": "/tmp"}])
-def test_home_and_user_variables_are_set_for_a_named_user(api: Api, env: dict[str, str]) -> None:
-    home = env.get("HOME", pwd.getpwnam("nobody").pw_dir)
-    assert api.printed("/bin/sh", "-c", "echo $HOME $USER $LOGNAME", user="nobody", env=env) == [
-        f"{home} nobody nobody"
-    ]
+        assert lines[1] == f"{nobody.pw_dir} nobody nobody"
+    assert lines[0] == ids
 
 
 @ROOT
@@ -107,25 +92,68 @@ def test_kill_request_ends_a_process_of_another_user(api: Api) -> None:
     assert api.ended(pid)["signal"] == 9
 
 
+NOT_JSON = [b"", b"not json", b"[" * 100_000, b"{} x", b'{"x":"\xff"}', b'"\\ud800"']
+UNREAD = "Failed to deserialize the JSON body into the target type: "
+OTHER_TYPE = "Expected request with `Content-Type: application/json`"
+
+
 @pytest.mark.parametrize("path", ["/processes", "/processes/run", "/processes/1/signal"])
 @pytest.mark.parametrize(
-    ("content_type", "body", "status"),
+    ("content_type", "body", "status", "text"),
     [
-        (JSON, b"", 400),
-        (JSON, b"not json", 400),
-        (JSON, b"[" * 100_000, 400),
-        (JSON, b"[]", 422),
-        (JSON, b"{}", 422),
-        (JSON, b" " * (2**21 + 1), 413),
-        ("text/plain", b"{}", 415),
-        (None, b"{}", 415),
+        *((JSON, body, 400, "Failed to parse the request body as JSON: ") for body in NOT_JSON),
+        (JSON, b"[]", 422, UNREAD),
+        (JSON, b"null", 422, UNREAD),
+        ("APPLICATION/vnd.x+JSON; charset=utf-8", b"{}", 422, UNREAD),
+        (JSON, b" " * (2**21 + 1), 413, "Failed to buffer the request body: length limit exceeded"),
+        *((other, b"{}", 415, OTHER_TYPE) for other in (None, "text/json", "application/jsonx")),
     ],
 )
 def test_error_for_an_unreadable_body_is_plain_text(
-    api: Api, path: str, content_type: str | None, body: bytes, status: int
+    api: Api, path: str, content_type: str | None, body: bytes, status: int, text: str
 ) -> None:
     answer = api.call("POST", path, data=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.headers["content-type"]) == (status, TEXT)
+    assert answer.text.startswith(text)
+
+
+SECONDS = ['"1"', "-0.5", "true", "1e999", "NaN"]
+NUMBERS = ["1.0", '"15"', "null", "true", "2147483648"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "problem"),
+    [
+        ("", '"args":["b",1.5]', "args.1: Input should be a valid string"),
+        ("", '"env":{"B":1}', "env.B: Input should be a valid string"),
+        ("", '"stdin_mode":"inherit"', "stdin_mode: Input should be 'closed' or 'pipe'"),
+        ("", '"user":{"uid":-1}', "user.UserSpec.uid: Input should be greater than or equal to 0"),
+        ("", '"user":true', "user.str: Input should be a valid string"),
+        ("", '"restart":{"max_restart":2}', "restart.max_restart: Unexpected keyword argument"),
+        (
+            "",
+            '"restart":{"policy":"x"}',
+            "restart.policy: Input should be 'on_failure', 'never' or",
+        ),
+        ("", '"restart":{"max_restarts":-1}', "restart.max_restarts: Input should be greater than"),
+        ("", '"health_check":{"typ":"tcp"}', "health_check.type: Field required"),
+        ("", '"health_check":{"port":65536}', "health_check.port: Input should be less than 65536"),
+        ("", '"stop_grace_ms":1.5', "stop_grace_ms: Input should be a valid integer"),
+        *(("/run", f'"timeout":{seconds}', "timeout: Input should be ") for seconds in SECONDS),
+        *(("/1/signal", f'"signal":{number}', "signal: Input should be ") for number in NUMBERS),
+    ],
+)
+def test_invalid_value_returns_422_with_the_field_name(
+    api: Api, path: str, field: str, problem: str
+) -> None:
+    body = f'{{"command":"true",{field}}}'
+    answer = api.call("POST", f"/processes{path}", data=body, headers={"Content-Type": JSON})
+    assert (answer.status_code, problem in answer.text) == (422, True)
+
+
+def test_null_and_unknown_fields_of_a_start_request_are_ignored(api: Api) -> None:
+    fields = {"working_dir": None, "env": None, "user": None, "unknown": 1}
+    assert api.run("true", **fields)["exit_code"] == 0
 
 
 @pytest.mark.parametrize(
@@ -152,23 +180,16 @@ def not_found(name: str) -> tuple[int, str]:
     return 404, f'{{"error":"Process {name} not found","code":"NOT_FOUND"}}'
 
 
+NAMES = {"%31%32": "12", "a%2Fb": "a/b", "%25": "%", "%": "%", "%00": r"\u0000", "%FF": "\ufffd"}
+TOO_LARGE = ["4294967296", str(2**40), "9" * 1000]
+
+
 @pytest.mark.parametrize(
     ("segment", "told"),
     [
-        ("0", not_found("0")),
-        ("999999", not_found("999999")),
-        *(
-            (pid, (400, f'Invalid URL: Cannot parse `"{pid}"` to a `u32`'))
-            for pid in ("4294967296", str(2**40), "9" * 1000)
-        ),
-        ("%31%32", not_found("12")),
-        ("nobody", not_found("nobody")),
-        ("-2", not_found("-2")),
-        ("a%2Fb", not_found("a/b")),
-        ("%25", not_found("%")),
-        ("%", not_found("%")),
-        ("%00", not_found(r"\u0000")),
-        ("%FF", (400, "Invalid URL: Invalid UTF-8 in `process`")),
+        *((segment, not_found(segment)) for segment in ("0", "999999", "nobody", "-2")),
+        *((segment, not_found(name)) for segment, name in NAMES.items()),
+        *((pid, (400, f'Invalid URL: Cannot parse `"{pid}"` to a `u32`')) for pid in TOO_LARGE),
     ],
 )
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from .conftest import is_gone, until
@@ -95,36 +96,41 @@ def test_command_applies_its_options_and_frees_the_port_when_it_ends() -> None:
 
 
 def fail(*options: str) -> tuple[int, str]:
-    told = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
-    assert told.stdout == ""
-    return told.returncode, told.stderr
+    """Return the exit code and stderr of the command."""
+    ended = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
 
 
 def test_command_reports_that_its_port_is_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        error = "The embedded sandbox did not start: [Errno 98] Address already in use\n"
-        assert fail("--port", str(taken.getsockname()[1])) == (1, error)
+        port = taken.getsockname()[1]
+        error = (
+            "The embedded sandbox did not start: [Errno 98] Address already in use "
+            f"(while attempting to bind on address ('127.0.0.1', {port}))\n"
+        )
+        assert fail("--port", str(port)) == (1, error)
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "problem"),
+    ("option", "value", "error"),
     [
-        ("--port", "65536", "expected a port from 0 to 65535, got '65536'"),
-        ("--memory", "much", "expected a memory size of at least 1M"),
+        ("--port", "65536", "The embedded sandbox did not start: bind(): port must be 0-65535.\n"),
+        (
+            "--memory",
+            "much",
+            "--memory: expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G), "
+            "got 'much'\n",
+        ),
     ],
 )
-def test_command_reports_an_invalid_option(option: str, value: str, problem: str) -> None:
-    status, error = fail(option, value)
-    assert (status, f"argument {option}: {problem}" in error) == (2, True)
+def test_command_reports_an_invalid_option(option: str, value: str, error: str) -> None:
+    assert fail(option, value) == (1, error)
 
 
 def test_command_exits_when_its_server_exits(running: Running) -> None:
-    import psutil
-
     (server,) = psutil.Process(running.process.pid).children()
     server.kill()
-    _, told = running.process.communicate(timeout=10)
-    assert (running.process.returncode, told) == (
-        1,
-        "The embedded sandbox has ended unexpectedly\n",
-    )
+    _, stderr = running.process.communicate(timeout=10)
+    assert stderr == "The embedded sandbox has ended unexpectedly\n"
+    assert running.process.returncode == 1

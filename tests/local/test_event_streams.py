@@ -13,7 +13,7 @@ import pytest
 
 from pytest_tlsandbox.local import event_streams
 
-from .conftest import HOG, Api, is_gone, new_sandbox, request_bytes, send_raw, unstarted, until
+from .conftest import HOG, Api, is_gone, new_sandbox, unstarted, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,15 +118,14 @@ def test_every_client_that_follows_the_output_receives_every_line(api: Api) -> N
 
 
 def test_stream_ends_with_its_process_even_if_a_grandchild_keeps_the_pipe_open(api: Api) -> None:
-    pid = api.start("sh", "-c", "sleep 600 & echo $!")
+    pid = api.start("sh", "-c", "sleep 600 & echo $!; exit 4")
     (_, data), end = follow(api, pid)
-    assert end == EOF
+    assert (end, api.get(pid)["exit_code"], is_gone(int(data["line"]))) == (EOF, 4, False)
     os.kill(int(data["line"]), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
-def test_output_stream_of_an_unknown_pid_contains_no_lines(api: Api, stream: str) -> None:
-    assert list(follow(api, 999999, stream)) == [EOF]
+def test_output_stream_of_an_unknown_pid_contains_no_lines(api: Api) -> None:
+    assert list(follow(api, 999999)) == [EOF]
 
 
 def test_output_stream_of_a_managed_process_ends_with_the_current_run(api: Api) -> None:
@@ -138,11 +137,6 @@ def test_output_stream_of_a_managed_process_ends_with_the_current_run(api: Api) 
     assert list(events) == [EOF]
     api.call("DELETE", "/processes/followed")
     api.ended(pid)
-
-
-def test_process_continues_if_a_client_of_its_output_disconnects(api: Api, sleeper: int) -> None:
-    api.call("GET", f"/processes/{sleeper}/output/follow", stream=True).close()
-    assert api.get(sleeper)["status"] == "running"
 
 
 def test_sandbox_can_be_closed_while_a_client_follows_process_output() -> None:
@@ -170,11 +164,6 @@ def test_run_request_streams_a_start_event_then_output_lines_then_an_end_event(a
         {"line": "out", "stream": "stdout"},
     ]
     assert end == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
-
-
-def test_end_event_of_a_killed_run_contains_the_signal(api: Api) -> None:
-    _, _, end = run(api, "sh", "-c", "kill -SEGV $$", timeout=60)
-    assert end == {"signal": 11, "oom_killed": False, "reason": "signaled"}
 
 
 def test_run_request_sets_environment_and_working_directory_and_provides_no_stdin(api: Api) -> None:
@@ -208,31 +197,18 @@ def test_end_event_of_an_oom_killed_run_reports_the_oom_kill() -> None:
     assert end == {"signal": 9, "oom_killed": True, "reason": "oom_killed"}
 
 
-def test_run_request_for_a_missing_program_returns_500(api: Api) -> None:
-    answer = start_run(api, "/no/such/program")
-    assert (answer.status_code, answer.json()) == (500, {"error": "Failed to spawn process"})
-
-
 def test_request_to_run_a_program_streams_lines_while_it_is_running(api: Api) -> None:
     events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
     _, start = next(events)
     _, up = next(events)
     assert up["line"] == "up"
-    api.call("DELETE", f"/processes/{start['pid']}")
+    api.kill(start["pid"])
     assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
 
 
 def test_request_to_run_a_program_delivers_every_line_of_a_large_output(api: Api) -> None:
     _, lines, _ = run(api, "seq", "200000")
     assert [int(text) for _, text in lines] == list(range(1, 200_001))
-
-
-def test_client_that_stops_reading_does_not_block_the_program(api: Api) -> None:
-    body = b'{"command":"seq","args":["1000000"]}'
-    headers = "Content-Type: application/json", f"Content-Length: {len(body)}"
-    request = request_bytes(api.sandbox, "POST /processes/run", *headers, body=body)
-    with send_raw(api.sandbox, request):
-        until(lambda: [r for r in api.rows() if r["args"] == ["1000000"] and r["exit_code"] == 0])
 
 
 def test_comments_keep_a_silent_stream_alive(monkeypatch: pytest.MonkeyPatch) -> None:

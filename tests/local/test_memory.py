@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -13,11 +14,10 @@ from pytest_tlsandbox.errors import LocalSandboxError
 from pytest_tlsandbox.local.memory_cgroup import CgroupV1, CgroupV2, own_groups
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
-from .conftest import HOG, Api, is_gone, new_sandbox, outcome, refusal, until
+from .conftest import HOG, Api, new_sandbox, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LIMIT = 64 << 20
 # This program runs for six polls of the watchdog.
@@ -39,10 +39,10 @@ def hold(megabytes: int) -> str:
 def kernel_limits() -> bool:
     """Return whether this kernel can limit memory (needs root and cgroup v1)."""
     try:
-        above = own_groups().v1
-        return above is not None and CgroupV1(above, LIMIT).close() is None
-    except OSError:
+        CgroupV1(own_groups()["cgroup v1"], LIMIT).close()
+    except (KeyError, OSError):
         return False
+    return True
 
 
 KERNEL = pytest.mark.skipif(not kernel_limits(), reason="no writable memory cgroup v1")
@@ -70,7 +70,7 @@ def test_only_a_process_above_the_memory_limit_is_oom_killed(
     limited: Api, command: list[str], expected: Any
 ) -> None:
     answer = limited.call("POST", "/processes", json={"command": "no-such-program"})
-    assert refusal(answer) == (500, "Failed to spawn process", None)  # must leave no process behind
+    assert answer.status_code == 500  # the next start uses the same handle
     assert outcome(limited.run(*command)) == expected
 
 
@@ -116,9 +116,7 @@ def test_every_oom_killed_process_is_reported(limited: Api) -> None:
 @pytest.fixture
 def above() -> Path:
     """Return the cgroup of this process, which is the parent of the group of a sandbox."""
-    above = own_groups().v1
-    assert above is not None
-    return above
+    return own_groups()["cgroup v1"]
 
 
 @KERNEL
@@ -129,9 +127,10 @@ def test_sandbox_limits_memory_with_a_cgroup_and_removes_the_cgroup_on_close(
     with new_sandbox(memory_limit=LIMIT) as api:
         memory = api.call("GET", "/info").json()["memory"]
         assert memory == {"mechanism": "cgroup v1", "limit_bytes": LIMIT}
-        api.start("sh", "-c", "setsid sleep 600 & sleep 600")
+        api.run("true")
+        api.run("sh", "-c", "setsid sleep 600 &")
         group = above / f"tlsandbox-{api.sandbox.pid}"
-        assert (group / "1").is_dir()
+        assert [(group / leaf).is_dir() for leaf in ("1", "2")] == [False, True]
         if server_is_killed:
             psutil.Process(api.sandbox.pid).kill()
     assert not group.exists()
@@ -144,35 +143,19 @@ def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(above: Path) -> None:
     assert not list(above.glob(f"tlsandbox-{os.getpid()}"))
 
 
-@KERNEL
-def test_cgroup_is_removed_after_its_last_process_has_ended(above: Path) -> None:
-    with new_sandbox(memory_limit=LIMIT, mechanism="cgroup v1") as api:
-        leaf = above / f"tlsandbox-{api.sandbox.pid}" / "1"
-        parent = api.run("sh", "-c", "sleep 600 & echo $!")["pid"]
-        child = int(api.lines(parent)[0])
-        assert leaf.is_dir()
-        psutil.Process(child).kill()
-        until(lambda: is_gone(child))
-        api.run("true")
-        until(lambda: not leaf.exists())
-
-
 def test_start_fails_if_the_requested_mechanism_cannot_limit_memory() -> None:
     with pytest.raises(LocalSandboxError, match=r"did not start: none cannot limit"):
         start_local_sandbox(memory_limit=LIMIT, mechanism="none")
 
 
-def test_cgroups_of_the_current_process_are_found_in_the_mount_table(tmp_path: Path) -> None:
-    assert own_groups(tmp_path) == (None, None)
-    (tmp_path / "cgroup").write_text("4:memory:/box/a\n2:cpu,cpuacct:/\n0::/user/b\n")
-    (tmp_path / "mountinfo").write_text(
-        "30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
-        "31 30 0:27 /box /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
-        "32 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
-        "33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
-    )
-    found = [str(group) for group in own_groups(tmp_path)]
-    assert found == ["/sys/fs/cgroup/memory/a", "/sys/fs/cgroup/unified/user/b"]
+def test_cgroups_of_the_current_process_are_found_below_the_mounted_folder(tmp_path: Path) -> None:
+    memberships = tmp_path / "memberships"
+    assert own_groups(memberships, tmp_path) == {}
+    memberships.write_text("4:hugetlb,memory:/box/a\n2:cpu,cpuacct:/\n0::/user/b\n")
+    (tmp_path / "user/b").mkdir(parents=True)
+    v1_of_a_container, v2 = tmp_path / "memory", tmp_path / "user/b"
+    found = own_groups(memberships, tmp_path)
+    assert found == {"cgroup v1": v1_of_a_container, "cgroup v2": v2}
 
 
 # ------------------------------------------------------------------- cgroup v2
@@ -210,21 +193,13 @@ def test_launcher_enters_the_fake_cgroup_and_executes_the_program(own: Path) -> 
         assert subprocess.run(command, capture_output=True).stdout == b"a b c\n0\n"
 
 
-def test_oom_kills_are_counted_per_fake_cgroup_and_each_kill_is_reported_once(own: Path) -> None:
+def test_oom_kills_are_counted_per_fake_cgroup(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
-    group = group_beside(own)
-
-    def count(group: Path, kills: int) -> None:
-        group.joinpath("memory.events").write_text(f"low 0\noom {kills}\noom_kill {kills}\n")
-
-    for handle, kills in {1: 0, 2: 3}.items():
+    for handle in (0, 3):
         with limit.entering(handle):
-            count(group / str(handle), kills)
-    count(group, 0)
-    assert limit.kills() == {}
-    count(group, 3)
-    assert [limit.kills(), limit.kills()] == [{1: 0, 2: 3}, {}]
-    assert limit.kills_of(2) == 3
+            events = group_beside(own) / str(handle) / "memory.events"
+            events.write_text(f"low 0\noom 7\noom_kill {handle}\n")
+    assert [limit.kills_of(0), limit.kills_of(3)] == [0, 3]
 
 
 def test_fake_cgroup_without_an_enabled_memory_controller_is_rejected(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,9 +29,10 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTable]:
     loop.close()
 
 
-def add(table: ProcessTable, output: bytes = b"", **fields: Any) -> Process:
+def add(table: ProcessTable, output: bytes = b"", pid: int | None = None) -> Process:
     reading, writing = os.pipe()
-    process = unstarted(table.total + 1, reading, output_changed=table.output_changed, **fields)
+    handle = table.total + 1
+    process = unstarted(handle, pid or handle, reading)
     table.add(process)
     os.write(writing, output)
     os.close(writing)
@@ -51,7 +52,7 @@ def test_table_keeps_all_running_processes_and_the_latest_ended_processes(
     living = add(table)
     ended = [add(table) for _ in range(KEPT_ROWS + 10)]
     end(table, *ended)
-    assert table.rows() == [living, *ended[10:]]
+    assert list(table.rows.values()) == [living, *ended[10:]]
     assert table.total == KEPT_ROWS + 11
     assert (table.find(ended[9].pid), table.find(ended[10].pid)) == (None, ended[10])
 
@@ -63,24 +64,11 @@ def test_reused_pid_selects_the_newer_process(table: ProcessTable) -> None:
     assert table.find(7) is newer
 
 
-def test_output_of_the_oldest_ended_process_is_discarded_first(table: ProcessTable) -> None:
-    living = add(table, b"living\n" * 500)
-    first, second = add(table, b"1st\n" * 750), add(table, b"2nd\n" * 750)
-    end(table, first, second)
-    add(table, b"new\n" * 500)
-    sizes = [len(process.stdout.lines()) for process in (living, first, second)]
-    assert sizes == [500, 0, 750]
-
-
-def test_table_shortens_the_longest_output_if_running_processes_exceed_the_output_limit(
+def test_output_of_the_processes_that_ended_first_is_discarded_above_the_limit(
     table: ProcessTable,
 ) -> None:
-    longest, other = add(table, b"1234\n" * 1750), add(table, b"x\n" * 2000)
-    assert (len(longest.stdout.lines()), len(other.stdout.lines())) == (875, 2000)
-
-
-def test_removed_process_does_not_count_towards_the_output_limit(table: ProcessTable) -> None:
-    removed = add(table, b"x" * 9000)
-    table.remove(removed)
-    kept = add(table, b"y" * 9000)
-    assert (removed.stdout.size, kept.stdout.size) == (0, 9000)
+    living, *ended = [add(table, b"text\n" * 700) for _ in range(6)]
+    table.remove(ended.pop())
+    end(table, *ended)
+    sizes = [len(process.stdout.lines()) for process in (living, *ended)]
+    assert sizes == [700, 0, 0, 700, 700]

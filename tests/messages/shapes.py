@@ -172,24 +172,16 @@ def restarting(times: int) -> dict[float, Any]:
     """Return the script of a managed process that fails until its supervisor gives up."""
     script: dict[float, Any] = {}
     for run in range(times):
-        started = {"started_at": T0 + run * 3000}
-        end = {"status": "exited", "exit_code": 1, "ended_at": T0 + run * 3000 + 1500}
-        policy = {"restart_count": run, "restart": {"policy": "always", "max_restarts": times - 1}}
         over = "stopped" if run == times - 1 else "backing_off"
-        last = last_end(exit_code=1, ended_at=T0 + run * 3000 + 1500)
-        before = last_end(exit_code=1, ended_at=T0 + run * 3000 - 1500) if run else None
-        script[run * 3.0] = [
-            raw(120 + run, **WEB, **started, managed=managed("web", last_exit=before, **policy))
-        ]
-        script[run * 3.0 + 1.5] = [
-            raw(
-                120 + run,
-                **WEB,
-                **started,
-                **end,
-                managed=managed("web", over, last_exit=last, last_error="exit status 1", **policy),
-            )
-        ]
+        policy = {"restart_count": run, "restart": {"policy": "always", "max_restarts": times - 1}}
+        row = {**WEB, "started_at": T0 + run * 3000}
+        end = ended(1, ended_at=row["started_at"] + 1500)
+        last = last_end(exit_code=1, ended_at=end["ended_at"])
+        before = {**last, "ended_at": row["started_at"] - 1500} if run else None
+        alive = managed("web", last_exit=before, **policy)
+        dead = managed("web", over, last_exit=last, last_error="exit status 1", **policy)
+        script[run * 3.0] = [raw(120 + run, **row, managed=alive)]
+        script[run * 3.0 + 1.5] = [raw(120 + run, **row, **end, managed=dead)]
     return script
 
 

@@ -7,8 +7,8 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import changes, gaps, polls
-from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+from pytest_tlsandbox.messages.failure import changes, polls
+from tests.support import ended, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
 JOB = process(41)
@@ -30,31 +30,48 @@ def timeline(*events, took=0.0) -> Timeline:
     return seen
 
 
-def web(pid, **more):
-    supervised = {key: more.pop(key) for key in ("restart_count", "last_exit") if key in more}
-    return raw(pid, command="web", args=(), managed=managed("web", **supervised), **more)
-
-
 # --------------------------------------------------------------------- changes
 
 
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ([], []),
-        ([(0, [raw(41)]), (1, [raw(41)]), (2, [raw(41)])], []),
-        (
-            [(0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))])],
-            ["+0 s running, 2 polls | +1.2 s exited 3, 1 poll"],
-        ),
-        (
-            [(0, [raw(41)]), (1, [raw(41, status="\x1b[31mpaused\n")])],
-            [r"+0 s running, 1 poll | +1 s \x1b[31mpaused\n, 1 poll"],
-        ),
-    ],
-    ids=["never listed", "no change", "two states", "hostile"],
-)
-def test_two_states_are_shown_on_one_line_and_a_single_state_is_omitted(events, expected):
+CHANGES = {
+    "no change": ([(0, [raw(41)]), (1, [raw(41)])], []),
+    "two states": (
+        [(0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))])],
+        ["+0 s running, 2 polls | +1.2 s exited 3, 1 poll"],
+    ),
+    "hostile": (
+        [(0, [raw(41)]), (1, [raw(41, status="\x1b[31mpaused\n")])],
+        [r"+0 s running, 1 poll | +1 s \x1b[31mpaused\n, 1 poll"],
+    ),
+    "disappears and reappears": (
+        [(0, [raw(41)]), (1, []), (2, []), (3, [raw(41)])],
+        [
+            "+0 s  16:00:00.000  running, 1 poll",
+            "+1 s                not listed, 2 polls",
+            "+3 s  16:00:00.000  running, 1 poll",
+        ],
+    ),
+    "outages": (
+        [
+            (0, "403"),
+            (1, "502"),
+            (2, "502"),
+            (3, "403"),
+            (4, [raw(41)]),
+            (5, "reset"),
+            (6, [raw(41)]),
+        ],
+        [
+            "+0 s                unavailable until +4 s (403, then 502 x2, then 403)",
+            "+4 s  16:00:00.000  running, 2 polls",
+            "+5 s                unavailable until +6 s (reset)",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("events", "expected"), CHANGES.values(), ids=CHANGES)
+def test_timeline_shows_each_change_and_each_outage(events, expected):
     assert changes(timeline(*events), JOB, WIDE, MANY) == expected
 
 
@@ -64,32 +81,6 @@ def test_states_that_do_not_fit_on_one_line_are_shown_on_separate_lines():
     assert changes(seen, JOB, 55, MANY) == [
         "+0 s    16:00:00.000  running, 2 polls",
         "+1.2 s  16:00:09.000  signaled 9 (SIGKILL), 1 poll",
-    ]
-
-
-def test_both_changes_are_shown_if_a_process_disappears_and_reappears():
-    seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
-
-    assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s  16:00:00.000  running, 1 poll",
-        "+1 s                not listed, 2 polls",
-        "+3 s  16:00:00.000  running, 1 poll",
-    ]
-
-
-def test_timeline_of_a_managed_process_includes_restarts():
-    last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
-    second = {"started_at": T0 + 12_000, "restart_count": 1, "last_exit": last_exit}
-    seen = timeline(
-        (0, [web(7)]), (1, [web(7, **ended(1))]), (2, [web(9, **second)]), (3, [web(9, **second)])
-    )
-
-    assert changes(
-        seen, process(9, started_at=T0 + 12_000, managed=managed("web")), WIDE, MANY
-    ) == [
-        "+0 s  16:00:00.000  running, 1 poll",
-        "+1 s  16:00:09.000  exited 1, 1 poll",
-        "+2 s  16:00:12.000  running, restarted 1x, 2 polls",
     ]
 
 
@@ -108,53 +99,17 @@ def test_long_timeline_shows_only_the_first_and_last_changes():
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
 
 
-def test_summary_of_an_outage_starts_with_the_first_fault():
-    seen = timeline(
-        (0, "403"), (1, "502"), (2, "502"), (3, "403"), (4, [raw(41)]), (5, "reset"), (6, [raw(41)])
-    )
-
-    assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s                unavailable until +4 s (403, then 502 x2, then 403)",
-        "+4 s  16:00:00.000  running, 2 polls",
-        "+5 s                unavailable until +6 s (reset)",
-    ]
-
-
-def test_timeline_of_changes_fits_the_terminal_width():
-    label = "409 SANDBOX_NOT_RUNNING suspended"
-    seen = timeline((0, [raw(41)]), (1, label), (2, label), (3, [raw(41, **ended(0))]))
-
-    assert max(map(len, changes(seen, JOB, 60, MANY))) <= 60
-
-
-# --------------------------------------------------------------------- outages
-
-
-def test_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
-    seen = timeline(
-        (0, "502"), (1.2, "502"), (2, [raw(41)]), (3, "no answer"), (8, [raw(41)]), took=0.06
-    )
-
-    assert gaps(seen, WIDE, MANY) == [
-        "+0 s unavailable until +2 s (502 x2)",
-        "+3 s unavailable until +8 s (no answer)",
-    ]
-
-
 # ----------------------------------------------------------------------- polls
 
 
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ([(0, [raw(41)]), (1, [raw(41)])], "2 (61 ms each)"),
-        (
-            [(0, "502"), (1, "reset"), (2, "502"), (3, [raw(41)])],
-            "1 good (61 ms each), 3 failed (502, reset)",
-        ),
-        ([(0, "502"), (1, "502")], "none good, 2 failed (502)"),
-        ([], "0"),
-    ],
-)
+POLLS = [
+    ([(0, [raw(41)]), (1, [raw(41)])], "2 (61 ms each)"),
+    ([(0, "502"), (1, "reset"), (2, []), (3, "502")], "1 good (61 ms each), 3 failed (502, reset)"),
+    ([(0, "502"), (1, "502")], "none good, 2 failed (502)"),
+    ([], "0"),
+]
+
+
+@pytest.mark.parametrize(("events", "expected"), POLLS)
 def test_poll_summary_shows_the_count_and_the_duration_and_the_faults(events, expected):
     assert polls(timeline(*events, took=0.0614)) == expected

@@ -132,12 +132,12 @@ class Plugin:
         history = self.client.history
         for incident in history.incidents(0):
             run = incident.run
-            if history.is_assumed(run) or incident.kind not in KINDS:
+            if run.assumed or incident.kind not in KINDS:
                 continue
             # The model identifies a restart by the run that it started.
             if incident.kind == "restart":
                 run = run.successor or run
-                while run.successor is not None and history.is_assumed(run):
+                while run.successor is not None and run.assumed:
                     run = run.successor
             view, ours = incident.position - 1, incident.caused_here
             yield SimpleNamespace(kind=incident.kind, view=view, ours=ours, **_identity(run))

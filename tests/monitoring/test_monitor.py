@@ -36,7 +36,8 @@ def test_monitor_polls_after_each_test_phase_without_waiting_if_only_a_report_is
     recorded.test(raw(3), raw(4))
 
     assert (recorded.box.looks, recorded.clock.slept) == (5, [])
-    assert recorded.monitor.take_data().keys() == {"sandboxes", "processes", "changes", "incidents"}
+    kinds = {"sandboxes", "processes", "changes", "incidents", "outputs"}
+    assert recorded.monitor.take_data().keys() == kinds
 
 
 def test_outage_does_not_delay_or_fail_a_session_monitored_only_for_a_report():

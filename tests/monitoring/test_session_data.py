@@ -61,13 +61,13 @@ def test_finding_is_reported_once_even_if_two_workers_identify_it_differently():
 
 
 def test_monitoring_gap_seen_by_several_workers_is_reported_once():
-    gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a", "open": True,
-           "to_test": None, "to_at": None, "id": "gw0/1", "worker": "gw0", "from_at": "1"}  # fmt: skip
-    ended = {"open": False, "to_test": "d", "to_at": "9"}
+    gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a",
+           "to_test": None, "to_at": None, "from_at": "1"}  # fmt: skip
+    ended = {"to_test": "d", "to_at": "9"}
     [merged] = session_of(
-        {"gaps": [{**gap, "tests": 1}]},
-        {"gaps": [{**gap, **ended, "tests": 3}]},
-        {"gaps": [{**gap, "id": "gw1/1", "worker": "gw1", "from_at": "2", "tests": 2}]},
+        {"worker": "gw0", "gaps": [{**gap, "tests": 1}]},
+        {"worker": "gw0", "gaps": [{**gap, **ended, "tests": 3}]},
+        {"worker": "gw1", "gaps": [{**gap, "from_at": "2", "tests": 2}]},
     ).gaps
     assert (merged["tests"], merged["open"], merged["to_test"]) == (5, True, None)
     assert merged["times"] == [
@@ -87,15 +87,18 @@ def test_updates_of_a_continuing_outage_are_merged_into_one_outage():
 
 def report(when: str, outcome: str = "passed", worker: str | None = None, **more: Any) -> Any:
     passed, failed = outcome == "passed", outcome == "failed"
-    fields = {"nodeid": "test_a", "when": when, "outcome": outcome, "worker_id": worker}
-    return SimpleNamespace(passed=passed, failed=failed, start=0.0, stop=1.0, **fields, **more)
+    node = worker and SimpleNamespace(gateway=SimpleNamespace(id=worker))
+    fields = {"nodeid": "test_a", "when": when, "outcome": outcome, "node": node}
+    error = {"longrepr": "", "longreprtext": "E  lost --token=abc", "sections": []}
+    times = {"start": 0.0, "stop": 1.0}
+    return SimpleNamespace(passed=passed, failed=failed, **{**fields, **error, **times, **more})
 
 
 def outcomes(*reports: Any) -> list[tuple[int, str]]:
     """Return the number and the outcome of each attempt."""
     session = SessionData()
     for one in reports:
-        session.add_report(one)
+        session.pytest_runtest_logreport(one)
     return [(test["attempt"], test["outcome"]) for test in session.tests]
 
 
@@ -125,9 +128,32 @@ def test_each_attempt_of_a_rerun_test_has_a_separate_outcome():
 
 
 def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
-    node = SimpleNamespace(gateway=SimpleNamespace(id="gw1"))
-    crash = report("???", "failed", node=node)
+    crash = report("???", "failed", worker="gw1")
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]
+
+
+def test_failure_of_a_test_has_the_first_line_and_the_masked_text_of_its_first_error():
+    session = SessionData()
+    at = SimpleNamespace(reprcrash=SimpleNamespace(message="Error: lost --token=abc\nmore"))
+    long = ("sandbox during this test", "web exited 1")
+    session.pytest_runtest_logreport(report("setup"))
+    session.pytest_runtest_logreport(
+        report("call", "failed", longrepr=at, sections=[long, ("stdout", "secret")])
+    )
+    session.pytest_runtest_logreport(report("teardown", "failed"))
+    assert session.tests[0]["failure"] == {
+        "phase": "call",
+        "line": "Error: lost --token=***",
+        "text": "E  lost --token=***\n\nsandbox during this test:\nweb exited 1",
+    }
+
+
+def test_very_long_failure_is_cut_at_its_start():
+    session = SessionData()
+    session.pytest_runtest_logreport(report("call", "failed", longreprtext="x" * 30_000 + "end"))
+    text = session.tests[0]["failure"]["text"]
+    assert text.startswith("... 10,003 characters were cut\nxxx")
+    assert text.endswith("xend")
 
 
 def test_change_observed_by_two_workers_is_reported_once():

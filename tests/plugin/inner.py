@@ -8,19 +8,26 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
 HEAVY = frozenset(
     {"requests", "urllib3", "pydantic", "tenacity", "psutil", "uvicorn", "tensorlake"}
 )
 """What must not be imported by a suite that uses no sandbox."""
+
+
+def providing(value: object) -> types.ModuleType:
+    """Return a plugin for an inner run in this process; its fixture ``provided`` has that value."""
+    plugin = types.ModuleType("providing")
+    plugin.provided = pytest.fixture(scope="session")(lambda: value)  # type: ignore[attr-defined]
+    return plugin
 
 
 def errors_of_tests(record: pytest.HookRecorder) -> dict[str, str]:

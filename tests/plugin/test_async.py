@@ -94,16 +94,9 @@ def test_call_that_is_not_awaited_fails_the_test(pytester, suite):
     result = suite.run(pytester, code, "-Wdefault")
 
     result.assert_outcomes(passed=2 * suite.backends, errors=2 * suite.backends)
-    sentence = "pytest_tlsandbox.InvalidArgument: {}; a call that is not awaited has no effect; write await tlsandbox_async.{}(...)"
-    result.stdout.fnmatch_lines(
-        [
-            "E * " + sentence.format("assert_no_oom() was not awaited", "assert_no_oom"),
-            "E * "
-            + sentence.format(
-                "assert_no_crash() was not awaited, nor was 1 other call", "assert_no_crash"
-            ),
-        ]
-    )
+    for name in ("assert_no_oom", "assert_no_crash"):
+        message = f"{name}() was not awaited; a call that is not awaited has no effect; write await tlsandbox_async.{name}(...)"
+        assert f"E   pytest_tlsandbox.InvalidArgument: {message}" in result.outlines
 
 
 def test_async_fixture_can_provide_a_sandbox_created_with_the_sdk(pytester, suite):

@@ -138,14 +138,6 @@ def test_failed_health_check_shows_processes_and_sandbox_but_no_source_code(chec
     result.assert_outcomes(passed=5, failed=1)
 
 
-def test_failed_health_check_is_reported_at_the_source_line_of_the_check(checked):
-    """It is what annotates a change, and no line within pytest, which called the check."""
-    result = checked({"killed": [oom(1)]}, "--tb=line")
-    result.stdout.re_match_lines(
-        [r".*checks/test_health\.py:\d+: OOM-killed: train\.py \(pid 1\)$"]
-    )
-
-
 def test_message_of_a_failed_health_check_fits_the_terminal_width(checked, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     row = raw(

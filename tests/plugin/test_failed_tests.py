@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import re
+import time
 import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.client import retry
-
+from ..fault_proxy import FaultProxy
 from ..report.read_report import read
-from ..support import dedented
-from .inner import PROGRAMS, failures
+from .inner import PROGRAMS, failures, providing
 
 TITLE = "sandbox during this test"
 
@@ -21,8 +21,10 @@ SUITE = (
     + """
         import os
         import socket
+        import time
         import pytest
         from pytest_tlsandbox import start_local_sandbox
+        from pytest_tlsandbox.client import retry
 
         def ended(sandbox, job):
             sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
@@ -31,22 +33,17 @@ SUITE = (
         def server(tlsandbox_session):
             return tlsandbox_session.start_process("python", ["-m", "http.server", "0"])
 
-        def test_server_exited(tlsandbox, tmp_path):
-            code = f'''if True:
-                import socket, sys
-                server = socket.create_server(("127.0.0.1", 0))
-                open("{tmp_path}/port", "w").write(str(server.getsockname()[1]) + "!")
-                server.accept()
-                print("listening")
-                print("Traceback: db gone", file=sys.stderr)
-                sys.exit(3)
-            '''
-            tlsandbox.start_process("python", ["-c", code])
-            while not (tmp_path / "port").exists() or "!" not in (tmp_path / "port").read_text():
-                pass
-            port = int((tmp_path / "port").read_text()[:-1])
-            with socket.create_connection(("127.0.0.1", port)) as client:
-                assert client.recv(1) == b"hello"
+        def test_server_exited(tlsandbox):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                code = f'''if True:
+                    import socket, sys
+                    connection = socket.create_connection({server.getsockname()})
+                    print("connected")
+                    sys.exit("db gone")
+                '''
+                tlsandbox.start_process("python", ["-c", code])
+                with server.accept()[0] as connection:
+                    assert connection.recv(1) == b"hello"
 
         def test_oom_killed(tlsandbox):
             be_killed(tlsandbox)
@@ -57,29 +54,9 @@ SUITE = (
             tlsandbox.wait_until(lambda seen: restarted(seen, "web"))
             assert False
 
-        def test_port_taken(tlsandbox):
-            with socket.create_server(("127.0.0.1", 0)) as taken:
-                code = f'''if True:
-                    import socket, sys
-                    try:
-                        with socket.socket() as mine:
-                            mine.bind({taken.getsockname()})
-                    except OSError as error:
-                        sys.exit(error.strerror)
-                '''
-                ended(tlsandbox, tlsandbox.start_process("python", ["-c", code]))
-            assert False
+        def test_kills_the_server_of_others(server): os.kill(server.pid, 9)
 
-        def test_wrong_dependency(tlsandbox):
-            code = "import sys; sys.tracebacklimit = 0; import no_such_module"
-            ended(tlsandbox, tlsandbox.start_process("python", ["-c", code]))
-            assert False
-
-        def test_kills_the_server_of_others(server):
-            os.kill(server.pid, 9)
-
-        def test_killed_by_another_test(server):
-            assert False
+        def test_killed_by_another_test(server): assert False
 
         def test_sandbox_gone(tlsandbox_connect):
             with start_local_sandbox(identifier="mine") as sandbox:
@@ -91,8 +68,7 @@ SUITE = (
             tlsandbox.wait_until(unhealthy)
             assert False
 
-        def test_nothing_happened(tlsandbox):
-            assert False
+        def test_nothing_happened(tlsandbox): assert False
 
         def test_output_with_a_secret(tlsandbox):
             program = "echo --token=tl_secret >&2; exit 1"
@@ -106,58 +82,81 @@ SUITE = (
             tlsandbox.kill_process(tlsandbox.start_process("sleep", ["61"]))
             assert False
 
-        def test_passes(tlsandbox):
-            be_killed(tlsandbox)
+        def test_passes(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.xfail
         def test_xfails(tlsandbox):
             be_killed(tlsandbox)
             assert False
+
+        @pytest.mark.timeout(1)
+        def test_hangs(tlsandbox):
+            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
+            time.sleep(60)
+
+        # Errors that the plugin raises
+
+        def test_exit(tlsandbox):
+            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4", "job.sh"]))
+
+        def test_crash(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
+            tlsandbox.wait_for_exit(job)
+
+        def test_oom_before_it(tlsandbox):
+            be_killed(tlsandbox)
+            job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
+            tlsandbox.wait_for_exit(job)
+
+        def test_several(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
+            tlsandbox.wait_until(lambda seen: not seen.alive)
+            with tlsandbox.soft() as check:
+                check.assert_process("no such", exit_code=0)
+                check.assert_no_crash()
+
+        def test_not_found(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)
+
+        def test_wrong_call(tlsandbox): tlsandbox.wait_for_process("x", timeout=-1)
+
+        def test_sandbox(tlsandbox_connect, monkeypatch):
+            monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)
+            tlsandbox_connect("http://127.0.0.1:1").list_processes()
 """
 )
-SECTIONS = {
-    "test_server_exited": """
-        # s before  Exited 3: python -c
-          | Traceback: db gone
-        """,
-    "test_oom_killed": "# s before  OOM-killed: python -c",
-    "test_restarted": "# s before  Exited 1, then restarted: web, first run",
-    "test_port_taken": """
-        # s before  Exited 1: python -c
-          | Address already in use
-        """,
-    "test_wrong_dependency": """
-        # s before  Exited 1: python -c
-          | ModuleNotFoundError: No module named 'no_such_module'
-        """,
-    "test_killed_by_another_test": "# s before  Killed by SIGKILL: http.server",
-    "test_sandbox_gone": "# s before  mine cannot be reached: the connection was refused",
-    "test_unhealthy": """
-        # s before  Unhealthy: sick
-        started: sick
-        """,
-    "test_nothing_happened": "",
-    "test_output_with_a_secret": """
-        # s before  Exited 1: job.sh
-          | --token=***
-        """,
-    "test_all_went_well": """
-        started: sleep; ended normally: true, true; killed by the tests: sleep
-        """,
-}
-CAUSES = {
-    "test_server_exited": "exit: python -c (not certain)",
-    "test_oom_killed": "oom: python -c (not certain)",
-    "test_restarted": "exit: web, first run (not certain)",
-    "test_port_taken": "exit: python -c (not certain)",
-    "test_wrong_dependency": "exit: python -c (not certain)",
-    "test_killed_by_another_test": "exit: http.server (not certain)",
-    "test_sandbox_gone": "sandbox: mine (not certain)",
-    "test_unhealthy": "none",
-    "test_nothing_happened": "none",
-    "test_output_with_a_secret": "exit: job.sh (not certain)",
-    "test_all_went_well": "none",
-}
+EXPECTED = {
+    "test_server_exited": ("# s before  Exited 1: python -c\n  | db gone", "exit: python -c (not certain)"),
+    "test_oom_killed": ("# s before  OOM-killed: python -c", "oom: python -c (not certain)"),
+    "test_restarted": (
+        "# s before  Exited 1, then restarted: web, first run", "exit: web, first run (not certain)"
+    ),
+    "test_killed_by_another_test": (
+        "# s before  Killed by SIGKILL: http.server", "exit: http.server (not certain)"
+    ),
+    "test_sandbox_gone": (
+        "# s before  mine cannot be reached: the connection was refused", "sandbox: mine (not certain)"
+    ),
+    "test_unhealthy": ("# s before  Unhealthy: sick\nstarted: sick", "none"),
+    "test_nothing_happened": ("", "none"),
+    "test_output_with_a_secret": (
+        "# s before  Exited 1: job.sh\n  | --token=***", "exit: job.sh (not certain)"
+    ),
+    "test_all_went_well": (
+        "started: sleep; ended normally: true, true; killed by the tests: sleep", "none"
+    ),
+    "test_hangs": ("# s before  Exited 3: job.sh", "exit: job.sh (not certain)"),
+    "test_exit": ("", "exit: job.sh"),
+    "test_crash": ("", "crash: job.sh"),
+    # The output of the process that the error is about is in the error.
+    "test_oom_before_it": (
+        "# s before  OOM-killed: python -c\n# s before  Exited 4: job.sh", "exit: job.sh"
+    ),
+    "test_several": ("", "crash: job.sh"),
+    "test_not_found": ("", "none"),
+    "test_wrong_call": ("", "none"),
+    "test_sandbox": ("", "sandbox: http://127.0.0.1:1"),
+}  # fmt: skip
+CAUSES = {name: cause for name, (_, cause) in EXPECTED.items()}
 
 
 def sections_of(record: pytest.HookRecorder) -> dict[str, str]:
@@ -181,107 +180,38 @@ def causes_in_junit(path: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("limited")
-def test_failed_plain_assertion_shows_what_happened_in_the_sandbox(pytester):
+@pytest.mark.parametrize("options", [(), ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json")])
+def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(pytester, options):
     pytester.makepyfile(test_it=SUITE)
-    record = pytester.inline_run("--junitxml=junit.xml")
-    assert sections_of(record) == {name: dedented(text) for name, text in SECTIONS.items()}
-    causes = {name: [cause] for name, cause in CAUSES.items()}
-    assert causes_in_junit(pytester.path / "junit.xml") == causes
+    record = pytester.inline_run("--junitxml=junit.xml", *options)
+    assert sections_of(record) == {name: section for name, (section, _) in EXPECTED.items()}
+    # The guard adds properties of its own.
+    causes = causes_in_junit(pytester.path / "junit.xml")
+    assert {name: values[-1] for name, values in causes.items()} == CAUSES
     for report in record.getreports("pytest_runtest_logreport"):
         if report.failed:  # as pytest-json-ctrf, allure and report-log read it
             name = report.nodeid.partition("::")[2]
-            assert report.user_properties == [("tlsandbox_cause", CAUSES[name])]
+            assert ("tlsandbox_cause", CAUSES[name]) in report.user_properties
+    if options:
+        check_report(read(pytester.path / "out.json"))
 
 
-@pytest.mark.usefixtures("limited")
-def test_guard_and_report_do_not_change_the_section_about_the_sandbox(pytester):
-    pytester.makepyfile(test_it=SUITE)
-    record = pytester.inline_run(
-        "--tlsandbox-guard=leak", "--tlsandbox-report=out.json", "--junitxml=junit.xml"
-    )
-    assert sections_of(record) == {name: dedented(text) for name, text in SECTIONS.items()}
+def check_report(report: dict[str, Any]) -> None:
     causes = {
-        test["id"].partition("::")[2]: test["cause"]
-        for test in read(pytester.path / "out.json")["tests"]
-        if test["cause"]
+        test["id"].partition("::")[2]: test["cause"] for test in report["tests"] if test["cause"]
     }
-    assert {
-        name: cause["kind"]
-        if cause["kind"] == "none"
-        else f"{cause['kind']}: {cause['name']} (not certain)"
-        for name, cause in causes.items()
-    } == CAUSES
-    restarted, oom, gone = (
-        causes[f"test_{name}"] for name in ("restarted", "oom_killed", "sandbox_gone")
-    )
-    processes = {row["id"]: row for row in read(pytester.path / "out.json")["processes"]}
+    for name, cause in causes.items():
+        certain = "" if cause["certain"] else " (not certain)"
+        text = f"{cause['kind']}: {cause['name']}{certain}"
+        assert CAUSES[name] == ("none" if cause["kind"] == "none" else text)
+    restarted, oom = causes["test_restarted"], causes["test_oom_killed"]
+    processes = {row["id"]: row for row in report["processes"]}
     assert processes[oom["process"]]["changes"][-1]["text"] == "oom_killed"
     assert (oom["run"], oom["certain"]) == (None, False)
     assert (restarted["run"], processes[restarted["process"]]["name"]) == (0, "web")
-    assert gone == {
+    assert causes["test_sandbox_gone"] == {
         "kind": "sandbox", "name": "mine", "process": None, "run": None, "certain": False,
     }  # fmt: skip
-
-
-OWN = (
-    PROGRAMS
-    + """
-        import pytest
-
-        def test_exit(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4", "job.sh"]))
-
-        def test_crash(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
-            tlsandbox.wait_for_exit(job)
-
-        def test_oom_before_it(tlsandbox):
-            be_killed(tlsandbox)
-            job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
-            tlsandbox.wait_for_exit(job)
-
-        def test_several(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
-            tlsandbox.wait_until(lambda seen: not seen.alive)
-            with tlsandbox.soft() as check:
-                check.assert_process("no such", exit_code=0)
-                check.assert_no_crash()
-
-        def test_not_found(tlsandbox):
-            tlsandbox.wait_for_process("no such", timeout=0)
-
-        def test_wrong_call(tlsandbox):
-            tlsandbox.wait_for_process("x", timeout=-1)
-
-        def test_sandbox(tlsandbox_connect):
-            tlsandbox_connect("http://127.0.0.1:1").list_processes()
-"""
-)
-
-
-@pytest.mark.usefixtures("limited")
-def test_error_raised_by_the_plugin_is_recorded_as_the_cause_of_the_failure(pytester, monkeypatch):
-    monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)  # the inner run is in this process
-    pytester.makepyfile(test_it=OWN)
-    record = pytester.inline_run("--junitxml=junit.xml")
-    assert causes_in_junit(pytester.path / "junit.xml") == {
-        "test_exit": ["exit: job.sh"],
-        "test_crash": ["crash: job.sh"],
-        "test_oom_before_it": ["exit: job.sh"],
-        "test_several": ["crash: job.sh"],
-        "test_not_found": ["none"],
-        "test_wrong_call": ["none"],
-        "test_sandbox": ["sandbox: http://127.0.0.1:1"],
-    }
-    sections = sections_of(record)
-    # The output of the process that the error is about is in the error.
-    assert sections.pop("test_oom_before_it") == dedented(
-        """
-        # s before  OOM-killed: python -c
-        # s before  Exited 4: job.sh
-        """
-    )
-    assert set(sections.values()) == {""}
 
 
 @pytest.mark.usefixtures("limited")
@@ -325,62 +255,42 @@ def test_guard_finding_that_fails_a_test_is_recorded_as_the_cause_of_the_failure
 
 # The cost
 
-PROXIES = """
-        import os
-        import time
-        from types import SimpleNamespace
-        import pytest
-        from pytest_tlsandbox import Secret
-        from tests.fault_proxy import FaultProxy
 
-        COUNTED = {"one": 0, "two": 0}
+class ListCalls:
+    """A plugin for the inner run, which counts the list calls after each test."""
 
-        @pytest.fixture(scope="session")
-        def proxies():
-            box = SimpleNamespace(
-                url=os.environ["TENSORLAKE_SANDBOX_PROXY_URL"],
-                api_key=Secret(os.environ["TENSORLAKE_API_KEY"]),
-                identifier="my-sandbox",
-            )
-            with FaultProxy(box) as one, FaultProxy(box) as two:
-                PROXIES.update(one=one, two=two)
-                yield PROXIES
+    def __init__(self, *proxies: FaultProxy) -> None:
+        self._proxies = proxies
+        self._before: list[int] = []
+        self.counts: dict[str, list[int]] = {}
+        self.seconds: dict[str, float] = {}
 
-        PROXIES = {}
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        now = [proxy.requests.count("GET /api/v1/processes") for proxy in self._proxies]
+        if report.when == "call":
+            name = report.nodeid.partition("::")[2]
+            self.counts[name] = [*map(operator.sub, now, self._before)]
+            self.seconds[name] = time.time() - report.stop
+        self._before = now
 
-        def pytest_runtest_logreport(report):
-            took = time.time() - report.stop
-            counts = []
-            for name, proxy in PROXIES.items():
-                count = proxy.requests.count("GET /api/v1/processes")
-                counts.append(str(count - COUNTED[name]))
-                COUNTED[name] = count
-            if report.when == "call":
-                with open("calls.txt", "a") as file:
-                    print(report.nodeid.partition("::")[2], *counts, took, file=file)
-"""
+
 CALLS = """
         import pytest
         from tests.fault_proxy import faults
 
-        @pytest.fixture(scope="session")
-        def one(proxies, tlsandbox_connect):
-            tlsandbox_connect(proxies["one"]).start_process("sleep", ["60"])
-            return proxies["one"]
+        def used(proxy, connect):
+            connect(proxy).start_process("sleep", ["60"])
+            return proxy
 
         @pytest.fixture(scope="session")
-        def two(proxies, tlsandbox_connect):
-            tlsandbox_connect(proxies["two"]).start_process("sleep", ["60"])
-            return proxies["two"]
+        def one(provided, tlsandbox_connect): return used(provided[0], tlsandbox_connect)
 
-        def test_passes(one, two):
-            pass
+        @pytest.fixture(scope="session")
+        def two(provided, tlsandbox_connect): return used(provided[1], tlsandbox_connect)
 
-        def test_fails(one):
-            assert False
-
-        def test_uses_none():
-            assert False
+        def test_passes(one, two): pass
+        def test_fails(one): assert False
+        def test_uses_none(): assert False
 
         def test_fails_in_an_outage(one):
             one.fail(faults.KEY_REFUSED)
@@ -395,61 +305,43 @@ CALLS = """
             two.fail(faults.HANG_BEFORE_HEADERS)
             assert False
 """
-NONE = {"test_passes": "0 0", "test_fails": "0 0", "test_uses_none": "0 0",
-        "test_fails_in_an_outage": "0 0", "test_fails_later_in_it": "0 0", "test_sandbox_hangs": "0 0"}  # fmt: skip
-ONCE = {"test_fails": "1 0", "test_fails_in_an_outage": "1 0", "test_sandbox_hangs": "0 1"}
 
 
-@pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize(
-    ("ini", "expected"), [("", {**NONE, **ONCE}), ("tlsandbox_no_section = true", NONE)]
-)
+@pytest.mark.parametrize("ini", ["", "tlsandbox_no_section = true"])
 def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known(
-    pytester, ini, expected
+    pytester, box, ini
 ):
     pytester.makeini(f"[pytest]\n{ini}\n")
-    pytester.makeconftest(PROXIES)
     pytester.makepyfile(test_it=CALLS)
-    record = pytester.inline_run()
-    lines = [line.split() for line in (pytester.path / "calls.txt").read_text().splitlines()]
-    assert {name: " ".join(counts) for name, *counts, _ in lines} == expected
-    took = {name: float(seconds) for name, *_, seconds in lines}
-    assert 0.9 < took.pop("test_sandbox_hangs") < 1.5 if not ini else True
+    with FaultProxy(box) as one, FaultProxy(box) as two:
+        calls = ListCalls(one, two)
+        record = pytester.inline_run(plugins=[providing((one, two)), calls])
+    expected = {} if ini else {
+        "test_fails": [1, 0], "test_fails_in_an_outage": [1, 0], "test_sandbox_hangs": [0, 1]
+    }  # fmt: skip
+    assert len(calls.counts) == 6
+    assert {name: counts for name, counts in calls.counts.items() if any(counts)} == expected
     if ini:
         assert set(sections_of(record).values()) == {""}
+    else:
+        assert 0.9 < calls.seconds["test_sandbox_hangs"] < 1.5
 
 
 # The content of the section
+
+
+def ends(codes: range, lines: range) -> str:
+    """Return the section about programs that ended with these codes, with these lines of output."""
+    output = "".join(f"\n  | line {line}" for line in lines)
+    return "\n".join(f"# s before  Exited {code}: job.sh{output}" for code in codes)
 
 
 @pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        (
-            "-q",
-            """
-            # s before  Exited 4: job.sh
-              | line 20
-            # s before  Exited 5: job.sh
-              | line 20
-            # s before  Exited 6: job.sh
-              | line 20
-            # s before  Exited 7: job.sh
-              | line 20
-            # s before  Exited 8: job.sh
-              | line 20
-            3 more events
-            """,
-        ),
-        (
-            "-v",
-            "\n".join(
-                f"# s before  Exited {code}: job.sh\n  | line 1\n  | ... 17 more lines\n"
-                "  | line 19\n  | line 20"
-                for code in range(1, 9)
-            ),
-        ),
+        ("-q", f"{ends(range(4, 9), range(20, 21))}\n3 more events"),
+        ("-v", ends(range(1, 9), range(17, 21))),
     ],
 )
 def test_section_about_the_sandbox_has_at_most_12_lines_unless_verbose(pytester, option, expected):
@@ -463,7 +355,7 @@ def test_section_about_the_sandbox_has_at_most_12_lines_unless_verbose(pytester,
             assert False
         """
     )
-    assert sections_of(pytester.inline_run(option)) == {"test_it": dedented(expected)}
+    assert sections_of(pytester.inline_run(option)) == {"test_it": expected}
 
 
 @pytest.mark.usefixtures("limited")
@@ -473,72 +365,54 @@ def test_each_failed_phase_shows_what_happened_since_the_previous_failure(pytest
         import pytest
 
         def end(sandbox, code):
-            sandbox.wait_for_exit(sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"]), exit_code=code)
+            job = sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"])
+            sandbox.wait_for_exit(job, exit_code=code)
+
+        def fail(sandbox, code):
+            end(sandbox, code)
+            assert False
 
         @pytest.fixture
-        def broken_setup(tlsandbox):
-            end(tlsandbox, 3)
-            assert False
+        def broken_setup(tlsandbox): fail(tlsandbox, 3)
 
         @pytest.fixture
         def broken_teardown(tlsandbox):
             yield
-            end(tlsandbox, 5)
-            assert False
+            fail(tlsandbox, 5)
 
-        def test_setup(broken_setup):
-            pass
-
-        def test_both(tlsandbox, broken_teardown):
-            end(tlsandbox, 4)
-            assert False
-
-        def test_teardown(tlsandbox, broken_teardown):
-            end(tlsandbox, 4)
+        def test_setup(broken_setup): pass
+        def test_both(tlsandbox, broken_teardown): fail(tlsandbox, 4)
+        def test_teardown(tlsandbox, broken_teardown): end(tlsandbox, 4)
         """
     )
-    record = pytester.inline_run()
-    assert [
-        (
-            report.nodeid.partition("::")[2],
-            report.when,
-            re.findall("Exited .", str(report.sections)),
+    reports = pytester.inline_run().getreports("pytest_runtest_logreport")
+    assert {
+        (report.nodeid.partition("::")[2], report.when): re.findall(
+            r"Exited (\d)", str(report.sections)
         )
-        for report in record.getreports("pytest_runtest_logreport")
+        for report in reports
         if report.failed
-    ] == [
-        ("test_setup", "setup", ["Exited 3"]),
-        ("test_both", "call", ["Exited 4"]),
-        ("test_both", "teardown", ["Exited 5"]),
-        ("test_teardown", "teardown", ["Exited 4", "Exited 5"]),
-    ]
+    } == {
+        ("test_setup", "setup"): ["3"],
+        ("test_both", "call"): ["4"],
+        ("test_both", "teardown"): ["5"],
+        ("test_teardown", "teardown"): ["4", "5"],
+    }
 
 
-def test_each_event_names_its_sandbox_if_the_test_uses_several_sandboxes(
-    pytester, box, monkeypatch, limited
-):
-    monkeypatch.setenv("MINE", box.api_key.reveal())
+@pytest.mark.usefixtures("limited")
+def test_each_event_names_its_sandbox_if_the_test_uses_several_sandboxes(pytester, box):
     pytester.makepyfile(
-        f"""
-        import os
-        from types import SimpleNamespace
-        from pytest_tlsandbox import Secret
-
-        def test_it(tlsandbox, tlsandbox_connect):
-            mine = SimpleNamespace(url={box.url!r}, api_key=Secret(os.environ["MINE"]), identifier="my-sandbox")
-            for code, sandbox in enumerate([tlsandbox, tlsandbox_connect(mine)], 3):
-                job = sandbox.start_process("sh", ["-c", f"exit {{code}}", "job.sh"])
+        """
+        def test_it(tlsandbox, tlsandbox_connect, provided):
+            for code, sandbox in enumerate([tlsandbox, tlsandbox_connect(provided)], 3):
+                job = sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"])
                 sandbox.wait_for_exit(job, exit_code=code)
             assert False
         """
     )
-    assert sections_of(pytester.inline_run()) == {
-        "test_it": dedented(
-            """
-            # s before  small: Exited 3: job.sh
-            # s before  my-sandbox: Exited 4: job.sh
-            """
-        )
+    assert sections_of(pytester.inline_run(plugins=[providing(box)])) == {
+        "test_it": "# s before  small: Exited 3: job.sh\n# s before  my-sandbox: Exited 4: job.sh"
     }
 
 
@@ -562,11 +436,8 @@ def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox
     result = pytester.runpytest_subprocess("-n1", "--junitxml=junit.xml")
     shown = re.search(rf"- {TITLE} -+\n(.*?)\n[=-]", result.stdout.str(), re.DOTALL)
     assert shown is not None
-    assert re.sub(r"\d\.\d s", "# s", shown[1]) == dedented(
-        """
-        # s before  Exited 3: job.sh
-        ended in other tests: sleep, sleep
-        """
+    assert re.sub(r"\d\.\d s", "# s", shown[1]) == (
+        "# s before  Exited 3: job.sh\nended in other tests: sleep, sleep"
     )
     assert causes_in_junit(pytester.path / "junit.xml") == {
         "test_it": ["exit: job.sh (not certain)"]
@@ -578,12 +449,12 @@ def test_error_of_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pyteste
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makeconftest(
         """
-        from pytest_tlsandbox.failed_tests.events import Happened
+        from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 
         def broken(*_):
             raise RuntimeError("--token=tl_secret")
 
-        Happened.add = broken
+        UsedSandbox.events = broken
         """
     )
     pytester.makepyfile("def test_it(tlsandbox): assert False")
@@ -591,19 +462,3 @@ def test_error_of_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pyteste
     assert failures(result) == {"test_it": "assert False"}
     log = (pytester.path / "log.txt").read_text()
     assert "a failed test could not be explained: RuntimeError('--token=***')" in log
-
-
-@pytest.mark.usefixtures("limited")
-def test_test_that_timed_out_shows_what_happened_in_the_sandbox(pytester):
-    pytester.makepyfile(
-        """
-        import time
-        import pytest
-
-        @pytest.mark.timeout(2)
-        def test_hangs(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
-            time.sleep(60)
-        """
-    )
-    assert sections_of(pytester.inline_run()) == {"test_hangs": "# s before  Exited 3: job.sh"}

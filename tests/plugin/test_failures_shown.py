@@ -41,7 +41,6 @@ def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch,
     """Whatever is called in vain: each ends at the user's line, or at the fixture's name."""
     calls = [
         "connect('my-sandbox').wait_for_process('no such', timeout=0)",
-        "connect('my-sandbox').wait_for_process('x', status='runing')",
         "connect('my-sandbox').wait_for_process('x', timeout=-1)",
         "connect('my-sandbox').wait_until(lambda: True)",
         "connect('my-sandbox').wait_for_exit()",
@@ -51,7 +50,6 @@ def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch,
         "connect('my-sandbox').assert_stays('no such', stable_for=1)",
         "connect('my-sandbox').start_process('no-such-program')",
         "connect('my-sandbox').send_signal('no such', 9)",
-        "connect('my-sandbox').output('no such')",
         "connect('my-sandbox').list_processes().where(exitcode=1)",
         "connect(os.environ['DENYING']).from_now()",
         "connect(os.environ['DENYING']).wait_for_process('x')",
@@ -60,17 +58,14 @@ def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch,
         "connect('')",
         "by()",
     ]
-    pytester.makepyfile(
-        "import os, pytest\nfrom pytest_tlsandbox import AsyncSandbox, by\n"
-        f"CALLS = {calls}\n"
-        + "\n".join(
-            f"def test_{number}(tlsandbox_connect, tlsandbox_lister):\n"
-            "    connect, lister = tlsandbox_connect, tlsandbox_lister\n"
-            f"    {call}\n"
-            for number, call in enumerate(calls)
-        )
-        + "\ndef test_baseline(tlsandbox): pass\n"
-    )
+    tests = [
+        f"def test_{number}(tlsandbox_connect, tlsandbox_lister):\n"
+        f"    connect, lister = tlsandbox_connect, tlsandbox_lister\n    {call}"
+        for number, call in enumerate(calls)
+    ]
+    tests.append("def test_baseline(tlsandbox): pass")
+    imports = "import os\nfrom pytest_tlsandbox import AsyncSandbox, by\n"
+    pytester.makepyfile(imports + "\n".join(tests))
     monkeypatch.setenv("TENSORLAKE_API_KEY", box.api_key.reveal())
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", box.url)
     denial = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -132,32 +127,16 @@ def test_wait_ends_at_its_deadline_even_if_the_clock_is_frozen(pytester):
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-WAITING = """
-    import pytest
-
-    {mark}
-    def test_it(tlsandbox):
-        job = tlsandbox.start_process("sleep", ["60"])
-        tlsandbox.wait_for_exit(job, timeout=20)
-"""
-
-
-def assert_cut(message: str, latest: float) -> None:
-    cut = re.match(
-        r"pytest_tlsandbox\.WaitTimedOut: Still running after (.+) s "
-        r"\(wait of 20 s cut short by pytest-timeout\), wanted exit code 0: sleep\n",
-        message,
-    )
-    assert cut is not None, message
-    # Or pytest-timeout would have ended the test.
-    assert 0 < float(cut[1]) <= latest
+CUT = re.compile(
+    r"pytest_tlsandbox\.WaitTimedOut: Still running after (.+) s "
+    r"\(wait of 20 s cut short by pytest-timeout\), wanted exit code 0: sleep\n"
+)
 
 
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize(
     ("mark", "ini", "options", "latest"),
     [
-        pytest.param("@pytest.mark.timeout(0.6)", "", [], 0.6, id="marker"),
         pytest.param("", "timeout = 0.6", [], 0.6, id="ini"),
         pytest.param("", "timeout = 9", ["--timeout=0.6"], 0.6, id="option"),
         pytest.param("@pytest.mark.timeout(0.6, func_only=True)", "", [], 0.6, id="function only"),
@@ -167,52 +146,53 @@ def assert_cut(message: str, latest: float) -> None:
 )
 def test_wait_ends_before_pytest_timeout_would_stop_the_test(pytester, mark, ini, options, latest):
     pytester.makeini(f"[pytest]\n{ini}")
-    pytester.makepyfile(WAITING.format(mark=mark))
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        {mark}
+        def test_it(tlsandbox):
+            job = tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.wait_for_exit(job, timeout=20)
+        """
+    )
     by_thread = "thread" in mark
     run = pytester.runpytest_subprocess if by_thread else pytester.runpytest_inprocess
     result = run(*options)
     result.assert_outcomes(failed=1)
-    assert_cut(error_of(result.stdout.str()), latest)
+    [took] = CUT.findall(error_of(result.stdout.str()))
+    assert 0 < float(took) <= latest  # or pytest-timeout would have ended the test
 
 
 @pytest.mark.usefixtures("connected")
-def test_polling_assertions_end_before_pytest_timeout_would_stop_the_test(pytester):
+def test_timeout_marker_ends_the_polling_of_its_own_test_only(pytester):
     pytester.makepyfile(
         """
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.assert_stays(job, stable_for=20)
+        import pytest
+
+        @pytest.fixture
+        def job(tlsandbox):
+            return tlsandbox.start_process("sleep", ["60"])
+
+        @pytest.mark.timeout(0.6)
+        def test_wait(tlsandbox, job): tlsandbox.wait_for_exit(job, timeout=20)
+
+        @pytest.mark.timeout(0.5)
+        def test_assertion(tlsandbox, job): tlsandbox.assert_stays(job, stable_for=20)
+
+        def test_without_marker(tlsandbox, job): tlsandbox.wait_for_exit(job, timeout=0.6)
         """
     )
-    [message] = errors_of_tests(pytester.inline_run("--timeout=0.5")).values()
+    messages = errors_of_tests(pytester.inline_run())
+    assert 0 < float(CUT.findall(messages["test_wait"])[0]) <= 0.6
     assert re.match(
         r"pytest_tlsandbox\.Inconclusive: Cannot be checked: the result did not settle\n\n"
         r"pytest-timeout ended the wait after [\d.]+ m?s\ntry  raise the time limit of the test, for example with\s+@pytest\.mark\.timeout\(90\)$",
-        message,
+        messages["test_assertion"],
     )
-
-
-@pytest.mark.usefixtures("connected")
-def test_pytest_timeout_of_one_test_does_not_affect_the_next_test(pytester):
-    pytester.makepyfile(
-        """
-        import time
-        import pytest
-
-        @pytest.mark.timeout(0.3)
-        def test_short(tlsandbox):
-            pass
-
-        def test_long(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.wait_for_exit(job, timeout=0.4)
-        """
+    assert messages["test_without_marker"].startswith(
+        "pytest_tlsandbox.WaitTimedOut: Still running after 0.6 s, wanted exit code 0: sleep\n"
     )
-    [message] = errors_of_tests(pytester.inline_run()).values()
-    assert message.startswith(
-        "pytest_tlsandbox.WaitTimedOut: Still running after 0.4 s, wanted exit code 0: sleep\n"
-    )
-    assert "pytest-timeout" not in message
 
 
 def test_unreachable_sandbox_is_reported_before_pytest_timeout_would_stop_the_test(

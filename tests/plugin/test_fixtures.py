@@ -117,53 +117,32 @@ def test_autouse_fixture_can_provide_the_api_key(pytester, connected, monkeypatc
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def check_override(target: str, label: str, imports: str = "") -> str:
-    """Return a module that overrides the target, with a test that all fixtures use that sandbox."""
-    return f"""
+@pytest.mark.parametrize("kind", ["Sandbox", "AsyncSandbox"])
+def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(
+    pytester, connected, monkeypatch, kind
+):
+    monkeypatch.delenv("TLSANDBOX")
+    monkeypatch.setenv("PLAIN_URL", connected.url)
+    pytester.makepyfile(
+        f"""
         import os
         import pytest
-        {imports}
+        from tensorlake.sandbox import {kind}
 
         @pytest.fixture(scope="session")
         def tlsandbox_target():
-            return {target}
+            own_key = os.environ.pop("TENSORLAKE_API_KEY")
+            url = os.environ["PLAIN_URL"]
+            return {kind}(identifier="my-sandbox", proxy_url=url, api_key=own_key)
 
         def test_it(tlsandbox, tlsandbox_session, tlsandbox_lister):
-            assert tlsandbox_lister.label == {label}
-            assert repr(tlsandbox) == repr(tlsandbox_session) == "<Sandbox " + {label} + ">"
+            assert tlsandbox_lister.label == "my-sandbox"
+            assert repr(tlsandbox) == repr(tlsandbox_session) == "<Sandbox my-sandbox>"
             job = tlsandbox.start_process("true")
             assert tlsandbox.wait_for_exit(job).pid == job.pid
             assert job.pid in [row.pid for row in tlsandbox_lister.list()]
-    """
-
-
-BY_ID = check_override("'my-sandbox'", "'my-sandbox'")
-BY_URL = check_override("os.environ['PLAIN_URL']", "os.environ['PLAIN_URL']")
-# It brings its own key.
-BY_SDK_OBJECT = check_override(
-    "Sandbox(identifier='my-sandbox', proxy_url=os.environ['PLAIN_URL'],"
-    " api_key=os.environ.pop('TENSORLAKE_API_KEY'))",
-    "'my-sandbox'",
-    "from tensorlake.sandbox import Sandbox",
-)
-BY_ASYNC_SDK_OBJECT = BY_SDK_OBJECT.replace("Sandbox(", "AsyncSandbox(").replace(
-    "import Sandbox", "import AsyncSandbox"
-)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        pytest.param(BY_ID, id="id"),
-        pytest.param(BY_URL, id="URL"),
-        pytest.param(BY_SDK_OBJECT, id="object of the SDK"),
-        pytest.param(BY_ASYNC_SDK_OBJECT, id="object of the SDK, for coroutines"),
-    ],
-)
-def test_suite_can_use_a_sandbox_that_it_created(pytester, connected, monkeypatch, module):
-    monkeypatch.delenv("TLSANDBOX")
-    monkeypatch.setenv("PLAIN_URL", connected.url)
-    pytester.makepyfile(module)
+        """
+    )
     # In a separate process, because the SDK is a native module.
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -23,13 +22,15 @@ def _wide_terminal(monkeypatch, pytester):
     monkeypatch.setenv("COLUMNS", "200")
 
 
+def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:
+    """Run a suite that may use the programs of ``PROGRAMS`` in this process."""
+    pytester.makepyfile(test_it="        import pytest\n" + PROGRAMS + suite)
+    return pytester.runpytest_inprocess(*options)
+
+
 def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytester):
     """True positives, each followed by a test that is clean though the list still shows it."""
-    pytester.makepyfile(
-        PROGRAMS
-        + """
-        import pytest
-
+    suite = """
         def test_oom(tlsandbox):
             be_killed(tlsandbox)
 
@@ -64,10 +65,9 @@ def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytes
             tlsandbox_session.start_process("sleep", ["60"])
 
         def test_after_leak(): pass
-        """
-    )
-    result = pytester.runpytest_inprocess(ALL, "-v")
-    assert failures(result) == {
+    """
+    result = run(pytester, suite, ALL, "-v")
+    told = {
         "test_oom": "OOM-killed: python -c",
         "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_crash": 'Crashed with SIGSEGV: "kill -SEGV $$"',
@@ -75,30 +75,21 @@ def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytes
         "test_unhealthy": "Unhealthy, # health checks in a row failed (tcp port 1): sick",
         "test_leak": "Left running: sleep",
     }
-    assert outcomes(result)["test_oom"] == ["OOM"]
-    assert outcomes(result)["test_crash"] == ["FAILED"]
-    assert outcomes(result)["test_leak"] == ["PASSED", "ERROR"]
-    clean = [words for name, words in outcomes(result).items() if name.startswith("test_after")]
+    assert failures(result) == told
+    rows = [f"{name} - {text}" for name, text in told.items()]
+    assert summary(result) == ["6 findings: 6 fail a test", *rows]
+    words = outcomes(result)
+    assert (words["test_oom"], words["test_crash"]) == (["OOM"], ["FAILED"])
+    assert words["test_leak"] == ["PASSED", "ERROR"]
+    clean = [words[name] for name in words if name.startswith("test_after")]
     assert clean == [["PASSED"]] * 6
-    assert summary(result) == [
-        "6 findings: 6 fail a test",
-        "test_oom - OOM-killed: python -c",
-        "test_oom_behind_a_restart - OOM-killed, then restarted: hog",
-        'test_crash - Crashed with SIGSEGV: "kill -SEGV $$"',
-        "test_restart - Exited 1, then restarted: web",
-        "test_unhealthy - Unhealthy, # health checks in a row failed (tcp port 1): sick",
-        "test_leak - Left running: sleep",
-    ]
     assert result.ret == 1
 
 
 def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester):
     """Misses of grep, kills, time-outs, jobs that fail, servers that fixtures end: no findings."""
-    pytester.makepyfile(
-        PROGRAMS
-        + """
+    suite = """
         import socket
-        import pytest
         import pytest_tlsandbox
 
         @pytest.mark.parametrize("number", range(10))
@@ -152,9 +143,8 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester):
         @pytest.fixture(scope="session")
         def late(tlsandbox_session):
             return tlsandbox_session.start_process("sleep", ["60"])
-        """
-    )
-    result = pytester.runpytest_inprocess(ALL)
+    """
+    result = run(pytester, suite, ALL)
     result.assert_outcomes(passed=23)
     assert summary(result) == []
     assert result.ret == 0
@@ -162,9 +152,7 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester):
 
 def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
     """The test calls no helper and checks no end; the guard does not report its own kills."""
-    pytester.makepyfile(
-        PROGRAMS
-        + """
+    suite = """
         import os
         import pytest
         from tensorlake.sandbox import Sandbox
@@ -179,19 +167,11 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
             yield sdk
             sdk.close()
 
-        @pytest.fixture
-        def server(sdk):
-            pid = sdk.start_process("sleep", ["60"]).pid
-            yield pid
-            sdk.kill_process(pid)
-
         def test_misses(sdk):
             assert sdk.run("grep", ["-q", "x", "/dev/null"]).exit_code == 1
 
         def test_is_killed(sdk):
             sdk.run(*HOG)
-
-        def test_serves(server): pass
 
         def test_crashes(sdk):
             sdk.run("sh", ["-c", "kill -SEGV $$"])
@@ -205,9 +185,9 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
             for row in sdk.list_processes():
                 if row.args == ["61"] and row.status == "running":
                     sdk.kill_process(row.pid)
-        """
-    )
+    """
     # The SDK is not made to be imported anew.
+    pytester.makepyfile(PROGRAMS + suite)
     result = pytester.runpytest_subprocess(ALL)
     assert failures(result) == {
         "test_is_killed": "OOM-killed: python -c",
@@ -217,11 +197,7 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
 
 
 def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(pytester):
-    pytester.makepyfile(
-        PROGRAMS
-        + """
-        import pytest
-
+    suite = """
         @pytest.fixture(scope="session")
         def of_the_session(tlsandbox_session):
             be_killed(tlsandbox_session)
@@ -256,9 +232,8 @@ def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(py
         def test_fails_by_name(tlsandbox):
             be_killed(tlsandbox)
             pytest.fail("by name")
-        """
-    )
-    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+    """
+    result = run(pytester, suite, "--tlsandbox-guard=oom", "-v")
     killed = "OOM-killed: python -c"
     assert failures(result) == {
         "test_sets_up": killed,
@@ -277,11 +252,7 @@ def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(py
 
 
 def test_junit_file_lists_each_finding_only_under_the_affected_test(pytester):
-    pytester.makepyfile(
-        test_junit=PROGRAMS
-        + """
-        import pytest
-
+    suite = """
         def test_clean(): pass
 
         @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
@@ -290,14 +261,13 @@ def test_junit_file_lists_each_finding_only_under_the_affected_test(pytester):
             be_killed(tlsandbox)
 
         def test_last(): pass
-        """
-    )
-    pytester.runpytest_inprocess(ALL, "--junitxml=junit.xml")
+    """
+    run(pytester, suite, ALL, "--junitxml=junit.xml")
     [error] = ET.parse(pytester.path / "junit.xml").iter("error")
     assert error.attrib["message"] == 'failed on teardown with "Left running: sleep"'
-    source = (pytester.path / "test_junit.py").read_text().splitlines()
+    source = (pytester.path / "test_it.py").read_text().splitlines()
     line = 1 + next(number for number, text in enumerate(source) if "tlsandbox_allow" in text)
-    assert (error.text or "").endswith(f"\n\ntest_junit.py:{line}: GuardFailure")
+    assert (error.text or "").endswith(f"\n\ntest_it.py:{line}: GuardFailure")
     cases = {
         case.attrib["name"]: {
             entry.attrib["name"]: entry.attrib["value"] for entry in case.iter("property")
@@ -315,31 +285,21 @@ def test_junit_file_lists_each_finding_only_under_the_affected_test(pytester):
     }
 
 
-LEFT = """\
-pytest_tlsandbox.GuardFailure: Left running: sleep
+LEFT = """
+E   pytest_tlsandbox.GuardFailure: Left running: sleep
+E
+E     it began in this test and runs after its teardown
+E     process  sleep 60
+E     run      pid #, started # UTC
+E     found    by the guard, after the teardown
+E     try      end it in the test, or in the fixture that started it
+E     expected? mark the test with tlsandbox_allow("leak", reason=...)
 
-  it began in this test and runs after its teardown
-  process  sleep 60
-  run      pid #, started # UTC
-  found    by the guard, after the teardown
-  try      end it in the test, or in the fixture that started it
-  expected? mark the test with tlsandbox_allow("leak", reason=...)"""
-MARKED = "\n".join(f"E   {line}" for line in LEFT.splitlines())
+sub/test_it.py:1: GuardFailure"""
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ((), f"\n{MARKED}\n\nsub/test_it.py:1: GuardFailure"),
-        (("-n1", "-l"), f"\n{MARKED}\n\nsub/test_it.py:1: GuardFailure"),
-        (("--tb=short",), f"sub/test_it.py:1: in test_it\n{MARKED}"),
-        (("--tb=native",), f"\n{LEFT}\n\nsub/test_it.py:1: GuardFailure"),
-    ],
-    ids=["auto", "xdist", "short", "native"],
-)
-def test_guard_failure_shows_the_location_of_the_test_in_the_selected_traceback_style(
-    pytester, options, expected
-):
+@pytest.mark.parametrize("options", [(), ("-n1", "-l"), ("--tb=short",)], ids=" ".join)
+def test_guard_failure_shows_the_location_of_the_test(pytester, options):
     pytester.mkdir("sub").joinpath("test_it.py").write_text(
         "def test_it(tlsandbox_session, monkeypatch):\n"
         "    monkeypatch.chdir('/')\n"
@@ -350,16 +310,12 @@ def test_guard_failure_shows_the_location_of_the_test_in_the_selected_traceback_
     shown = re.split(r"teardown of test_it _+\n|\n=+ tlsandbox guard", text)[1]
     shown = re.sub(r"(?<=pid )\d+|[\d:.]+(?= UTC)", "#", re.sub(r"\[gw0\] .*\n", "", shown))
 
-    assert re.sub(r" +$", "", shown, flags=re.MULTILINE) == expected.replace("E   \n", "E\n")
+    assert re.sub(r" +$", "", shown, flags=re.MULTILINE) == LEFT
     assert "ERROR sub/test_it.py::test_it - Left running: sleep\n" in text
 
 
 def test_findings_allowed_by_a_marker_or_block_are_shown_but_fail_no_test(pytester):
-    pytester.makepyfile(
-        PROGRAMS
-        + """
-        import pytest
-
+    suite = """
         pytestmark = pytest.mark.tlsandbox_allow("oom", reason="all of this file")
 
         def test_marked(tlsandbox):
@@ -382,9 +338,8 @@ def test_findings_allowed_by_a_marker_or_block_are_shown_but_fail_no_test(pytest
             job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
             tlsandbox.wait_for_process(job, status="signaled")
             tlsandbox.assert_process(job, signal=11)
-        """
-    )
-    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+    """
+    result = run(pytester, suite, "--tlsandbox-guard=oom", "-v")
     assert failures(result) == {"test_block": "Crashed with SIGABRT: not-meant"}
     assert summary(result) == [
         "4 findings: 1 fails a test, 3 allowed",
@@ -396,11 +351,7 @@ def test_findings_allowed_by_a_marker_or_block_are_shown_but_fail_no_test(pytest
 
 
 def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester):
-    pytester.makepyfile(
-        PROGRAMS
-        + """
-        import pytest
-
+    suite = """
         def test_before(tlsandbox):
             be_killed(tlsandbox)
 
@@ -411,25 +362,21 @@ def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester):
         def test_after(tlsandbox, tlsandbox_allow):
             with tlsandbox_allow("oom", reason="there is no guard to allow it"):
                 be_killed(tlsandbox)
-        """
-    )
-    result = pytester.runpytest_inprocess("-v")
+    """
+    result = run(pytester, suite, "-v")
     assert failures(result) == {"test_guarded": "OOM-killed: python -c"}
 
 
 def test_findings_do_not_fail_tests_in_report_only_mode(pytester):
     pytester.makeini("[pytest]\ntlsandbox_guard = oom, leak\ntlsandbox_guard_report_only = true\n")
-    pytester.makepyfile(
-        PROGRAMS
-        + """
+    suite = """
         def test_it(tlsandbox, tlsandbox_session):
             tlsandbox_session.start_process("sleep", ["60"])
             be_killed(tlsandbox)
 
         def test_last(): pass
-        """
-    )
-    result = pytester.runpytest_inprocess()
+    """
+    result = run(pytester, suite)
     result.assert_outcomes(passed=2)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tlsandbox guard: oom, leak, report only"])
@@ -440,44 +387,14 @@ def test_findings_do_not_fail_tests_in_report_only_mode(pytester):
     ]
 
 
-def test_guard_without_findings_prints_a_summary_only_in_verbose_mode(pytester):
-    pytester.makepyfile(
-        """
-        def test_one(tlsandbox):
-            assert tlsandbox.baseline is not None
-
-        def test_two(tlsandbox): pass
-        """
-    )
-    rules = ("--tlsandbox-guard=leak", "--tlsandbox-guard=oom,crash")
-    assert summary(pytester.runpytest_inprocess(*rules)) == []
-    result = pytester.runpytest_inprocess(*rules, "-v")
-    result.stdout.fnmatch_lines(["tlsandbox guard: oom, crash, leak"])
-    # One before all, one after each call, one after the last teardown, one at the end.
-    assert summary(result) == ["no findings: oom, crash, leak; 2 tests, 5 polls of small"]
-
-
 MORE_POLLS = {
     "uses only fixtures of pytest and of the plugin": ("def test(tlsandbox, tmp_path): pass", 0),
     "starts a process, which the fixture kills": (
         "def test(tlsandbox): tlsandbox.start_process('true')",
         2,
     ),
-    "sets up a fixture of the suite": (
-        """
-        @pytest.fixture
-        def own(): yield
-        def test(own): pass
-        """,
-        2,
-    ),
-    "ends a class": (
-        """
-        class TestIt:
-            def test(self): pass
-        """,
-        1,
-    ),
+    "sets up a fixture of the suite": ("@pytest.fixture\ndef own(): yield\ndef test(own): pass", 2),
+    "ends a class": ("class TestIt:\n    def test(self): pass", 1),
 }
 
 
@@ -485,8 +402,8 @@ MORE_POLLS = {
 def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     pytester, test, more
 ):
-    both = "import pytest\ndef test_first(): pass\n" + dedent(test) + "\ndef test_last(): pass\n"
-    pytester.makepyfile(both)
+    tests = "import pytest", "def test_first(): pass", test, "def test_last(): pass"
+    pytester.makepyfile("\n".join(tests))
 
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
 
@@ -544,27 +461,22 @@ def test_guard_monitors_a_sandbox_selected_by_the_suite(pytester, monkeypatch):
             return "small"
         """
     )
-    pytester.makepyfile(
-        PROGRAMS
-        + """
-        import pytest
-
+    suite = """
         def test_target(tlsandbox): be_killed(tlsandbox)
         def test_connect(tlsandbox_connect): be_killed(tlsandbox_connect("small"))
         def test_connect_local(tlsandbox_connect, tlsandbox_local):
             sandbox = tlsandbox_connect(tlsandbox_local)
             job = sandbox.start_process("sh", ["-c", "kill -SEGV $$"])
             sandbox.wait_for_process(job, status="signaled")
-        """
-    )
-    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom,crash", "-v")
-    assert failures(result) == {
+    """
+    result = run(pytester, suite, "--tlsandbox-guard=oom,crash", "-v")
+    told = {
         "test_target": "OOM-killed: python -c",
         "test_connect": "OOM-killed: python -c",
         "test_connect_local": 'Crashed with SIGSEGV: "kill -SEGV $$"',
     }
-    assert summary(result)[1:] == [
-        "test_target - OOM-killed: python -c (sandbox small)",
-        "test_connect - OOM-killed: python -c (sandbox small)",
-        'test_connect_local - Crashed with SIGSEGV: "kill -SEGV $$" (sandbox local)',
-    ]
+    assert failures(result) == told
+    rows = [f"{name} - {text}" for name, text in told.items()]
+    boxes = ("small", "small", "local")
+    expected = [f"{row} (sandbox {box})" for row, box in zip(rows, boxes, strict=True)]
+    assert summary(result)[1:] == expected

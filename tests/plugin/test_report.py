@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
 import pytest
+
+from pytest_tlsandbox.report.timeline import timeline_of
 
 from ..report.read_report import read
 from .inner import PROGRAMS, summary, unused_url, usage_error_of
@@ -68,21 +69,23 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
         ("test_it.py::test_skipped", "skipped"),
         ("test_it.py::test_xfails", "xfailed"),
     ]
-    begun = report["started_at"]
     for test in report["tests"]:
-        assert begun <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
+        assert report["started_at"] <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
         names = [phase["name"] for phase in test["phases"]]
         assert names in (["setup", "call", "teardown"], ["setup", "teardown"])
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
-    assert report["sandboxes"] == [{"name": "small", "label": "small", "shared": False}]
+    small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
+    assert report["sandboxes"] == [small]
+    failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
+    assert [(one["phase"], one["line"]) for one in failures] == [("call", "OOM-killed: python -c")]
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
     assert report["versions"]["pytest"] == pytest.__version__
 
     rows = by(report["processes"], "pid")
-    assert rows[old.pid]["before_the_session"]
-    assert rows[old.pid]["test"] is None
+    assert (rows[old.pid]["before_the_session"], rows[old.pid]["test"]) == (True, None)
     [server] = [row for row in rows.values() if row["name"] == "server" and row["test"]]
-    assert server["managed"] == {"id": "server", "name": "server"}
+    generation = server["id"]
+    assert server["managed"] == {"id": "server", "name": "server", "generation": generation}
     assert server["test"] == "test_it.py::test_uses_a_server"
     # It ended in the tear-down of the last test, with its session.
     assert [change["state"] for change in server["changes"]] == ["running", "signaled"]
@@ -92,12 +95,8 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     assert job["command_line"] == "sh -c exit 3 reported.py --token=***"
     assert "tl_secret" not in path.read_text()
     end = job["changes"][-1]
-    assert (end["text"], end["exit_code"], end["test"], end["phase"]) == (
-        "exited 3",
-        3,
-        "test_it.py::test_starts_a_job",
-        "call",
-    )
+    assert (end["text"], end["exit_code"], end["phase"]) == ("exited 3", 3, "call")
+    assert end["test"] == "test_it.py::test_starts_a_job"
     # By the clock of the sandbox, and by the clock of this machine.
     assert job["started_at"] <= end["at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
@@ -138,6 +137,9 @@ def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options
         report = read(path)
         assert report["guard"]["rules"] == (["oom", "leak"] if guarded else [])
         assert len(report["findings"]) == (1 if guarded else 0)
+        [section] = timeline_of(report)["sections"]
+        kinds = [[mark["kind"] for mark in row["marks"]] for row in section["rows"] if row["marks"]]
+        assert kinds == [["oom"], ["crash"]]
         changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
         assert {end["test"]: end["state"] for end in changes}.items() >= ENDS.items()
 
@@ -156,81 +158,10 @@ def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypa
     assert time["from_at"] <= outage["from_at"] < outage["to_at"]
     assert (outage["sandbox"], outage["test"]) == ("small", "test_it.py::test_a")
     assert re.fullmatch(r"refused( x\d+)?", outage["faults"])
-    assert [gap] == [
-        {
-            "sandbox": "small",
-            "worker": None,
-            "why": "small cannot be reached: the connection was refused",
-            "from_test": "test_it.py::test_a",
-            "to_test": None,
-            "tests": 2,
-            "open": True,
-            "guarded": False,
-        }
-    ]
-
-
-@pytest.mark.usefixtures("limited")
-def test_report_contains_the_last_output_lines_that_were_read(pytester):
-    pytester.makepyfile(
-        """
-        LINES = "for n in $(seq 30); do echo line $n; done; echo TOKEN=tl_$((1))secret >&2"
-
-        def test_fails(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", f"{LINES}; exit 3", "fails"])
-            tlsandbox.wait_for_exit(job)
-
-        def test_reads(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", LINES, "reads"])
-            tlsandbox.wait_for_exit(job)
-            tlsandbox.output(job, "stdout")
-
-        def test_passes(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", LINES, "passes"]))
-        """
-    )
-    pytester.runpytest_inprocess("--tlsandbox-report=out.json")
-    outputs = {
-        row["command_line"].split()[-1]: row["output"]
-        for row in read(pytester.path / "out.json")["processes"]
-        if row["test"]
-    }
-    assert outputs == {
-        "fails": {"stream": "stderr", "lines": ["TOKEN=***"], "total": 1},
-        "reads": {
-            "stream": "stdout",
-            "lines": [f"line {number}" for number in range(11, 31)],
-            "total": 30,
-        },
-        "passes": None,
-    }
-
-
-@pytest.mark.usefixtures("limited")
-def test_report_contains_outages_even_if_every_call_eventually_succeeds(pytester):
-    pytester.makepyfile(
-        """
-        from tests.fault_proxy import FaultProxy, faults
-
-        def test_it(request, tlsandbox_local, tlsandbox_connect):
-            proxy = FaultProxy(tlsandbox_local).__enter__()
-            request.config.add_cleanup(lambda: proxy.__exit__(None, None, None))
-            box = tlsandbox_connect(proxy)
-            proxy.fail(faults.SANDBOX_NOT_READY, times=1)
-            job = box.start_process("sh", ["-c", "sleep 0.2"])
-            proxy.fail(faults.SANDBOX_NOT_READY, times=2)
-            box.wait_for_exit(job)
-        """
-    )
-    assert pytester.runpytest_inprocess("--tlsandbox-report=out.json").ret == 0
-    report = read(pytester.path / "out.json")
-    [test] = report["tests"]
-    started, waited = report["outages"]
-    assert test["started_at"] < started["from_at"] < started["to_at"] < waited["from_at"]
-    assert waited["from_at"] < waited["to_at"] < test["ended_at"]
-    assert (started["faults"], started["test"]) == ("503 SANDBOX_NOT_READY", test["id"])
-    assert (waited["faults"], waited["test"]) == ("503 SANDBOX_NOT_READY x2", test["id"])
-    assert report["gaps"] == []
+    of_gap = {"sandbox": "small", "worker": None, "tests": 2, "open": True, "guarded": False}
+    tests = {"from_test": "test_it.py::test_a", "to_test": None}
+    why = "small cannot be reached: the connection was refused"
+    assert gap == {**of_gap, **tests, "why": why}
 
 
 @pytest.mark.usefixtures("limited")
@@ -248,9 +179,7 @@ def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*/out.json could not be written: Is a directory"])
-    assert sorted(path.name for path in pytester.path.iterdir() if "out" in path.name) == [
-        "out.json"
-    ]
+    assert [path.name for path in pytester.path.iterdir() if "out" in path.name] == ["out.json"]
 
 
 @pytest.mark.usefixtures("limited")
@@ -261,19 +190,12 @@ def test_old_report_is_removed_if_the_test_run_crashes(pytester):
     assert not (pytester.path / "out.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("option", "status"),
-    [
-        ("--collect-only", pytest.ExitCode.OK),
-        ("--fixtures", pytest.ExitCode.OK),
-        ("--fixtures-per-test", pytest.ExitCode.OK),
-        ("--markers", pytest.ExitCode.OK),
-        ("--help", pytest.ExitCode.OK),
-        ("no_such_file.py", pytest.ExitCode.USAGE_ERROR),
-        ("test_bad.py", pytest.ExitCode.USAGE_ERROR),
-    ],
-)
-def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option, status):
+STOPS = ["--collect-only", "--fixtures", "--fixtures-per-test", "--markers", "--help"]
+STOPS += ["no_such_file.py", "test_bad.py"]
+
+
+@pytest.mark.parametrize("option", STOPS)
+def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile(
         test_it="def test_it(): pass",
@@ -281,7 +203,7 @@ def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option, 
     )
     files = () if option.endswith(".py") else ("test_it.py",)
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json", option, *files)
-    assert result.ret == status
+    assert result.ret == (pytest.ExitCode.OK if files else pytest.ExitCode.USAGE_ERROR)
     assert "tlsandbox report" not in result.stdout.str()
     assert (pytester.path / "out.json").read_text() == EARLIER
 
@@ -295,7 +217,7 @@ def test_report_contains_collection_errors(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_guard_appends_a_short_table_to_the_github_step_summary(pytester, monkeypatch, tmp_path):
+def test_guard_appends_its_summary_to_the_github_step_summary(pytester, monkeypatch, tmp_path):
     page = tmp_path / "summary.md"
     page.write_text("of another step\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
@@ -305,78 +227,39 @@ def test_guard_appends_a_short_table_to_the_github_step_summary(pytester, monkey
     pytester.runpytest_inprocess("--tlsandbox-guard=oom")
     assert (
         page.read_text()
-        == r"""of another step
+        == """of another step
 ### tlsandbox guard
 
+```text
 2 findings: 1 fails a test, 1 allowed
-
-| test | finding |
-|---|---|
-| test\_it.py::test\_is\_killed | OOM-killed: python -c |
-| test\_it.py::test\_crashes | Crashed with SIGSEGV: "kill -SEGV $$", allowed: it is meant |
+test_it.py::test_is_killed - OOM-killed: python -c
+test_it.py::test_crashes - Crashed with SIGSEGV: "kill -SEGV $$", allowed: it is meant
+```
 
 ### tlsandbox guard
 
-No findings: oom; 1 test, 4 polls of small.
+```text
+no findings: oom; 1 test, 4 polls of small
+```
 
 """
     )
 
 
-@pytest.mark.parametrize("place", ["out/r.json", "../r.json", "{tmp}/other/r.json"])
-@pytest.mark.usefixtures("connected")
-def test_report_option_with_a_space_before_the_path_does_not_turn_off_the_guard(
-    pytester, tmp_path, place
-):
-    """Without ``=``, pytest takes an existing file for the path of a test."""
-    suite = pytester.mkdir("suite")
-    (suite / "pytest.ini").write_text("[pytest]\ntlsandbox_guard = crash\n")
-    (suite / "test_it.py").write_text(
-        "def test_it(tlsandbox):\n"
-        "    job = tlsandbox.start_process('sh', ['-c', 'kill -SEGV $$'])\n"
-        "    tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)\n"
-    )
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "pytest.ini").write_text("[pytest]\n")
-    path = place.format(tmp=tmp_path)
-    pytester.chdir()
-    os.chdir(suite)
-
-    first = pytester.runpytest_inprocess("--tlsandbox-report", path)
-    second = pytester.runpytest_inprocess("--tlsandbox-report", path)
-
-    assert first.ret == pytest.ExitCode.TESTS_FAILED
-    if place == "out/r.json":
-        assert second.ret == pytest.ExitCode.TESTS_FAILED
-    else:
-        found = "{tmp}/other/pytest.ini" if "other" in place else "none"
-        assert second.ret == pytest.ExitCode.USAGE_ERROR
-        assert usage_error_of(second) == (
-            f"--tlsandbox-report: pytest mistook the value {path!r} for the path of a test, and "
-            f"looked for the ini file there (found: {found.format(tmp=tmp_path)}); write "
-            f"--tlsandbox-report={path}, with an equals sign"
-        )
-    third = pytester.runpytest_inprocess(f"--tlsandbox-report={path}")
-    assert third.ret == pytest.ExitCode.TESTS_FAILED
-
-
 def test_existing_file_that_is_not_a_report_is_not_overwritten(pytester):
     victim = pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_inprocess(f"--tlsandbox-report={victim.name}")
-
     assert usage_error_of(result) == (
         f"--tlsandbox-report: {victim.name!r} cannot be written: the file exists but is not a report "
         "of this plugin; remove the file, or give another path"
     )
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert victim.read_text() == "def test_it(): pass"
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.html"])
 def test_existing_report_or_empty_file_is_overwritten(pytester, name):
     pytester.makepyfile("def test_it(): pass")
-    path = pytester.path / name
-    path.touch()
+    (pytester.path / name).touch()
     for _ in range(2):
         assert pytester.runpytest_inprocess(f"--tlsandbox-report={name}").ret == 0
-        assert path.stat().st_size
+        assert (pytester.path / name).stat().st_size

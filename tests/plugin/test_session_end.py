@@ -72,12 +72,8 @@ class End(NamedTuple):
     junit: bool = True
 
 
-def kill(number: int) -> Callable[[int], object]:
-    return lambda pid: os.kill(pid, number)
-
-
-def kill_group(number: int) -> Callable[[int], object]:
-    return lambda pid: os.killpg(pid, number)
+def kill(number: int, send: Callable[[int, int], None] = os.kill) -> Callable[[int], object]:
+    return lambda pid: send(pid, number)
 
 
 def timeout(method: str) -> tuple[str, ...]:
@@ -105,9 +101,9 @@ ENDS = {
         1, "os.kill(os.getpid(), 9)", options=("-n1",), text="worker 'gw0' crashed while running"
     ),
     # As a terminal does at Ctrl-C. A worker that is left alone takes 5 s to see it (execnet).
-    "Ctrl-C with workers": End(2, how=kill_group(signal.SIGINT), options=("-n1",)),
+    "Ctrl-C with workers": End(2, how=kill(signal.SIGINT, os.killpg), options=("-n1",)),
     "SIGKILL with workers": End(
-        -signal.SIGKILL, how=kill_group(signal.SIGKILL), options=("-n1",), junit=False
+        -signal.SIGKILL, how=kill(signal.SIGKILL, os.killpg), options=("-n1",), junit=False
     ),
 }
 
@@ -135,30 +131,6 @@ def test_ended_session_returns_its_exit_status_and_leaves_no_process(pytester, s
         # Not even for a moment: the end of the session waits for it.
         assert running(seconds) == []
     assert_gone(seconds)
-
-
-def test_forked_test_process_does_not_stop_the_sandbox(pytester):
-    """A fork ends with the finalizers of its parent; the sandbox is the parent's."""
-    pytester.makepyfile(
-        """
-        import os, sys
-
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"])
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    sys.exit()
-                finally:
-                    import atexit
-                    atexit._run_exitfuncs()
-                    os._exit(0)
-            os.waitpid(pid, 0)
-            tlsandbox.assert_process(job, status="running")
-        """
-    )
-    result = pytester.runpytest_subprocess("--tlsandbox=local", "-W", "ignore::DeprecationWarning")
-    result.assert_outcomes(passed=1)
 
 
 def test_plugin_threads_do_not_keep_the_interpreter_alive(pytester, seconds):

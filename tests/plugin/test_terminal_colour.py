@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -97,37 +96,3 @@ def test_group():
     assert text.count("<dim>") == SHORT.count("<dim>")
     assert "\n<red>E   RuntimeError: closing failed</>\n" in text
     assert f"  | pytest_tlsandbox.ProcessOOMKilled: {MESSAGE.splitlines()[0]}\n" in text
-
-
-@pytest.mark.skipif(
-    not hasattr(pytest, "Subtests") and find_spec("pytest_subtests") is None,
-    reason="subtests come with pytest 9, or with a plugin",
-)
-def test_error_of_a_subtest_is_coloured(pytester):
-    pytester.makepyfile(
-        test_it=SUITE.replace(
-            "test_it():\n    limit = 128\n", "test_it(subtests):\n    with subtests.test():\n    "
-        )
-    )
-    for options in ((), ("-n1",)):
-        assert SHORT in shown(pytester, "--color=yes", "--tb=short", *options)
-
-
-def test_colours_do_not_change_a_serialized_test_report(pytester):
-    """By xdist's own protocol, as plugins that write reports use it."""
-    pytester.makepyfile(test_it=SUITE)
-    pytester.makeconftest(
-        """
-        import pytest
-
-        @pytest.hookimpl(trylast=True)
-        def pytest_runtest_logreport(report):
-            if report.failed:
-                again = pytest.TestReport._from_json(report._to_json())
-                assert again.longreprtext == report.longreprtext
-                print("sent:", again.longrepr.reprcrash.message)
-        """
-    )
-    result = pytester.runpytest_inprocess("--color=yes", "-s")
-
-    result.stdout.fnmatch_lines(["*sent: OOM-killed: train.py: shard 2/8 loaded"])

@@ -42,14 +42,8 @@ def test_error_raised_by_a_plugin_fixture_shows_no_plugin_frames(pytester, shown
     )
     assert "pytest_asyncio" not in text
     assert text == shown(*UNWRAPPED)
-
-
-def test_report_option_adds_no_frames_to_the_traceback_of_a_fixture_error(pytester, shown):
-    pytester.makepyfile("def test_it(tlsandbox): pass")
-
-    watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")
-
-    assert re.sub("^tlsandbox report: .*\n", "", watched, flags=re.MULTILINE) == shown(*UNWRAPPED)
+    watched = shown(*UNWRAPPED, "--tlsandbox-report=report.json")
+    assert text == re.sub("^tlsandbox report: .*\n", "", watched, flags=re.MULTILINE)
 
 
 @pytest.mark.usefixtures("connected")
@@ -99,45 +93,27 @@ def test_error_in_a_user_fixture_shows_only_the_line_of_the_fixture(pytester, sh
     assert text == shown(*UNWRAPPED)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("connected")
-def test_error_inside_a_hook_wrapper_shows_the_line_of_the_wrapper(pytester, shown):
-    pytester.makeconftest(
-        """
-        import pytest
-
-        @pytest.hookimpl(wrapper=True)
-        def pytest_fixture_setup(fixturedef, request):
-            value = yield
-            if fixturedef.argname == "tlsandbox":
-                value.assert_process("no such", status="running")
-            return value
-        """
-    )
-    pytester.makepyfile("def test_it(tlsandbox): pass")
-
-    assert re.findall(r"^>.*", shown(*WRAPPED), re.MULTILINE) == [
-        '>           value.assert_process("no such", status="running")'
-    ]
-
-
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize(
-    ("body", "lines"),
+    ("hook", "body", "lines"),
     [
-        ("1 / 0", [">       return (yield)", ">       1 / 0"]),
-        ("tlsandbox.wait_for_process('')", [">       tlsandbox.wait_for_process('')"]),
+        ("yield", "1 / 0", [">       yield", ">       1 / 0"]),
+        ("yield", "by()", [">       by()"]),
+        pytest.param("yield; by()", "pass", [">       yield; by()"], marks=pytest.mark.slow),
     ],
-    ids=["not ours", "ours"],
+    ids=["not ours", "ours", "ours, in the hook wrapper"],
 )
-def test_frame_of_a_hook_wrapper_is_hidden_only_for_plugin_errors(pytester, shown, body, lines):
+def test_frame_of_a_hook_wrapper_is_hidden_only_for_plugin_errors(
+    pytester, shown, hook, body, lines
+):
     pytester.makeconftest(
         f"""
         import pytest
+        from pytest_tlsandbox import by
 
         @pytest.hookimpl(wrapper=True)
         def pytest_fixture_setup(fixturedef, request):
-            return (yield)
+            {hook}
 
         @pytest.fixture
         def job(tlsandbox):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def schema() -> Any:
     """Read the schema from the package, as a user would."""
     files = resources.files("pytest_tlsandbox.report")
-    return json.loads((files / "report-1.schema.json").read_text())
+    return json.loads((files / "report-2.schema.json").read_text())
 
 
 def read(path: Path) -> Any:

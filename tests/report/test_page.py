@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,19 @@ from pytest_tlsandbox.report.__main__ import main
 from pytest_tlsandbox.report.page import page_of
 from pytest_tlsandbox.report.report_file import write_report
 
-from ..browser.made_up_reports import attempt, change, finding, gap, hog, outage, process, report
+from ..browser.made_up_reports import (
+    attempt,
+    cause,
+    change,
+    failure,
+    finding,
+    gap,
+    hog,
+    outage,
+    process,
+    report,
+    service,
+)
 
 
 def headline(document: Any) -> str:
@@ -26,10 +36,13 @@ def headline(document: Any) -> str:
     return unescape(text)
 
 
-def items(document: Any) -> list[str]:
-    """Return each item of the list of findings: its kind and its text."""
-    lines = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page_of(document))
-    return [unescape(re.sub(r"<[^>]*>", "", f"{kind}: {text}")) for kind, text in lines]
+def cards(document: Any) -> list[str]:
+    """Return the text of each card, one line for each paragraph."""
+    page = page_of(document)
+    causes = page[page.index('class="causes"') : page.index("<noscript>")]
+    texts = re.split(r"<li class=\"[a-z ]+\">", causes)[1:]
+    lines = [re.sub(r"</(h2|p|ul|pre|summary)>", "\n", text) for text in texts]
+    return [unescape(re.sub(r"<[^>]*>", "", text)).strip() for text in lines]
 
 
 def hogs(number: int) -> list[dict[str, Any]]:
@@ -41,18 +54,25 @@ FAILED = attempt("test_a.py::test_b", 1, 2, "failed")
 CRASHED = process(7, 1, change("signaled", 2, signal=6))
 
 
+def failed(kind: str, of: Any = None, name: str = "test_a.py::test_b", line: str = "lost") -> Any:
+    return attempt(name, 1, 2, "failed", cause=cause(kind, of), failure=failure(line))
+
+
+HOG, OTHER = hogs(2)
+EXITED = process(3, 1, change("exited", 2, exit_code=4))
 HEADLINES = [
-    ([process(1, 1, change("exited", 2))], [PASSED], {},
-     "1 test, none failed. Nothing was seen to go wrong with 1 process."),
-    (hogs(1), [PASSED, FAILED], {}, "1 of 2 tests failed. job-0.py (pid 1000) was OOM-killed."),
-    ([*hogs(2), CRASHED], [FAILED], {},
-     "1 of 1 test failed. job-0.py (pid 1000) was OOM-killed; job-1.py (pid 1001) was OOM-killed; "
-     "job-7.py (pid 1007) crashed."),
-    ([*hogs(4), CRASHED], [FAILED], {},
-     "1 of 1 test failed. job-0.py (pid 1000) was OOM-killed; "
-     "of 4 others, 3 were OOM-killed and 1 crashed."),
-    ([hog(0, 0, 1, sandbox="local@gw1")], [PASSED], {},
-     "1 test, none failed. job-0.py (pid 1000) in local@gw1 was OOM-killed."),
+    ([process(1, 1, change("exited", 2)), process(2, 1)], [PASSED], {},
+     "1 test, none failed. 2 processes: 1 exited with 0 and 1 still ran."),
+    ([EXITED], [PASSED, failed("exit", EXITED)], {}, "1 of 2 tests failed. Exited 4: job-3.py."),
+    ([HOG, OTHER, CRASHED, EXITED],
+     [failed("oom", HOG), failed("oom", OTHER), failed("crash", CRASHED), failed("exit", EXITED)], {},
+     "4 of 4 tests failed: 2 OOM kills, a crash and an exit code 4."),
+    ([], [PASSED, failed("none")], {}, "1 of 2 tests failed. No process failed."),
+    ([], [failed("none")] * 2, {}, "2 of 2 tests failed. No process failed."),
+    ([], [failed("sandbox")], {}, "1 of 1 test failed. Sandbox unreachable."),
+    ([HOG], [PASSED], {"findings": [finding("oom", "OOM-killed", HOG, None)]},
+     "1 test, none failed. Found: an OOM kill."),
+    ([], [], {}, "No test ran. No process was seen."),
     ([], [PASSED], {"complete": False},
      "1 test, none failed. No process was seen. The run was broken off."),
     ([], [PASSED], {"complete": False, "workers": [{"id": "gw1", "lost": True}]},
@@ -61,54 +81,91 @@ HEADLINES = [
 
 
 @pytest.mark.parametrize(("processes", "tests", "fields", "expected"), HEADLINES)
-def test_headline_summarizes_the_test_session(processes, tests, fields, expected):
+def test_headline_names_the_causes_of_the_failures(processes, tests, fields, expected):
     assert headline(report(10, processes, tests, **fields)) == expected
 
 
-def test_findings_are_worded_as_in_the_terminal_and_grouped_by_process():
-    first, web = hogs(2)
+def test_findings_and_failed_tests_with_one_cause_share_a_card():
+    killed = service(20, 0, change("oom_killed", 1.5, signal=9), test="test_a.py::test_a")
+    killed["output"] = {"stream": "output", "lines": ["loading", "epoch 2"], "total": 2}
+    again = service(21, 2, restarts=1)
     found = [
-        finding("oom", "OOM-killed", first, "test_a.py::test_a", allowed="on purpose"),
-        finding("oom", "OOM-killed", web, "test_a.py::test_b"),
-        finding("restart", "Restarted", web, "test_a.py::test_b"),
-        finding("restart", "Restarted", web, "test_a.py::test_a"),
+        finding("oom", "OOM-killed", killed, "test_a.py::test_a"),
+        finding("restart", "Restarted", killed, "test_a.py::test_a"),
     ]
+    tests = [
+        failed("none", line="KeyError: 'x'", name="test_c.py::test_c"),
+        failed("oom", killed, line="RemoteDisconnected"),
+        failed("exit", EXITED, name="test_a.py::test_exit", line="Exited 4"),
+    ]
+    document = report(10, [killed, again, EXITED], tests, findings=found)
+    document["sandboxes"][0]["memory_limit"] = 256 * 2**20
+    assert cards(document) == [
+        "OOM-killed web (pid 1020)\n"
+        "loading\n"
+        "epoch 2\n"
+        "failed test_b: RemoteDisconnected\n"
+        "ran 1.5 s, started in test_a; restarted 0.5 s later as pid 1021\n"
+        "memory limit of the sandbox: 256 MiB",
+        "Exited 4 job-3.py (pid 1003)\nfailed test_exit: Exited 4\nran 1 s\nIts output was not read.",
+        "No process failed \nfailed test_c: KeyError: 'x'",
+    ]
+
+
+def test_generations_of_one_name_have_a_card_and_a_row_each():
+    old = service(20, 0, change("signaled", 1, signal=11), generation="one")
+    new = service(21, 2, change("signaled", 3, signal=11), generation="two")
+    document = report(10, [old, new], [failed("crash", old), failed("crash", new)])
+    assert [card.splitlines()[0] for card in cards(document)] == [
+        "Crashed web (pid 1020)",
+        "Crashed web (pid 1021)",
+    ]
+
+
+def test_cards_after_the_failures_show_what_was_not_monitored_and_what_is_allowed():
+    found = [finding("oom", "OOM-killed", HOG, "test_a.py::test_a", allowed="on purpose")]
+    incident = {**finding("crash", "Crashed", CRASHED, None)}
+    del incident["allowed"]
     document = report(
         10,
-        [first, web, process(9, 5, change("signaled", 6, signal=11))],
-        [PASSED, FAILED],
+        [HOG, CRASHED],
+        [PASSED],
         findings=found,
+        incidents=[incident],
         gaps=[gap(from_test="test_a.py::test_a", tests=3)],
         outages=[outage(1, 2, "502 x2")],
         collection_errors=["test_c.py"],
     )
-    assert items(document) == [
-        "OOM-killed: test_a.py::test_b (call): job-1.py (pid 1001): the sandbox says so",
-        "Restarted: job-1.py (pid 1001) in test_a.py: test_b, test_a",
-        "Failed: 1 test in test_a.py: test_b",
-        "Not collected: test_c.py",
-        "Not monitored: box, from test_a.py::test_a to the end, 3 tests: refused",
-        "No answer: box, from outside of every test: 502 x2",
-        "Seen: job-9.py (pid 1009) crashed; no rule applies to it",
-        "Allowed: test_a.py::test_a (call): job-0.py (pid 1000): OOM-killed, allowed: on purpose",
+    assert cards(document) == [
+        "Not collected test_c.py",
+        "Not monitored box\nfrom test_a.py::test_a to the end, 3 tests: refused",
+        "No answer box\nfrom outside of every test: 502 x2",
+        "Crashed, reported by no rule job-7.py (pid 1007)",
+        "OOM-killed, allowed job-0.py (pid 1000)\non purpose",
     ]
     assert "A sandbox was not monitored for some time." in headline(document)
 
 
-def test_finding_is_listed_even_if_its_process_is_not_drawn():
+def test_finding_has_a_card_even_if_its_process_is_not_drawn():
     old = process(1, -9, before_the_session=True, name="old")
     old["changes"] = [change("oom_killed", -5, signal=9)]
     found = [finding("oom", "OOM-killed", old, None, reported_in="session")]
-    assert items(report(10, [old], [PASSED], findings=found)) == [
-        "OOM-killed: box, in no test: old (pid 1001): the sandbox says so"
+    assert cards(report(10, [old], [PASSED], findings=found)) == [
+        "OOM-killed old (pid 1001)\nthe sandbox says so"
     ]
 
 
-def test_all_list_items_after_the_eighth_are_collapsed_and_counted():
+def test_process_that_wrote_nothing_is_told_apart_from_output_that_was_not_read():
+    silent = {**HOG, "output": {"stream": "output", "lines": [], "total": 0}}
+    [card] = cards(report(10, [silent], [failed("oom", HOG)]))
+    assert card.endswith("It wrote nothing.")
+
+
+def test_all_cards_after_the_eighth_are_folded_and_counted():
     jobs = hogs(12)
     found = [finding("oom", "OOM-killed", job, "a") for job in jobs]
     page = page_of(report(20, jobs, [], findings=found))
-    assert page.count("<dt>") == 12
+    assert page.count('<li class="oom">') == 12
     assert "<details><summary>and 4 more</summary>" in page
 
 
@@ -151,53 +208,38 @@ def test_report_is_written_as_html_if_the_file_name_ends_in_html_or_htm(tmp_path
 def test_converting_a_json_report_creates_the_same_page(tmp_path, capsys):
     document = report(10, hogs(1), [FAILED])
     write_report(document, tmp_path / "in.json")
-    assert main([str(tmp_path / "in.json"), str(tmp_path / "new" / "out.html")]) == 0
+    main([str(tmp_path / "in.json"), str(tmp_path / "new" / "out.html")])
     assert (tmp_path / "new" / "out.html").read_text(encoding="utf-8") == page_of(document)
     assert capsys.readouterr() == ("", "")
 
 
 BAD_FILES = [
-    (None, "in.json cannot be read: No such file or directory"),
-    ("{", "in.json is not JSON"),
-    ("[" * 100_000, "in.json is not JSON"),
-    ("[]", "in.json is not a report of pytest-tlsandbox"),
-    ('{"version": 2}', "in.json has version 2; this release reads version 1"),
-    ('{"version": 1}', "in.json does not follow the schema of a report"),
+    (None, "out.html", "in.json cannot be read: No such file or directory"),
+    ("{", "out.html", "in.json is not JSON"),
+    ("[" * 100_000, "out.html", "in.json is not JSON"),
+    ("[]", "out.html", "in.json does not follow the schema of a report"),
+    ('{"version": 1}', "out.html", "in.json has version 1; this release reads version 2"),
+    ('{"version": 2}', "out.html", "in.json does not follow the schema of a report"),
+    (json.dumps(report(10, [], [])), "dir.html", "dir.html cannot be written: Is a directory"),
 ]
 
 
-@pytest.mark.parametrize(("content", "message"), BAD_FILES)
-def test_invalid_report_causes_a_one_line_error(tmp_path, monkeypatch, capsys, content, message):
+@pytest.mark.parametrize(("content", "page", "message"), BAD_FILES)
+def test_page_that_cannot_be_created_causes_a_one_line_error(
+    tmp_path, monkeypatch, content, page, message
+):
     monkeypatch.chdir(tmp_path)
+    Path("dir.html").mkdir()
     if content is not None:
         Path("in.json").write_text(content)
-    assert main(["in.json", "out.html"]) == 1
-    assert capsys.readouterr() == ("", message + "\n")
-    assert not Path("out.html").exists()
-
-
-def test_unwritable_page_file_causes_a_one_line_error(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_report(report(10, [], []), Path("in.json"))
-    Path("out.html").mkdir()
-    assert main(["in.json", "out.html"]) == 1
-    assert capsys.readouterr() == ("", "out.html cannot be written: Is a directory\n")
+    with pytest.raises(SystemExit, match=f"^{message}$"):
+        main(["in.json", page])
+    assert {path.name for path in tmp_path.iterdir()} <= {"in.json", "dir.html"}
 
 
 def test_page_must_have_a_file_name_that_ends_in_html(capsys):
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit, match="2"):
         main(["in.json", "out.json"])
-    assert stopped.value.code == 2
     assert capsys.readouterr().err.endswith(
         "error: the name of the page must end in .html, got out.json\n"
     )
-
-
-def test_creating_a_page_imports_neither_pytest_nor_the_http_client(tmp_path):
-    write_report(report(10, hogs(1), [FAILED]), tmp_path / "in.json")
-    code = """if True:
-        import sys; from pytest_tlsandbox.report.__main__ import main; main(["in.json", "out.html"])
-        print({"requests", "pydantic", "tenacity", "pytest"} & sys.modules.keys())"""
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("set()\n", "")

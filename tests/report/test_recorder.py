@@ -63,21 +63,12 @@ def test_outage_lasts_until_the_sandbox_responds_and_belongs_to_the_test_where_i
     assert seen.outages() == []
 
 
-@pytest.mark.parametrize("call", ["list", "output"])
-def test_outage_ends_with_the_first_call_that_succeeds(call):
+def test_outage_also_ends_with_a_call_that_is_not_a_list_call():
     seen = Recorded()
     seen.fail(1.0)
     seen.clock.now = 2.0
-    _ = seen.box.poll() if call == "list" else seen.box.output(1)
+    seen.box.output(1)
     assert seen.outages() == [("01.000", "02.000", "refused", None)]
-
-
-def test_secrets_in_names_of_managed_processes_are_masked():
-    seen = Recorded(raw(41, managed=managed("web --token=abc")))
-    seen.box.poll()
-    [process] = seen.take("processes")
-    masked = "web --token=***"
-    assert (process["name"], process["managed"]) == (masked, {"id": masked, "name": masked})
 
 
 def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():
@@ -117,9 +108,7 @@ def test_exit_that_only_the_supervisor_reports_is_recorded_as_a_process_change()
         ("1", "not listed", None),
         ("2", "running", "2024-03-09T16:00:10.000Z"),
     ]  # fmt: skip
-    last = {**OOM_KILLED, "text": "OOM-killed", "at": "2024-03-09T16:00:09.000Z"}
-    del last["ended_at"]
-    assert changes[-1]["supervisor"]["last_exit"] == last
+    assert changes[-1]["supervisor"] == {"status": "running", "restarts": 1, "health": "disabled"}
 
 
 def test_two_sandboxes_with_the_same_name_are_both_recorded():

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from pytest_tlsandbox import errors
+from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fake_streams import AlarmClock, FakeNotice
 from tests.support import (
@@ -231,16 +232,17 @@ def test_wait_lists_all_processes_if_the_requested_process_is_missing(long_lived
 def test_wait_for_one_of_many_processes_ends_on_time_if_the_sandbox_hangs(timeout, ends):
     box, _ = streaming(long_list(RUNNING), None)
     clock, wire = box._client.clock, box._client._transport
-    answer = wire._answer
+    answer = wire.request
 
-    def hang_after_three_seconds(method, path, limit, sent):
+    def hang_after_three_seconds(method, path, *, limit, **more):
         if clock.now >= 1003:
             clock.now += limit
             raise unreachable()
-        row = json.dumps(RUNNING).encode()
-        return row if path.endswith("/41") else answer(method, path, limit, sent)
+        if path.endswith("/41"):
+            return Answer(200, json.dumps(RUNNING).encode(), announced=True)
+        return answer(method, path, limit=limit, **more)
 
-    wire._answer = hang_after_three_seconds
+    wire.request = hang_after_three_seconds
 
     failure(lambda: box.wait_for_exit(41, timeout=timeout), errors.SandboxUnreachable)
 

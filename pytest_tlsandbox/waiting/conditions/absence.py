@@ -209,10 +209,6 @@ class NoIncident:
             return _unknown_end(unknown, self._check)
         if missing is not None:
             return missing
-        if self.history.forgot_since(self.since):
-            what = f"Cannot check {self._check}: more incidents happened than are kept"
-            hint = "check a shorter time: from_now(), or a newer snapshot as since="
-            return Impossible(Explanation(errors.Inconclusive, what, hint=hint))
         unreadable = unreadable_rows(snapshot, self.baseline, self.selectors, self._check)
         if unreadable is not None:
             return unreadable
@@ -272,7 +268,7 @@ class NoIncident:
         return [
             incident
             for incident in incidents
-            if (self._needs_ends or self.history.is_assumed(incident.run))
+            if (self._needs_ends or incident.run.assumed)
             and is_inconclusive(
                 incident,
                 answers_for=bool(self.selectors)
@@ -289,7 +285,7 @@ class NoIncident:
         if rule is UNHEALTHY:
             found = self._unhealthy_now(rows)
         unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
-        counted = [item for item in found if not self.history.is_assumed(item.run)]
+        counted = [item for item in found if not item.run.assumed]
         counted += unsure if self.suspected else []
         if not counted:
             return None

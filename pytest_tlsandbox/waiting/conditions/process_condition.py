@@ -156,7 +156,7 @@ class ProcessCondition:
 
     def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
         run = self._run_of(row)
-        return run is not None and run.was_sent(row.signal)
+        return run is not None and row.signal in run.sent
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
         what = f"{len(rows)} processes match {self.selector.label}"

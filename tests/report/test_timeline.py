@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.report.timeline_rows import timeline_of
+from pytest_tlsandbox.report.timeline import timeline_of
 
 from ..browser.made_up_reports import at as time_at
 from ..browser.made_up_reports import (
     attempt,
+    cause,
     change,
     finding,
     gap,
@@ -23,9 +25,9 @@ from ..browser.made_up_reports import (
 )
 
 
-def section_of(*processes: Any, **fields: Any) -> dict[str, Any]:
+def section_of(*processes: Any, tests: Any = (), **fields: Any) -> dict[str, Any]:
     """Return the only section of the timeline of a session of 10 s."""
-    [section] = timeline_of(report(10, [*processes], [], **fields))["sections"]
+    [section] = timeline_of(report(10, [*processes], [*tests], **fields))["sections"]
     return dict(section)
 
 
@@ -39,6 +41,10 @@ def bar_of(*args: Any, **fields: Any) -> dict[str, Any]:
     return bar
 
 
+def totals_of(row: dict[str, Any]) -> Counter[str]:
+    return Counter(mark["kind"] for mark in row["marks"] for _ in range(mark["times"]))
+
+
 def marks_of(row: dict[str, Any]) -> list[tuple[int, str]]:
     return [(mark["at"], mark["text"]) for mark in row["marks"]]
 
@@ -47,10 +53,9 @@ def pids(rows: list[dict[str, Any]]) -> list[int]:
     return [row["bars"][0]["pid"] for row in rows]
 
 
-def test_bar_extends_from_the_start_time_to_the_end_time_reported_by_the_sandbox():
-    bar = bar_of(1, 2, change("exited", 5))
-    assert (bar["from"], bar["to"], bar["kind"]) == (2010, 5010, "exited")
-    assert (bar["begun"], bar["ended"], bar["lived"]) == ("sandbox", "sandbox", 3000)
+def restart_of(run: dict[str, Any], number: int, **fields: Any) -> dict[str, Any]:
+    """Return the incident that a supervisor restarted a run."""
+    return finding("restart", "Restarted", run, None, run=number, **fields)  # type: ignore[no-any-return]
 
 
 def test_times_from_a_sandbox_with_a_wrong_clock_are_corrected_by_one_offset():
@@ -69,6 +74,7 @@ ENDS = [
     ([], "running", "open", 10_000),
     ([change("not listed", 4)], "gone", "gone", 4010),
     ([change("exited", 4, at=None)], "exited", "seen", 4010),
+    ([change("exited", 4)], "exited", "sandbox", 4010),
     ([change("exited", 4), change("not listed", 5)], "exited", "sandbox", 4010),
     ([change("exited", 4, exit_code=-1)], "failed", "sandbox", 4010),
     ([change("exited", 4, exit_code=None)], "failed", "sandbox", 4010),
@@ -87,6 +93,7 @@ def test_bar_ends_where_the_process_ended_or_vanished_and_otherwise_stays_open(
 ):
     bar = bar_of(1, 2, *changes)
     assert (bar["kind"], bar["ended"], bar["to"]) == (kind, ended, to)
+    assert (bar["begun"], bar["from"]) == ("sandbox", 2010)
 
 
 def test_bar_starts_at_the_left_edge_if_the_process_started_before_the_session():
@@ -106,12 +113,12 @@ def test_processes_that_ended_before_the_session_are_counted_but_not_drawn():
 
 
 def test_runs_of_a_managed_process_share_one_row_with_marks_for_restarts_and_oom_kills():
-    def run(number: int, **fields: Any) -> dict[str, Any]:
-        killed = change("oom_killed", 3 * number + 2, signal=9, **fields)
-        return service(number, 3 * number, killed, restarts=number)
-
+    runs = [service(n, 3 * n, change("oom_killed", 3 * n + 2), restarts=n) for n in range(3)]
     # The row of a run that is still listed has the current number of restarts.
-    [row] = rows_of(run(0), run(1, supervisor=supervisor(2)), run(2))
+    runs[1]["changes"][1]["supervisor"] = supervisor(2)
+    kills = [finding("oom", "OOM-killed", run, None, run=n) for n, run in enumerate(runs)]
+    restarts = [restart_of(run, n) for n, run in enumerate(runs[:2])]
+    [row] = rows_of(*runs, incidents=kills + restarts)
     assert marks_of(row) == [
         (2010, "OOM-killed"),
         (3010, "Restarted"),
@@ -119,38 +126,29 @@ def test_runs_of_a_managed_process_share_one_row_with_marks_for_restarts_and_oom
         (6010, "Restarted"),
         (8010, "OOM-killed"),
     ]
-    assert row["totals"] == {"oom": 3, "restart": 2}
+    assert totals_of(row) == {"oom": 3, "restart": 2}
 
 
-def test_timeline_marks_an_incident_of_an_unlisted_run_at_the_start_of_the_next_run():
-    first = service(1, 1, change("oom_killed", 4, signal=9), change("not listed", 6))
-    [row] = rows_of(first, service(2, 5, restarts=1))
-    assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [("oom", 4010), ("running", 10_000)]
-    assert marks_of(row) == [(4010, "OOM-killed"), (5010, "Restarted")]
+def test_timeline_marks_incidents_of_unlisted_runs_at_the_start_of_the_next_run():
+    first = service(1, 1, change("oom_killed", 4), change("not listed", 6))
     second = service(2, 5, restarts=3)
-    hidden = finding("oom", "OOM-killed", second, "test_a", run=2, at=time_at(7))
-    [row] = rows_of(first, second, findings=[hidden])
+    kills = [
+        finding("oom", "OOM-killed", first, None, run=0),
+        finding("oom", "OOM-killed", second, "test_a", run=2, at=time_at(7)),
+    ]
+    restarts = [restart_of(first, 0), restart_of(second, 1, times=2)]
+    [row] = rows_of(first, second, findings=kills[1:], incidents=kills[:1] + restarts)
+    assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [("oom", 4010), ("running", 10_000)]
     assert marks_of(row) == [
         (4010, "OOM-killed"),
         (5010, "Restarted 3 times"),
         (5010, "OOM-killed"),
     ]
-    assert row["totals"] == {"oom": 2, "restart": 3}
+    assert totals_of(row) == {"oom": 2, "restart": 3}
     assert row["bars"][1].pop("findings") == [0]
-    [without_guard] = rows_of(first, second, incidents=[hidden])
+    [without_guard] = rows_of(first, second, incidents=kills + restarts)
     assert without_guard["bars"][1].pop("findings") == []
-    assert row == without_guard
-
-
-def test_each_series_of_failed_health_checks_is_marked_only_once():
-    states = ("starting", "healthy", "unhealthy", "unhealthy", "healthy", "unhealthy")
-    web = service(1, 1)
-    web["changes"] = [
-        change("running", 1, seen_at=time_at(second), supervisor=supervisor(0, health=health))
-        for second, health in enumerate(states, 2)
-    ]
-    [row] = rows_of(web)
-    assert marks_of(row) == [(4000, "Unhealthy"), (7000, "Unhealthy")]
+    assert marks_of(row) == marks_of(without_guard)
 
 
 def test_allowed_finding_is_marked_but_does_not_count_as_a_problem():
@@ -160,33 +158,34 @@ def test_allowed_finding_is_marked_but_does_not_count_as_a_problem():
         finding("oom", "OOM-killed", killed, "test_a", allowed="on purpose"),
     ]
     rows = rows_of(server, killed, findings=found)
-    assert [(row["name"], marks_of(row), row["wrong"]) for row in rows] == [
+    assert [(row["bars"][0]["name"], marks_of(row), row["wrong"]) for row in rows] == [
         ("job-1.py", [(4000, "Left running")], True),
         ("job-2.py", [(3010, "OOM-killed")], False),
     ]
     assert rows[0]["bars"][0]["findings"] == [0]
 
 
-def test_restart_is_marked_only_once_even_if_its_new_run_is_listed_later():
-    first = service(1, 1, change("exited", 4, supervisor=supervisor(1, status="starting")))
-    second = service(2, 5, restarts=1)
-    for allowed in (None, "expected"):
-        at = time_at(4.5)
-        found = [finding("restart", "Restarted", first, "test_a", at=at, allowed=allowed)]
-        [row] = rows_of(first, second, findings=found)
-        assert (marks_of(row), row["wrong"]) == ([(5010, "Restarted")], allowed is None)
-        [row] = rows_of(first, findings=found)
-        assert marks_of(row) == [(4500, "Restarted")]
+@pytest.mark.parametrize("allowed", [None, "expected"])
+def test_incident_that_is_also_a_finding_is_marked_once(allowed):
+    first = service(1, 1, change("exited", 4))
+    incidents = [restart_of(first, 0, at=time_at(4.5)), restart_of(first, 0, at=time_at(8))]
+    fields = {"incidents": incidents[:1], "findings": [{**incidents[1], "allowed": allowed}]}
+    [row] = rows_of(first, service(2, 5, restarts=1), **fields)
+    assert (marks_of(row), row["wrong"]) == ([(5010, "Restarted")], allowed is None)
+    [row] = rows_of(first, **fields)  # the next run is not listed yet
+    assert (marks_of(row), row["wrong"]) == ([(4500, "Restarted")], allowed is None)
 
 
-def test_rows_with_problems_come_first_followed_by_managed_processes():
+def test_causes_of_failed_tests_come_first_and_uneventful_rows_come_last():
     jobs = [
         process(2, 2, change("exited", 3)),
         process(1, 1, change("exited", 3, exit_code=1)),
         service(3, 3),
         process(4, 4, change("signaled", 5, signal=6)),
     ]
-    assert pids(rows_of(*jobs)) == [1004, 1003, 1001, 1002]
+    rows = rows_of(*jobs, tests=[attempt("test_a", 1, 2, "failed", cause=cause("exit", jobs[1]))])
+    assert pids(rows) == [1001, 1004, 1002, 1003]
+    assert [row["quiet"] for row in rows] == [False, False, True, True]
 
 
 def test_outages_inside_a_monitoring_gap_are_not_shown_separately():

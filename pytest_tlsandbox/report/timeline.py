@@ -1,0 +1,378 @@
+"""Convert plain data to the sections, rows, bars and marks of the timeline.
+
+Times are in milliseconds since the start of the session, as measured by the clock of the machine
+that ran the tests. If a time comes from the clock of a sandbox, this module adds the estimated
+difference between this clock and the clock of the test machine.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.formatting.text import printable
+from pytest_tlsandbox.monitoring.plain_data import epoch
+from pytest_tlsandbox.types import CRASH_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    Data = Mapping[str, Any]
+    """A part of the report, or of the timeline."""
+    Incidents = defaultdict[tuple[str, str], dict[tuple[str, int | None], dict[str, Any]]]
+    """The incidents of each run by rule and affected run; the keys are a sandbox and a process."""
+
+_LONGEST_TEXT = 2000
+_LONGEST_LINE = 400
+_MOST_STATES = 20
+_LONGEST_FAILURE, _LEAST_FAILURE, _MOST_FAILURES = 8000, 1000, 100_000
+"""Limits for the text of a failure, and for all of them, in characters: the page stays small."""
+_UNEVENTFUL = ("exited", "signaled", "running")
+"""How the runs of an uneventful row ended. The page folds these rows."""
+
+
+def page_text(text: str) -> str:
+    """Escape control characters, without the mark that a terminal needs after Hebrew or Arabic."""
+    return printable(text).removesuffix("\u200e")
+
+
+class _Axis:
+    """Converts times to positions on an axis, in milliseconds after ``start``.
+
+    A time comes from the clock of the test machine or from the clock of a sandbox.
+
+    ``offset`` is the number of milliseconds by which the sandbox's clock is behind the clock of the
+    test machine. If this number is not known, ``offset`` is None.
+    """
+
+    def __init__(self, start: int, span: int, offset: int | None = None) -> None:
+        self.span = span
+        self._start = start
+        self._offset = offset
+
+    def by_host_clock(self, time: str) -> int:
+        """Return the axis position of a time on the test machine's clock."""
+        return min(max(epoch(time) - self._start, 0), self.span)
+
+    def by_sandbox_clock(self, time: str | None) -> int | None:
+        """Return the axis position, possibly negative, of a time on the sandbox's clock."""
+        if time is None or self._offset is None:
+            return None
+        return min(epoch(time) + self._offset - self._start, self.span)
+
+
+def timeline_of(document: Data) -> dict[str, Any]:
+    """Return the timeline of a report."""
+    start = epoch(document["started_at"])
+    span = max(epoch(document["ended_at"]) - start, 1)
+    labels = {box["name"]: box["label"] for box in document["sandboxes"]}
+    for gap in document["gaps"]:  # a sandbox without a connection has only gaps
+        labels.setdefault(gap["sandbox"], gap["sandbox"])
+    workers = [worker["id"] for worker in document["workers"]]
+    workers.sort(key=lambda worker: (len(worker), worker))  # gw2 before gw10
+    incidents = _incidents(document)
+    sections = [
+        {
+            "name": page_text(name),
+            "worker": _worker_of(name, label, workers),
+            **_section(name, document, start, span, incidents),
+        }
+        for name, label in labels.items()
+    ]
+    return {
+        "began": start,
+        "span": span,
+        "workers": workers,
+        "tests": [*_tests(document["tests"], _Axis(start, span))],
+        # Sandboxes with incidents come first.
+        "sections": sorted(
+            sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
+        ),
+    }
+
+
+def _incidents(document: Data) -> Incidents:
+    """Return the incidents of each run, each with the numbers of the findings about it.
+
+    A finding without a recorded incident, such as a leak, counts as an incident.
+    """
+    found: Incidents = defaultdict(dict)
+    for incident in [*document["incidents"], *document["findings"]]:
+        new = {**incident, "findings": [], "allowed": False}
+        own = found[incident["sandbox"], incident["process"]]
+        own.setdefault((incident["rule"], incident["run"]), new)
+    for number, finding in enumerate(document["findings"]):
+        known = found[finding["sandbox"], finding["process"]][finding["rule"], finding["run"]]
+        known["findings"].append(number)
+        known["allowed"] |= finding["allowed"] is not None
+    return found
+
+
+def _section(
+    sandbox: str, document: Data, start: int, span: int, incidents: Incidents
+) -> dict[str, Any]:
+    """Return the rows, the gaps and the outages of one sandbox."""
+    runs = [run for run in document["processes"] if run["sandbox"] == sandbox]
+    offset = _offset(runs)
+    axis = _Axis(start, span, offset)
+    drawn = [run for run in runs if not _had_ended(run, axis)]
+    groups: dict[tuple[str, str], list[Data]] = defaultdict(list)  # by supervisor, or one run
+    for run in sorted(drawn, key=lambda run: epoch(run["started_at"])):
+        managed = run["managed"]
+        key = (managed["id"], managed["generation"]) if managed else ("", run["id"])
+        groups[key].append(run)
+    causes = {test["cause"]["process"] for test in document["tests"] if test["cause"]}
+    gaps = [*_gaps(document["gaps"], sandbox, axis)]
+    return {
+        "offset": offset,
+        "earlier": len(runs) - len(drawn),
+        "gaps": gaps,
+        "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
+        # The causes of failed tests come first, then other rows with incidents; uneventful rows come
+        # last.
+        "rows": sorted(
+            (_row(group, axis, incidents, causes) for group in groups.values()),
+            key=lambda row: (
+                not row["cause"],
+                not row["wrong"],
+                row["quiet"],
+                row["bars"][0]["from"],
+            ),
+        ),
+    }
+
+
+def _offset(runs: Iterable[Data]) -> int | None:
+    """Estimate by how much the clock of a sandbox is behind the clock of the test machine.
+
+    The sandbox reports when each state change happened, and the test machine records when it saw
+    the change. The difference between these two times also contains a delay, so the smallest
+    difference is the best estimate.
+
+    Args:
+        runs: the runs of the sandbox.
+
+    Returns:
+        The difference in milliseconds; None if it cannot be estimated from any run.
+
+    """
+    return min(
+        (
+            epoch(change["seen_at"]) - epoch(change["at"])
+            for run in runs
+            if not run["before_the_session"]
+            for change in run["changes"]
+            if change["at"] is not None
+        ),
+        default=None,
+    )
+
+
+def _row(
+    runs: Sequence[Data], axis: _Axis, incidents: Incidents, causes: Container[str]
+) -> dict[str, Any]:
+    bars = [_bar_of(run, axis) for run in runs]
+    for bar, successor in pairwise(bars):
+        # The end of a run may have been observed only together with the next run.
+        bar["to"] = max(bar["from"], min(bar["to"], successor["from"]))
+    marks: dict[tuple[object, ...], dict[str, Any]] = {}
+    for number, run in enumerate(runs):
+        own = incidents[run["sandbox"], run["id"]].values()
+        bars[number]["findings"] = [place for incident in own for place in incident["findings"]]
+        for incident in own:
+            kind, verdict, times = incident["rule"], incident["verdict"], incident.get("times", 1)
+            if "gave up" in incident["what"]:
+                verdict = "Gave up"
+            place, at = _place_of(incident, run, number, bars, axis)
+            new = {"bar": place, "at": at, "kind": kind, "times": 0, "allowed": True}
+            mark = marks.setdefault((place, at, kind, verdict), new)
+            mark["times"] += times
+            mark["text"] = verdict if mark["times"] == 1 else f"{verdict} {mark['times']} times"
+            mark["allowed"] &= incident["allowed"]
+    is_cause = any(bar["id"] in causes for bar in bars)
+    uneventful = all(bar["kind"] in _UNEVENTFUL for bar in bars)
+    return {
+        "bars": bars,
+        "cause": is_cause,
+        "wrong": not all(mark["allowed"] for mark in marks.values()),
+        "quiet": uneventful and not (is_cause or marks),
+        "marks": sorted(marks.values(), key=lambda mark: mark["at"]),
+    }
+
+
+def _place_of(
+    incident: Data, run: Data, number: int, bars: Sequence[Data], axis: _Axis
+) -> tuple[int, int]:
+    """Return the number of the bar to which the mark of an incident belongs, and its position."""
+    bar = bars[number]
+    supervisor = _states_of(run)[0]["supervisor"]
+    if supervisor is not None and (incident["run"] or 0) < supervisor["restarts"]:
+        return number, bar["from"]  # the affected run was never listed; this run came after it
+    if incident["rule"] == "restart" and number + 1 < len(bars):
+        return number + 1, bars[number + 1]["from"]
+    if incident["rule"] in ("oom", "crash") and bar["ended"] in ("sandbox", "seen"):
+        return number, bar["to"]
+    return number, max(bar["from"], axis.by_host_clock(incident["at"]))
+
+
+def _states_of(run: Data) -> list[Data]:
+    """Return all state changes of a run except the change to "not listed"."""
+    return [change for change in run["changes"] if change["state"] != "not listed"]
+
+
+def _has_ended(change: Data) -> bool:
+    """Return whether a change shows that the run ended."""
+    known = change["exit_code"] is not None or change["signal"] is not None
+    return known or change["state"] in ("exited", "signaled", "oom_killed")
+
+
+def _had_ended(run: Data, axis: _Axis) -> bool:
+    """Return whether a run had ended before the session began.
+
+    A sandbox may still list such runs.
+    """
+    first = _states_of(run)[0]
+    if not run["before_the_session"] or not _has_ended(first):
+        return False
+    ended = axis.by_sandbox_clock(first["at"])
+    return ended is None or ended <= 0
+
+
+def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
+    """Return the bar of a run."""
+    begun, begun_by = _begin(run, axis)
+    states = _states_of(run)
+    ends = [change for change in states if _has_ended(change)]
+    last = ends[-1] if ends else states[-1]  # the sandbox may correct how a run ended
+    gone = run["changes"][-1]
+    if ends:
+        reported = axis.by_sandbox_clock(last["at"])
+        ended = axis.by_host_clock(ends[0]["seen_at"]) if reported is None else reported
+        ended_by, kind = "seen" if reported is None else "sandbox", _kind(last)
+    elif gone["state"] == "not listed":
+        ended, ended_by, kind = axis.by_host_clock(gone["seen_at"]), "gone", "gone"
+    else:
+        ended, ended_by, kind = axis.span, "open", "running"
+    output = run["output"]
+    return {
+        "id": run["id"],
+        "from": begun,
+        "to": max(ended, begun),
+        "begun": begun_by,
+        "ended": ended_by,
+        "kind": kind,
+        "state": page_text(last["text"]),
+        "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
+        "name": page_text(run["name"]),
+        "command": _text(run["command_line"], _LONGEST_TEXT),
+        "pid": run["pid"],
+        "handle": run["handle"],
+        "test": None if run["test"] is None else page_text(run["test"]),
+        "output": output
+        and {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]},
+    }
+
+
+def _state(change: Data, axis: _Axis) -> tuple[int, str]:
+    """Return when a change was seen, and the state that it began."""
+    text = page_text(change.get("text", change["state"]))
+    if (supervisor := change.get("supervisor")) is not None:
+        text += f"; supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
+        if supervisor["health"] not in ("disabled", "unknown"):
+            text += f", {supervisor['health']}"
+    return axis.by_host_clock(change["seen_at"]), text
+
+
+def _begin(run: Data, axis: _Axis) -> tuple[int, str]:
+    """Return the position at which a bar begins, and how this position was determined."""
+    reported = axis.by_sandbox_clock(run["started_at"])
+    if run["before_the_session"] and (reported is None or reported <= 0):
+        return 0, "before"
+    if reported is not None:
+        return max(reported, 0), "sandbox"
+    return axis.by_host_clock(run["changes"][0]["seen_at"]), "seen"
+
+
+def _kind(end: Data) -> str:
+    if end["oom_killed"]:
+        return "oom"
+    if end["signal"] in CRASH_SIGNALS:
+        return "crash"
+    if end["signal"] is not None or end["state"] == "signaled":
+        return "signaled"
+    return "exited" if end["exit_code"] == 0 else "failed"
+
+
+def _text(text: str, most: int) -> str:
+    beyond = len(text) - most
+    shown = page_text(text[:most])
+    return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown
+
+
+def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
+    failures = sum(test["failure"] is not None for test in tests)
+    most = max(_LEAST_FAILURE, min(_LONGEST_FAILURE, _MOST_FAILURES // max(1, failures)))
+    for test in tests:
+        begun = axis.by_host_clock(test["started_at"]) if test["started_at"] else 0
+        # If a worker died during a test, it is not known when the test ended.
+        ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
+        yield {
+            "id": page_text(test["id"]),
+            "attempt": test["attempt"],
+            "worker": test["worker"],
+            "outcome": test["outcome"],
+            "files": test["output_files"] or None,
+            "from": begun,
+            "to": max(begun, ended),
+            "cause": test["cause"] and test["cause"]["process"],
+            "failure": test["failure"] and _failure(test["failure"], most),
+        }
+
+
+def _failure(failure: Data, most: int) -> dict[str, Any]:
+    """Return the first line and the text of a failure; its end matters most if it is too long."""
+    text = failure["text"]
+    beyond = len(text) - most
+    lines = [page_text(line) for line in text[-most:].splitlines()]
+    if beyond > 0:
+        lines.insert(0, f"... {beyond:,} characters before this are in the JSON report")
+    return {"phase": failure["phase"], "line": page_text(failure["line"]), "text": "\n".join(lines)}
+
+
+def _gaps(gaps: Iterable[Data], sandbox: str, axis: _Axis) -> Iterator[dict[str, Any]]:
+    for gap in gaps:
+        for time in gap["times"] if gap["sandbox"] == sandbox else ():
+            yield {
+                "from": axis.by_host_clock(time["from_at"]),
+                "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
+                "open": time["to_at"] is None,
+                "why": page_text(gap["why"]),
+            }
+
+
+def _outages(
+    outages: Iterable[Data], gaps: Iterable[Data], sandbox: str, axis: _Axis
+) -> Iterator[dict[str, Any]]:
+    """Return the outages that do not lie within a gap."""
+    for outage in outages:
+        begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
+        within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
+        if outage["sandbox"] == sandbox and not within:
+            yield {
+                "from": begun,
+                "to": ended,
+                "faults": page_text(outage["faults"]),
+                "test": None if outage["test"] is None else page_text(outage["test"]),
+            }
+
+
+def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
+    """Return the worker to which a sandbox belongs, or None if there is no such worker.
+
+    The timeline shows the tests of this worker behind the bars of the sandbox.
+    """
+    own = (
+        worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
+    )
+    return next(own, None)

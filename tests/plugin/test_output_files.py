@@ -1,0 +1,273 @@
+"""``--tlsandbox-output`` keeps the complete output of what a failed test started."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.report.output_files import _output
+from pytest_tlsandbox.testing import ScriptedLister, row
+from pytest_tlsandbox.testing.scripted_lister import STARTED_AT
+
+from ..report.read_report import read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUT = "--tlsandbox-output=out"
+FIRST = "Output that pytest-tlsandbox kept for a failed test"
+LATE = "because the time limit after a failure had been reached"
+GONE = "is not available, because the sandbox no longer lists this process"
+
+
+def kept(folder: Path) -> list[tuple[str, list[str]]]:
+    """Return the name of each file, with ``PID`` in place of the pid, and its lines."""
+    return sorted(
+        (re.sub(r"\d+\.log$", "PID.log", path.name), path.read_text("utf-8").splitlines())
+        for path in folder.iterdir()
+    )
+
+
+def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytester, connected):
+    pytester.makepyfile(
+        test_it="""
+        import os
+        import pytest
+
+        SECRET, KEY = "hun" + "ter2", os.environ["TENSORLAKE_API_KEY"]
+        SAYS = f"echo API_KEY={SECRET}; echo {SECRET}-own; echo the key is {KEY}; echo bad >&2"
+        LARGE = f"seq 200000; {SAYS}; exit 3"
+        AGAIN = {"policy": "on_failure", "max_restarts": 1, "initial_backoff_ms": 1}
+
+        @pytest.fixture(scope="module", autouse=True)
+        def server(tlsandbox_session):
+            tlsandbox_session.start_process("sh", ["-c", "echo up; exec sleep 60", "server"])
+
+        def test_passes(tlsandbox):
+            tlsandbox.run_process("echo", ["passed"])
+
+        def test_fails(tlsandbox):
+            tlsandbox.start_process("sh", ["-c", "echo up >&2; exec sleep 60", f"--token={SECRET}"])
+            tlsandbox.start_process("sh", ["-c", "echo 1; exit 1"], name="web", restart=AGAIN)
+            tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].managed.restart_count)
+            tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].ended)
+            job = tlsandbox.start_process("sh", ["-c", LARGE, "job"])
+            tlsandbox.wait_for_exit(job)
+
+        @pytest.mark.xfail
+        def test_xfails(tlsandbox):
+            tlsandbox.run_process("false")
+        """
+    )
+    report, mask = "--tlsandbox-report=a/r.json", "tlsandbox_mask=hunter2-o.n"
+    result = pytester.runpytest_inprocess(OUTPUT, report, "-o", mask)
+    result.assert_outcomes(passed=1, failed=1, xfailed=1)
+    files = [*(pytester.path / "out").iterdir()]
+    written = "".join(path.read_text() for path in files)
+    assert not any(secret in written for secret in ("hunter2", connected.api_key.reveal()))
+    found = kept(pytester.path / "out")
+    name, lines = found[0]
+    assert name == "test_it.py-test_fails-job-PID.log"
+    assert lines[:2] == [FIRST, "test: test_it.py::test_fails"]
+    assert re.fullmatch(
+        r"process: sh -c seq .* API_KEY=\*\*\*; .* job \(pid \d+ in my-sandbox\)", lines[2]
+    )
+    numbers = [str(number) for number in range(1, 200_001)]
+    assert lines[3] == "--- stdout has 200003 lines"
+    assert lines[4:-2] == [*numbers, "API_KEY=***", "***", "the key is ***"]
+    assert lines[-2:] == ["--- stderr has 1 line", "bad"]
+    assert sorted((name, lines[3:]) for name, lines in found[1:]) == [
+        (
+            "test_it.py-test_fails-token=-PID.log",
+            ["--- stdout has 0 lines", "--- stderr has 1 line", "up"],
+        ),
+        (
+            "test_it.py-test_fails-web-PID.log",
+            ["--- stdout has 1 line", "1", "--- stderr has 0 lines"],
+        ),
+        ("test_it.py-test_fails-web-PID.log", [f"--- stdout {GONE}", f"--- stderr {GONE}"]),
+    ]
+    assert result.stdout.str().count("- complete output -") == 1
+    for path in files:
+        assert str(path) in result.outlines
+    tests = read(pytester.path / "a" / "r.json")["tests"]
+    linked = {test["id"][12:]: sorted(test["output_files"]) for test in tests}
+    names = sorted(f"../out/{path.name}" for path in files)
+    assert linked == {"test_passes": [], "test_fails": names, "test_xfails": []}
+
+
+@pytest.mark.usefixtures("connected")
+def test_passing_tests_write_nothing_and_the_plugin_is_not_imported_without_the_option(pytester):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_it(tlsandbox, pytestconfig):
+            tlsandbox.run_process("echo", ["passed"])
+            on = pytestconfig.getoption("tlsandbox_output") is not None
+            assert ("pytest_tlsandbox.report.output_files" in sys.modules) is on
+        """
+    )
+    assert pytester.runpytest_subprocess().ret == 0
+    assert pytester.runpytest_subprocess(OUTPUT).ret == 0
+    assert not (pytester.path / "out").exists()
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers):
+    pytester.makepyfile(
+        test_it=r"""
+        import pytest
+
+        NAMES = ["", "../../etc/a b", "ä/\x00\n", "x" * 2000, "x" * 2000 + "y", "CON:*?", "-"]
+
+        @pytest.mark.parametrize("name", NAMES, ids=lambda name: name or "none")
+        def test_it(tlsandbox, name, request):
+            tlsandbox.run_process("echo", ["this is", str(NAMES.index(name))])
+            assert False
+        """
+    )
+    again = ("-p", "rerunfailures", "--reruns=1")
+    result = pytester.runpytest_subprocess(OUTPUT, workers, *again)
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes["rerun"]) == (7, 7)
+    files = [*(pytester.path / "out").iterdir()]
+    assert all(re.fullmatch(r"[A-Za-z0-9._=-]{1,200}", path.name) for path in files)
+    texts = [path.read_text("utf-8") for path in files]
+    assert sorted(re.findall(r"\nthis is (\d)\n", "".join(texts))) == sorted("0123456" * 2)
+    assert all(text.count(FIRST) == 1 for text in texts)
+
+
+@pytest.mark.usefixtures("connected")
+def test_files_of_an_earlier_session_are_removed_but_no_other_file_is_touched(pytester):
+    pytester.makepyfile(
+        test_it="""
+        def test_it(tlsandbox, pytestconfig):
+            job = tlsandbox.run_process("echo", ["a"])
+            name = f"test_it.py-test_it-echo-{job.pid}.log"
+            (pytestconfig.rootpath / "out" / name).write_text("mine")
+            assert False
+        """
+    )
+    folder = pytester.path / "out"
+    folder.mkdir()
+    (folder / "empty.log").touch()
+    for number in (1, 2):
+        assert pytester.runpytest_inprocess(OUTPUT).ret == 1
+        texts = [path.read_text() for path in folder.iterdir()]
+        assert sorted(text.partition("\n")[0] for text in texts) == ["", FIRST, *["mine"] * number]
+        names = {path.name for path in folder.iterdir()}
+        assert len([name for name in names if name.endswith("-2.log")]) == 1
+    for option in ("--collect-only", "no_such_file.py"):
+        pytester.runpytest_inprocess(OUTPUT, option)
+        assert {path.name for path in folder.iterdir()} == names
+
+
+FAILS = """
+from tests.fault_proxy import FaultProxy, faults
+
+def test_it(tlsandbox_local, tlsandbox_connect, pytestconfig):
+    proxy = FaultProxy(tlsandbox_local).__enter__()
+    pytestconfig.add_cleanup(lambda: proxy.__exit__(None, None, None))
+    box = tlsandbox_connect(proxy)
+    for _ in range(3):
+        box.run_process("echo", ["a"])
+    {}
+    assert False, "of the test"
+"""
+
+
+def test_unreachable_sandbox_is_described_in_the_file_and_changes_no_result(pytester):
+    pytester.makepyfile(FAILS.format("proxy.fail(faults.CONNECTION_REFUSED, times=6)"))
+    result = pytester.runpytest_inprocess(OUTPUT, "--tlsandbox-no-section")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *AssertionError: of the test"])
+    for path in (pytester.path / "out").iterdir():
+        assert re.fullmatch(
+            "--- stdout could not be read: .*502.*\n--- stderr could not be read: .*502.*\n",
+            path.read_text().partition(")\n")[2],
+        )
+
+
+def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 0.5)
+    pytester.makepyfile(FAILS.format("proxy.fail(faults.HANG_IN_BODY, times=1)"))
+    result = pytester.runpytest_inprocess(OUTPUT, "--tlsandbox-no-section")
+    result.assert_outcomes(failed=1)
+    texts = [path.read_text().partition(")\n")[2] for path in (pytester.path / "out").iterdir()]
+    assert len(texts) == 3
+    assert sum("--- stdout could not be read: " in text for text in texts) == 1
+    assert sum(f"--- stderr was not read, {LATE}\n" in text for text in texts) == 3
+
+
+@pytest.mark.usefixtures("connected")
+def test_output_that_takes_too_long_to_mask_is_cut_and_the_file_says_so(pytester, monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 2)
+    pytester.makepyfile(
+        "def test_it(tlsandbox): assert not tlsandbox.run_process('seq', ['1000000'])"
+    )
+    pytester.runpytest_inprocess(OUTPUT).assert_outcomes(failed=1)
+    [(_, lines)] = kept(pytester.path / "out")
+    left_out = int(re.findall(rf"^--- (\d+) more lines left out, {LATE}$", lines[-2])[0])
+    assert lines[3] == "--- stdout has 1000000 lines"
+    assert lines[4:-2] == [str(number) for number in range(1, 1_000_001 - left_out)]
+    assert lines[-1] == f"--- stderr was not read, {LATE}"
+
+
+def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
+    in_the_way = "(pytestconfig.rootpath / 'out').write_text('mine')"
+    pytester.makepyfile(FAILS.format(in_the_way))
+    result = pytester.runpytest_inprocess(OUTPUT)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E *of the test", f"{pytester.path}/out cannot be written: File exists"]
+    )
+    assert (pytester.path / "out").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("connected")
+def test_output_is_kept_if_the_guard_or_the_setup_fails_the_test(pytester):
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        @pytest.fixture
+        def broken(tlsandbox):
+            tlsandbox.start_process("sh", ["-c", "exec sleep 60", "setup"])
+            assert False
+
+        def test_setup(broken): ...
+
+        def test_guard(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "guard"])
+            tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)
+        """
+    )
+    (pytester.path / "pytest.ini").write_text("[pytest]\ntlsandbox_output = new/out\n")
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=crash")
+    result.assert_outcomes(failed=1, errors=1)
+    assert [name for name, _ in kept(pytester.path / "new" / "out")] == [
+        "test_it.py-test_guard-guard-PID.log",
+        "test_it.py-test_setup-setup-PID.log",
+    ]
+
+
+def test_output_of_another_process_with_the_same_pid_is_not_attributed_to_the_first():
+    job = row(41, status="exited", exit_code=0)
+    later = row(41, handle=9, started_at=STARTED_AT + 5000)
+    lister = ScriptedLister({0: [job], 1: [job, later]}, output={41: {"stdout": ["of later"]}})
+    started = lister.history.note_start(lister.start({"command": "python", "args": ["train.py"]}))
+
+    def kept_output() -> list[str]:
+        lister.poll()
+        assert started.row is not None
+        return [*_output(started, started.row, "stdout", lister, Clock.monotonic() + 9)]
+
+    assert kept_output() == ["--- stdout has 1 line\n", "of later\n"]
+    lister.clock.now += 1
+    assert kept_output() == [f"--- stdout {GONE}\n"]
+    assert not started.gone
