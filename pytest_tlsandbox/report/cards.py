@@ -128,8 +128,16 @@ def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     causes = [card for card in cards if not card.faint and card.kind in _KINDS]
     named = [card for card in causes if card.tests]
     if failed and len(named) <= _MOST_NAMED:
-        texts = [f"{card.what}: {card.process}".removesuffix(": ") for card in named]
-        sentences = [f"{failed} of {number} failed.", *(f"{text}." for text in texts)]
+        texts = [
+            "No process failed"
+            if card.kind == "none"
+            else f"{card.what}: {card.process}".removesuffix(": ")
+            for card in named
+        ]
+        sentences = [
+            f"{failed} of {number} failed.",
+            *(f"{text}." for text in dict.fromkeys(texts)),
+        ]
     elif failed:
         sentences = [f"{failed} of {number} failed: {_causes(named)}."]
     else:
@@ -194,7 +202,8 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
     if card.verdicts:
         card.what = _what(card)
     elif card.kind == "none":
-        card.what = "No process failed"
+        card.what = _line_of(document["tests"][card.tests[0]]) or "Failed"
+        card.facts.append("No process failed.")
     elif card.kind == "sandbox":
         card.what = "Sandbox unreachable"
     elif known:
@@ -329,7 +338,7 @@ def _item(card: Card, document: Data) -> str:
     if card.output:
         text = "\n".join(card.output[-_MOST_LINES:])
         parts.append(f'<pre dir="ltr">{html.escape(text)}</pre>')
-    links = [_test(number, document["tests"][number]) for number in card.tests]
+    links = [_test(number, document["tests"][number], card.what) for number in card.tests]
     if more_links := links[_MOST_TESTS:]:
         rest = f"<summary>and {len(more_links)} more tests</summary><ul>{''.join(more_links)}</ul>"
         links[_MOST_TESTS:] = [f"<li><details>{rest}</details></li>"]
@@ -341,8 +350,8 @@ def _item(card: Card, document: Data) -> str:
     return f'<li class="{"faint " if card.faint else ""}{card.kind}">{"".join(parts)}</li>'
 
 
-def _test(number: int, test: Data) -> str:
-    line = html.escape(_line_of(test))
+def _test(number: int, test: Data, what: str) -> str:
+    line = "" if _line_of(test) == what else html.escape(_line_of(test))
     name = html.escape(page_text(test["id"]).rpartition("::")[2])
     title = html.escape(page_text(test["id"]))
     verb = {"failed": "failed", "error": "error in", "crashed": "its worker died:"}[test["outcome"]]

@@ -107,8 +107,8 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
         "failed test_b: RemoteDisconnected\n"
         "ran 1.5 s, started in test_a; restarted 0.5 s later as pid 1021\n"
         "memory limit of the sandbox: 256 MiB",
-        "Exited 4 job-3.py (pid 1003)\nfailed test_exit: Exited 4\nran 1 s\nIts output was not read.",
-        "No process failed \nfailed test_c: KeyError: 'x'",
+        "Exited 4 job-3.py (pid 1003)\nfailed test_exit\nran 1 s\nIts output was not read.",
+        "KeyError: 'x' \nfailed test_c\nNo process failed.",
     ]
 
 
