@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.waiting.selectors import Selector, by, label_of, living_of
+from pytest_tlsandbox.waiting.selectors import Selector, by, label_of
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
@@ -145,11 +145,3 @@ def test_selector_matches_a_process_that_awaited_a_restart_at_the_baseline():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off"))
 
     assert pids("web", snapshot(row), snapshot(row)) == [7]
-
-
-def test_running_processes_are_listed_in_the_order_of_the_selectors():
-    seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
-
-    living = living_of([Selector(pid, history_of(seen)) for pid in (3, 2, 1)], seen)
-
-    assert [row.pid for row in living] == [3, 1]
