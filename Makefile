@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults pages nightly
-.PHONY: browser companions environments picture typescript schemathesis dist new-user mutants clean
+.PHONY: browser companions environments lint-page picture typescript schemathesis dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -57,6 +57,11 @@ companions: $(VENV)-companions/.done  ## run beside the plugins that suites have
 
 browser: $(VENV)-browser/.done  ## look at the timeline in a real Chromium, which is to be on PATH
 	$(VENV)-browser/bin/pytest -q tests/browser/with_chromium.py
+
+PAGE := $(addprefix pytest_tlsandbox/report/,chart.js details.js interaction.js)
+lint-page:  ## format and lint the script of the report, which needs npm
+	npx --yes prettier@3 --print-width 110 --no-bracket-spacing --log-level warn --check $(PAGE)
+	cat $(PAGE) | npx --yes eslint@9 -c tools/eslint.config.mjs --stdin --stdin-filename report.js
 
 typescript:  ## use the embedded sandbox with the official TypeScript SDK, which needs npm
 	cd tests/typescript && npm install --silent --no-audit --no-fund

@@ -41,7 +41,7 @@ def shoot(page: Path) -> None:
     """Take a screenshot of the top of the page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        tab = browser.new_page(viewport={"width": 1200, "height": 650}, color_scheme="light")
+        tab = browser.new_page(viewport={"width": 1200, "height": 760}, color_scheme="light")
         tab.goto(page.as_uri())
         tab.screenshot(path=PICTURE)
         browser.close()

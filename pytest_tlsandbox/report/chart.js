@@ -98,7 +98,9 @@ function addTest(row, test, number) {
   const text = `${title} ${test.outcome}`.toLowerCase();
   const short = title.slice(title.lastIndexOf("::") + 2);
   const bad = test.outcome in BAD ? " bad" : "";
-  tests.push(addItem(row, `test ${test.outcome}${bad}`, name, {id: `t${number}`, from, to, title, text, short, test}));
+  tests.push(
+    addItem(row, `test ${test.outcome}${bad}`, name, {id: `t${number}`, from, to, title, text, short, test}),
+  );
 }
 
 function stateOf(bar) {

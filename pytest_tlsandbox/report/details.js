@@ -65,7 +65,8 @@ function outputOf({bar}) {
 }
 
 // Its first line comes first, because a traceback may be long.
-const failureText = ({test}) => `${test.failure.line}\n(${test.failure.phase} of ${test.id})\n\n${test.failure.text}`;
+const failureText = ({test}) =>
+  `${test.failure.line}\n(${test.failure.phase} of ${test.id})\n\n${test.failure.text}`;
 
 function tabsOf(item) {
   if (item.test) {
@@ -130,9 +131,17 @@ function addTabs(tabs) {
   const panel = withRole(make("pre", "panel", undefined, details), "tabpanel");
   panel.dir = "ltr";
   panel.tabIndex = 0;
-  const buttons = tabs.map(([name]) => withRole(addButton(list, name, () => select(name)), "tab"));
+  const buttons = tabs.map(([name]) =>
+    withRole(
+      addButton(list, name, () => select(name)),
+      "tab",
+    ),
+  );
   function select(name, focus) {
-    const index = Math.max(0, tabs.findIndex(([other]) => other === name));
+    const index = Math.max(
+      0,
+      tabs.findIndex(([other]) => other === name),
+    );
     panel.textContent = tabs[index][1];
     panel.setAttribute("aria-label", tabs[index][0]);
     buttons.forEach((button, number) => {
@@ -211,12 +220,18 @@ function explainSymbols() {
   };
   const having = (kind) => bars.some((item) => item.kinds.has(kind));
   for (const [kind, text] of Object.entries(KINDS)) {
-    if (kind !== "exited" && having(kind)) explain(`bar ${kind}${kind === "running" ? " open" : ""}`, text.toLowerCase().replace("oom", "OOM"));
+    if (kind !== "exited" && having(kind))
+      explain(`bar ${kind}${kind === "running" ? " open" : ""}`, text.toLowerCase().replace("oom", "OOM"));
   }
   if (bars.some(({bar}) => bar.begun === "before")) explain("bar before", "began before the first snapshot");
-  for (const [kind, text] of Object.entries(MARKS)) if (having(kind) && !(kind in KINDS)) explain(`mark ${kind}`, text.toLowerCase());
+  for (const [kind, text] of Object.entries(MARKS))
+    if (having(kind) && !(kind in KINDS)) explain(`mark ${kind}`, text.toLowerCase());
   for (const outcome of new Set(report.tests.map((test) => test.outcome))) {
-    explain(`test ${outcome}${outcome in BAD ? " bad" : ""}`, `test ${outcome}`, LETTERS[outcome] || "\u00a0");
+    explain(
+      `test ${outcome}${outcome in BAD ? " bad" : ""}`,
+      `test ${outcome}`,
+      LETTERS[outcome] || "\u00a0",
+    );
   }
   if (report.sections.some((sandbox) => sandbox.gaps.length)) explain("gap", "not monitored");
   if (report.sections.some((sandbox) => sandbox.outages.length)) explain("outage", "no answer");

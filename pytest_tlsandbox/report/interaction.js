@@ -269,6 +269,7 @@ applyFilter();
 explainSymbols();
 const cause = document.querySelector('.causes a[href^="#t"]');
 show(cause && itemById.get(cause.hash.slice(1)));
-const first = rows.find((row) => row.items[0]?.bar)?.items[0] ?? rows.find((row) => row.items.length)?.items[0];
+const first =
+  rows.find((row) => row.items[0]?.bar)?.items[0] ?? rows.find((row) => row.items.length)?.items[0];
 if (first) enter(first);
 follow();
