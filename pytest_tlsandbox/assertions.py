@@ -231,7 +231,7 @@ class Assertions:
             )
         check_fields(expected)
         selector = self._selector(process, since)
-        return HasFields(selector, dict(expected), check_pick(pick))
+        return HasFields(selector, dict(expected), pick=check_pick(pick))
 
     def _selector(self, process: Process, since: Since) -> Selector:
         return Selector(process, self._history, self._since(since))

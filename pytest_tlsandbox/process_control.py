@@ -17,7 +17,7 @@ from pytest_tlsandbox.history.runs import STOPS, Run
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
-from pytest_tlsandbox.waiting.polling import Limit, watch
+from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
 
 if TYPE_CHECKING:
@@ -273,9 +273,8 @@ def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list
             kill(row, client)
     if not living:
         return []
-    now = client.clock.monotonic()
     ended = Until(lambda snapshot: not living_of(selectors, snapshot))
-    last = watch(ended, client, Limit(now, now + _LONGEST_FAREWELL)).timeline.last
+    last = Wait(ended, client, _LONGEST_FAREWELL, may_be_cut=False).run().timeline.last
     return living if last is None else living_of(selectors, last)
 
 

@@ -25,15 +25,19 @@ from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen, Stream
 from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
-from pytest_tlsandbox.waiting.conditions.exit import HasEnded, HasExited
 from pytest_tlsandbox.waiting.conditions.number import NumberRuns
 from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
 from pytest_tlsandbox.waiting.conditions.port import AcceptsConnections
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.conditions.restart import WasRestarted
-from pytest_tlsandbox.waiting.conditions.status import HasStatus, Stays
+from pytest_tlsandbox.waiting.conditions.status import (
+    HasEnded,
+    HasExited,
+    HasStatus,
+    Stays,
+    WasRestarted,
+)
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
-from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
+from pytest_tlsandbox.waiting.polling import Wait, logger
 
 if TYPE_CHECKING:
     import re
@@ -237,7 +241,7 @@ class Sandbox(Assertions):
 
         """
         selector = self._selector(process, since)
-        condition = HasExited(selector, check_codes(exit_code), check_pick(pick))
+        condition = HasExited(selector, check_codes(exit_code), pick=check_pick(pick))
         return self._process(condition, self._seconds(timeout))
 
     def wait_for_output(
@@ -288,7 +292,7 @@ class Sandbox(Assertions):
             self._selector(process, since),
             check_pattern(pattern),
             lambda row: self._client.output(row.pid, limit=left()),
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         line: str = self._check(condition, seconds)
         return line
@@ -344,9 +348,9 @@ class Sandbox(Assertions):
         number = check_number("port", port, 1, 2**16 - 1)
         condition = AcceptsConnections(
             self._selector(process, since),
-            number,
-            lambda row: self._client.probe_port(row, number, limit=left()),
-            check_pick(pick),
+            port=number,
+            probe=lambda row: self._client.probe_port(row, number, limit=left()),
+            pick=check_pick(pick),
         )
         return self._process(condition, seconds)
 
@@ -395,7 +399,7 @@ class Sandbox(Assertions):
             self._selector(process, since),
             check_number("count", count, 1),
             self._history.position_of(self._since(since)),
-            check_pick(pick),
+            pick=check_pick(pick),
         )
         return self._process(condition, self._seconds(timeout))
 
@@ -539,8 +543,9 @@ class Sandbox(Assertions):
         duration = check_seconds("stable_for", stable_for)
         if duration == 0:
             raise InvalidArgument("stable_for must be > 0 seconds, got 0")
+        statuses = check_statuses(status)
         selector = self._selector(process, since)
-        condition = Stays(selector, check_statuses(status), duration, check_pick(pick))
+        condition = Stays(selector, statuses, stable_for=duration, pick=check_pick(pick))
         return self._process(condition)
 
     def soft(self) -> Soft:
@@ -703,7 +708,7 @@ class Sandbox(Assertions):
         ended = HasEnded(self._selector(row, None))
         if not row.ended or row.managed is not None:
             process_control.stop(row, self._client, SIGTERM)
-        outcome = self._watch(ended, self._limit(seconds))
+        outcome = self._wait(ended, seconds)
         if isinstance(outcome.result, Met) and outcome.final:
             stopped: ProcessInfo = outcome.result.value
             return stopped
@@ -852,28 +857,19 @@ class Sandbox(Assertions):
         return lambda: min(max(end - self._client.clock.monotonic(), 0.5), LONGEST_CALL)
 
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
-        limit = self._limit(timeout)
-        outcome = self._watch(condition, limit)
-        if isinstance(outcome.result, Met) and outcome.final:
+        wait = self._wait(condition, timeout)
+        if isinstance(wait.result, Met) and wait.final:
             if isinstance(condition, (ProcessCondition, Together)):
-                condition.declare(outcome.result.value)
-            return outcome.result.value
-        if isinstance(condition, Together) and outcome.result is not None:
-            raise error_of_several(condition.results, outcome, self._client, limit, self._screen)
-        raise error_of(outcome, condition.wanted, self._client, timeout, limit, self._screen)
+                condition.declare(wait.result.value)
+            return wait.result.value
+        if isinstance(condition, Together) and wait.result is not None:
+            raise error_of_several(condition.results, wait, self._screen)
+        raise error_of(wait, self._screen)
 
-    def _limit(self, timeout: float | None) -> Limit:
-        start = self._client.clock.monotonic()
-        at = None if timeout is None else start + timeout
-        sooner = self._client.wait_deadline()
-        if sooner is None or (at is not None and at <= sooner):
-            return Limit(start, at)
-        return Limit(start, max(start, sooner), self._client.test_deadline())
-
-    def _watch(self, condition: Condition, limit: Limit) -> Outcome:
+    def _wait(self, condition: Condition, timeout: float | None) -> Wait:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
-        outcome = watch(condition, self._client, limit, since, self._screen.say)
-        if isinstance(outcome.result, Met) and outcome.final:
-            polls = count(outcome.timeline.looks, "poll")
+        wait = Wait(condition, self._client, timeout, since, self._screen.say).run()
+        if isinstance(wait.result, Met) and wait.final:
+            polls = count(wait.timeline.looks, "poll")
             logger.info("%s: %s: yes, after %s", self._client.label, condition.wanted, polls)
-        return outcome
+        return wait

@@ -22,10 +22,6 @@ def growing(every, times):
     return {every * step: (["a"] * step, []) for step in range(times)}
 
 
-def message_of(call, error):
-    return str(failure(call, error))
-
-
 @pytest.fixture(autouse=True)
 def _no_jitter(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
@@ -79,7 +75,7 @@ def test_wait_returns_a_line_that_appears_later(script, name, written, at):
 def test_each_read_of_output_is_limited_by_the_deadline_of_the_wait():
     box = output_box([SERVER])
 
-    message_of(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
+    failure(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
 
     searched = [(at, limit) for at, stream, limit in box._client.reads if stream == "output"]
     assert searched[0] == (0.0, 5.0)
@@ -90,27 +86,13 @@ def test_each_read_of_output_is_limited_by_the_deadline_of_the_wait():
 # -------------------------------------------------------------------------- no match
 
 
-def test_timeout_error_shows_the_last_lines_of_output():
-    box = output_box([SERVER], {0: (["starting", "migrating"], [])})
-
-    message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
-
-    assert message.startswith(
-        'No line with "ready" after 5 s: server.py, still running; last output: migrating\n'
-    )
-    assert "buffered" not in message
-
-
 def test_wait_for_output_reports_an_oom_kill_of_the_process():
     box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
 
-    assert (
-        error.first_line
-        == 'OOM-killed: server.py, which wrote no line with "ready"; last output: starting'
-    )
-    assert "the rest of its output" not in str(error)
+    line = 'OOM-killed: server.py, which wrote no line with "ready"; last output: starting'
+    assert error.first_line == line
 
 
 REGEXES = [r"a \d+", "up.*", "^up", "up$", "(a)+", "[a-z]+", "up|ready", r"v1\.2", "(?i)UP"]
@@ -121,9 +103,7 @@ PLAIN = ["(v1.2)", "up...", "costs $5", "[app] up", "5 % (3/6)", "a | b", "(y/n)
 @pytest.mark.parametrize("pattern", [*REGEXES, *PLAIN, re.compile(r"port \d+")])
 def test_hint_about_regexes_appears_only_if_the_text_looks_like_a_regex(pattern, row):
     box = output_box([row], {0: (["listening"], [])})
-    hint = (
-        "try re.compile(...): the text looks like a regular expression, but is searched literally"
-    )
+    hint = "try re.compile(...): the text looks like a regular expression, but is searched"
 
     message = str(failure(lambda: box.wait_for_output(77, pattern, timeout=0)))
 
@@ -134,9 +114,9 @@ def test_wait_fails_one_second_after_the_last_new_line_of_an_ended_process():
     lines = ["one", "two", "three"]
     box = output_box([ENDED], {0.9 * step: (lines[: step + 1], []) for step in range(3)})
 
-    message = message_of(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
+    error = failure(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
-    assert "none of its 3 lines of output matches" in " ".join(message.split())
+    assert "\n  none of its 3 lines of output matches\n" in str(error)
     assert 2.8 <= polls(box)[-1] < 3.2
 
 
@@ -144,10 +124,10 @@ def test_wait_reads_output_until_the_deadline_if_the_output_keeps_growing():
     """The children of an ended process can go on writing."""
     box = output_box([ENDED], growing(0.5, 20))
 
-    message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
+    error = failure(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
 
     assert polls(box)[-1] == 5.0
-    assert "the wait ended before this was settled" in " ".join(message.split())
+    assert "\n  the wait ended before this was settled\n" in str(error)
 
 
 LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]}, 77, 3)]
@@ -211,10 +191,9 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
     error = failure(lambda: read(box, process(77)), errors.Inconclusive)
 
     assert error.first_line == "Output lost: server.py"
-    text = " ".join(str(error).split())
-    assert "another process has pid 77 now, and output is requested by pid" in text
-    assert "python server.py" in text
-    assert "try read the output before the process ends" in text
+    assert "another process has pid 77 now, and output is requested by pid" in str(error)
+    assert "\n  process  python server.py\n" in str(error)
+    assert "\n  try      read the output before the process ends" in str(error)
 
 
 # --------------------------------------------------------------- infrastructure errors
@@ -227,9 +206,7 @@ def test_permanent_error_of_an_output_call_ends_the_wait_immediately():
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.AuthenticationFailed)
 
     assert polls(box)[-1] < 1.2
-    assert error.first_line == (
-        "Output of server.py not read: my-sandbox rejected the API key (401)"
-    )
+    assert error.first_line == "Output of server.py not read: my-sandbox rejected the API key (401)"
 
 
 # ----------------------------------------------------------------------------- misuse
@@ -246,21 +223,8 @@ BAD_PATTERNS = [
 def test_pattern_of_an_invalid_type_is_rejected_before_the_first_poll(pattern, got):
     box = output_box([SERVER])
 
-    message = message_of(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
+    error = failure(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
-    assert message == (
-        f"pattern must be a non-empty text without a line break or a compiled regex, got {got}"
-    )
+    message = "pattern must be a non-empty text without a line break or a compiled regex, got "
+    assert str(error) == message + got
     assert polls(box) == []
-
-
-def test_secrets_in_the_pattern_and_in_the_output_are_masked():
-    box = output_box([SERVER], {0: (["TOKEN=abc123"], [])})
-
-    message = message_of(
-        lambda: box.wait_for_output(77, "TOKEN=xyz789", timeout=0), errors.WaitTimedOut
-    )
-
-    assert "| TOKEN=***" in message
-    assert "abc123" not in message
-    assert "xyz789" not in message

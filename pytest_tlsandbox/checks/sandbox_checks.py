@@ -12,7 +12,6 @@ from pytest_tlsandbox.formatting.text import align, count
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.waiting.conditions import absence
-from pytest_tlsandbox.waiting.selectors import newest_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,9 +57,11 @@ def check_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
     A process that runs again after a restart does not count, because the list does not show when
     the restart happened.
     """
+    # Some sandboxes also list earlier runs (api-notes, "Managed processes").
+    newest = {row.managed.id: row for row in listed if row.managed}
     found = [
         (named(row), row, f"{count(row.managed.restart_count, 'restart')}, and it is backing off")
-        for row in newest_runs(listed)
+        for row in newest.values()
         if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
     ]
     _fail_for(found, ProcessRestarted, "Restart loop", listed.sandbox, columns)

@@ -13,7 +13,6 @@ from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.messages.incidents import ended_row, run_label
 from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES
 from pytest_tlsandbox.waiting.outcome_to_error import text_of
-from pytest_tlsandbox.waiting.polling import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +55,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     timeline = Timeline(first.before.begun, client.history)
     timeline.add(first.before)
     timeline.add(first.now)
-    limit = Limit(client.clock.monotonic(), None, client.test_deadline())
-    text = text_of(explanation, client, timeline, limit, screen)
+    text = text_of(explanation, client, timeline, screen)
     allowed = ", ".join(f'"{rule}"' for rule in rules)
     failure = error(
         f"{text}\n  expected? mark the test with tlsandbox_allow({allowed}, reason=...)"

@@ -58,7 +58,7 @@ MOST_OUTPUT = _SIZES[2].output
 """Maximum number of lines of output in the most verbose message."""
 _LONGEST_HEADLINE = 100
 """Maximum width, in columns, of a first line that contains the last line of output."""
-_ONLY_WITH_V = ("earlier", "ended", "attempts")
+_ONLY_WITH_V = ("attempts",)
 """Labels of remarks that only verbose messages show, because they do not affect the result."""
 _OUTPUT_OF_LIVING = 3
 """Number of lines of output of a living process, which show its progress."""

@@ -16,26 +16,24 @@ from pytest_tlsandbox.messages.failure import (
     Renderer,
 )
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.waiting.conditions.condition import (
-    MORE_MEMORY,
-    Impossible,
-    Met,
-    Pending,
-    Result,
-)
+from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
+    from pytest_tlsandbox.messages.explanation import Listed
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Screen, Stream
-    from pytest_tlsandbox.waiting.polling import Limit, Outcome
+    from pytest_tlsandbox.waiting.conditions.condition import Result
+    from pytest_tlsandbox.waiting.polling import Wait
 
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
-_TAIL_SIZE = 64 * 1024
 _TAIL_TIME = 1.0
 _TAIL_MARGIN = 0.15
+_SHORTEST_READ = 0.02
 _MOST_TAILS = 3
 _LONGEST_LAST_LINE = 120
 
@@ -49,65 +47,50 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
 }
 _MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to use more memory"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
-_BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
 
-def error_of(
-    outcome: Outcome,
-    wanted: str,
-    client: SandboxClient,
-    timeout: float | None,
-    limit: Limit,
-    screen: Screen,
-) -> errors.TLSandboxError:
+def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
     """Return the error for a wait whose condition was not met.
 
     Args:
-        outcome: how the wait ended.
-        wanted: what the caller expected, in words.
-        client: the client of the sandbox, which reads the last lines of output of the process.
-        timeout: the timeout of the wait in seconds; None for an assertion, which has no timeout.
-        limit: the deadline of the wait.
+        wait: the wait, which has ended.
         screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
         The error, with its attributes ``wanted`` and ``snapshot``.
 
     """
-    took = seconds(outcome.seconds)
-    cut = limit.hard is not None and not outcome.final
-    of = f" of {seconds(timeout)}" if timeout else ""
-    stopped = f"stopped after {took}{of}"
-    if outcome.fault is not None:
-        explanation = _of_fault(outcome.fault, outcome.timeline, took)
-    elif isinstance(outcome.result, Pending):
-        explanation = outcome.result.explain()
-        # The text of a timeout is the same in each test run, so that failures can be grouped.
-        time = took if timeout is None else seconds(timeout)
-        if cut:
-            time = f"{took} (wait{of} cut short by pytest-timeout)"
-        explanation = replace(explanation, what=f"{explanation.what} after {time}")
+    took = seconds(wait.seconds)
+    of = f" of {seconds(wait.timeout)}" if wait.timeout else ""
+    if wait.fault is not None:
+        explanation = _of_fault(wait.fault, wait.timeline, took)
     else:
-        explanation = _explain(outcome)
-        if cut:
+        explanation = _explain(wait.result, wait)
+        was_cut = wait.cut and not wait.final
+        if isinstance(wait.result, Pending):
+            # The text of a timeout is the same in each test run, so that failures can be grouped.
+            time = took if wait.timeout is None else seconds(wait.timeout)
+            time = f"{took} (wait{of} cut short by pytest-timeout)" if was_cut else time
+            explanation = replace(explanation, what=f"{explanation.what} after {time}")
+        elif was_cut:
             because = f"pytest-timeout ended the wait after {took}{of}"
             explanation = replace(explanation, because=because)
-    if cut and outcome.fault is None:
-        hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
-        explanation = replace(explanation, hint=hint)
-    text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
+        if was_cut:
+            hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
+            explanation = replace(explanation, hint=hint)
+    stopped = f"stopped after {took}{of}"
+    text = text_of(explanation, wait.client, wait.timeline, screen, stopped=stopped)
     error = explanation.error(text)
-    if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
-        error.label, error.transient = outcome.fault.label, outcome.fault.transient
-        error.outage = outcome.fault.outage
-    return _with_data(error, explanation, wanted, outcome.timeline)
+    if isinstance(error, errors.InfrastructureError) and wait.fault is not None:
+        error.label, error.transient = wait.fault.label, wait.fault.transient
+        error.outage = wait.fault.outage
+    return _with_data(error, explanation, wait.condition.wanted, wait.timeline)
 
 
 def text_of(
     explanation: Explanation,
     client: SandboxClient,
     timeline: Timeline,
-    limit: Limit,
     screen: Screen,
     *,
     stopped: str = "",
@@ -118,73 +101,63 @@ def text_of(
         explanation: the result of the check.
         client: the client of the sandbox, which reads the last lines of output of the process.
         timeline: the polls of the wait.
-        limit: the deadline of the wait.
         screen: the terminal, which determines the width and the verbosity of the message.
         stopped: a text that says when the wait stopped; empty to leave this information out.
 
     """
-    output = None
-    if explanation.output and explanation.process is not None:
-        output = tail_of(explanation, client, timeline, limit)
-    elif any(item.output for item in explanation.listed):
-        explanation = _with_last_lines(explanation, client, timeline, limit)
+    tails, output = _Tails(client, timeline), None
+    if explanation.process is None:
+        listed = map(tails.with_last_line, explanation.listed[:_MOST_TAILS])
+        explanation = replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
+    elif explanation.output:
+        output = tails.read(explanation.process, explanation.run)
     renderer = Renderer(timeline, screen, client.label, stopped)
     return renderer.render(_with_limit(explanation, client), output)
 
 
 def error_of_several(
-    checks: Sequence[tuple[str, str, Result]],
-    outcome: Outcome,
-    client: SandboxClient,
-    limit: Limit,
-    screen: Screen,
+    checks: Sequence[tuple[str, str, Result]], wait: Wait, screen: Screen
 ) -> errors.TLSandboxError:
     """Return one error that lists all failures of checks that were evaluated together.
 
     Args:
         checks: the name, the line in the test and the result of each check.
-        outcome: how the wait for all checks ended.
-        client: the client of the sandbox, which reads the last lines of output of processes.
-        limit: the deadline of the wait.
+        wait: the wait for all checks, which has ended.
         screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
         A :class:`ChecksFailed`, or an infrastructure error if no check could be evaluated.
 
     """
-    took = seconds(outcome.seconds)
-    explanations = [
-        (
-            name,
-            place,
-            None
-            if isinstance(result, Met) and (outcome.final or not result.settling_time)
-            else _with_limit(_explain(replace(outcome, result=result)), client),
-        )
-        for name, place, result in checks
-    ]
-    timeline = outcome.timeline
-    failed = [explanation for _, _, explanation in explanations if explanation is not None]
-    outputs = {
-        id(explanation): tail_of(explanation, client, timeline, limit)
-        for explanation in [item for item in failed if item.output][:_MOST_TAILS]
-    }
-    failures = tuple(
-        _with_data(explanation.error(explanation.headline), explanation, name, outcome.timeline)
-        for name, _, explanation in explanations
-        if explanation is not None
-    )
-    stopped = "" if timeline.looks == 1 else f"the last one, after {took}, gave the result"
+    explanations: list[tuple[str, str, Explanation | None]] = []
+    failures: list[errors.TLSandboxError] = []
+    outputs: dict[int, OutputTail | None] = {}
+    client, timeline = wait.client, wait.timeline
+    tails = _Tails(client, timeline)
+    for name, place, result in checks:
+        if isinstance(result, Met) and (wait.final or not result.settling_time):
+            explanations.append((name, place, None))
+            continue
+        explanation = _with_limit(_explain(result, wait), client)
+        explanations.append((name, place, explanation))
+        if explanation.output and len(outputs) < _MOST_TAILS:
+            outputs[id(explanation)] = tails.read(explanation.process, explanation.run)
+        failure = explanation.error(explanation.headline)
+        failures.append(_with_data(failure, explanation, name, timeline))
+    once = timeline.looks == 1
+    stopped = "" if once else f"the last one, after {seconds(wait.seconds)}, gave the result"
     renderer = Renderer(timeline, screen, client.label, stopped)
     text = renderer.render_several(explanations, outputs)
-    evaluated = any(isinstance(failure, errors.AssertionFailed) for failure in failures)
-    error = errors.ChecksFailed(text) if evaluated else type(failures[0])(text)
-    if isinstance(error, errors.ChecksFailed):
-        error.failures = failures
-    elif isinstance(error, errors.InfrastructureError):
-        error.label = failures[0].first_line
+    error: errors.TLSandboxError
+    if any(isinstance(failure, errors.AssertionFailed) for failure in failures):
+        error = errors.ChecksFailed(text)
+        error.failures = tuple(failures)
+    else:
+        error = type(failures[0])(text)
+        if isinstance(error, errors.InfrastructureError):
+            error.label = failures[0].first_line
     error.wanted = " and ".join(name for name, _, _ in checks)
-    error.snapshot = outcome.timeline.last
+    error.snapshot = wait.timeline.last
     return error
 
 
@@ -213,129 +186,100 @@ def _with_data(
     return error
 
 
-def _explain(outcome: Outcome) -> Explanation:
+def _explain(result: Result | None, wait: Wait) -> Explanation:
     """Explain why a condition was not met, or why it did not stay met for long enough."""
-    result = outcome.result
-    if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
+    if isinstance(result, Pending) or (isinstance(result, Impossible) and wait.final):
         return result.explain()
     if isinstance(result, Impossible):
         return replace(result.explanation, because="the wait ended before this was settled")
     if result is not None and result.unsettled is not None:
         explanation = result.unsettled
-        return replace(explanation, what=f"{explanation.what} for only {seconds(outcome.same_for)}")
-    return Explanation(
-        errors.Inconclusive,
-        "Cannot be checked: the result did not settle",
-        because=f"the wait ended after {seconds(outcome.seconds)}",
-    )
+        return replace(explanation, what=f"{explanation.what} for only {seconds(wait.same_for)}")
+    what = "Cannot be checked: the result did not settle"
+    because = f"the wait ended after {seconds(wait.seconds)}"
+    return Explanation(errors.Inconclusive, what, because=because)
 
 
 def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:
     """Explain an infrastructure error."""
-    first = timeline.outages[0] if timeline.outages else None
-    remarks = []
-    if timeline.last is not None:
-        at = seconds(timeline.last.begun - timeline.start)
-        remarks.append(
-            ("last poll", f"{count(len(timeline.last), 'process')}, {at} after the wait began")
-        )
-    hint = _HINTS.get(type(fault), "")
+    what, _, because = str(fault).partition("\n")
+    hint, remarks = _HINTS.get(type(fault), ""), []
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = (
             "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
         )
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
-        # The request did not reach the sandbox, so the hint about the sandbox's memory does not
-        # apply.
-        hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
-    what, _, because = str(fault).partition("\n")
-    if not fault.transient or first is None:
-        return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
-    outage = timeline.outages[-1]
-    lasted = seconds(outage.end - outage.start) if timeline.looks else took
-    what = f"{what}; could not list the processes for {lasted}"
-    remarks.append(("attempts", str(outage)))
+        # The request did not reach the sandbox, so the hint about its memory does not apply.
+        blocked = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
+        hint = blocked if fault.label.endswith("BlockedError") else ""
+    if timeline.last is not None:
+        at = seconds(timeline.last.begun - timeline.start)
+        listed = count(len(timeline.last), "process")
+        remarks.append(("last poll", f"{listed}, {at} after the wait began"))
+    if fault.transient and timeline.outages:
+        outage = timeline.outages[-1]
+        lasted = seconds(outage.end - outage.start) if timeline.looks else took
+        what = f"{what}; could not list the processes for {lasted}"
+        remarks.append(("attempts", str(outage)))
     return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
 
 
-def tail_of(
-    explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
-) -> OutputTail | None:
-    """Return the last lines of output of the process to which an explanation refers.
+class _Tails:
+    """Reads the last lines of output of processes for one message, for at most 1 s in total.
 
-    If the output cannot be read, the tail contains the reason. This function does not raise an
-    exception in this case, because the exception would replace the error that the wait raises.
+    Reading ends at least 0.15 s before pytest-timeout would kill the test.
 
     Args:
-        explanation: the explanation of the result, which refers to a process or a run.
         client: the client of the sandbox.
-        timeline: the polls of the wait; the last snapshot shows whether the pid was reused.
-        limit: the deadline of the wait; reading takes at most 1 s, and ends at least 0.15 s before
-            the test would be killed.
-
-    Returns:
-        The tail; None if the explanation does not refer to a process, or its row is no longer
-        listed.
+        timeline: the polls of the wait; the last snapshot shows whether a pid was reused.
 
     """
-    process, run = explanation.process, explanation.run
-    if process is None:
-        return None
-    if run is not None:
-        if run.row is None:
-            return OutputTail("output", unread="its pid is not known")
-        process = run.row
-    rows = [row for row in timeline.last or () if row.pid == process.pid]
-    if rows and not rows[-1].identity.same_run(process.identity):
-        return None if run is None else OutputTail("output", unread="its pid was used again")
-    if not rows and run is None:
-        return None
-    clock = client.clock
-    end = clock.monotonic() + _TAIL_TIME
-    if limit.hard is not None:
-        end = min(end, limit.hard - _TAIL_MARGIN)
-    try:
-        for stream in _STREAMS:
-            left = end - clock.monotonic()
-            if left <= 0:
-                return OutputTail(stream, unread="no time was left")
-            lines = client.output(process.pid, stream, limit=left)
-            if lines:
-                return OutputTail(stream, _last(lines), len(lines))
-    except errors.InfrastructureError as fault:
-        return OutputTail("output", unread=fault.label)
-    return OutputTail(
-        "output", unread="" if rows else "the sandbox keeps no output of earlier runs"
-    )
 
+    def __init__(self, client: SandboxClient, timeline: Timeline) -> None:
+        self._client = client
+        self._rows = timeline.last or ()
+        self._end = client.clock.monotonic() + _TAIL_TIME
+        killed = client.test_deadline()
+        if killed is not None:
+            self._end = min(self._end, killed - _TAIL_MARGIN)
 
-def _with_last_lines(
-    explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
-) -> Explanation:
-    """Add a remark to each of the first three listed processes: its last line of output."""
-    listed = []
-    end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
-    limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
-    for item in explanation.listed[:_MOST_TAILS]:
-        of_item = replace(explanation, process=item.row if item.output else None)
-        tail = tail_of(of_item, client, timeline, limit)
-        written = [line for line in (tail.lines if tail else ()) if line.strip()]
-        last = ""
-        if written:
-            line = written[-1].strip()
-            beyond = max(len(line) - LONGEST_LINE, 0)
-            shown = cut(mask_text(line[:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
-            last = f"last line: {shown}"
-        listed.append(replace(item, remark="; ".join(filter(None, (item.remark, last)))))
-    return replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
+    def read(self, process: ProcessInfo | None, run: Run | None = None) -> OutputTail | None:
+        """Return the last lines of output of a process, or of an earlier run of the process.
 
+        If the output cannot be read, the tail contains the reason. This method does not raise an
+        exception in this case, because the exception would replace the error of the wait.
 
-def _last(lines: list[str]) -> tuple[str, ...]:
-    """Return as many of the last lines as fit in a message."""
-    last = lines[-MOST_OUTPUT:]
-    size = 0
-    for kept, line in enumerate(reversed(last)):
-        size += min(len(line), LONGEST_LINE)
-        if size > _TAIL_SIZE:
-            return tuple(last[-kept:])
-    return tuple(last)
+        Returns:
+            The tail; None if no process is given, its row is no longer listed, or another process
+            now uses the pid.
+
+        """
+        process = process if run is None else run.row
+        rows = [row for row in self._rows if process is not None and row.pid == process.pid]
+        if process is None or not (rows or run):
+            return None
+        if rows and not rows[-1].identity.same_run(process.identity):
+            return None
+        try:
+            for stream in _STREAMS:
+                left = max(self._end - self._client.clock.monotonic(), _SHORTEST_READ)
+                lines = self._client.output(process.pid, stream, limit=left)
+                if lines:
+                    return OutputTail(stream, tuple(lines[-MOST_OUTPUT:]), len(lines))
+        except errors.InfrastructureError as fault:
+            return OutputTail("output", unread=fault.label)
+        unread = "" if rows else "the sandbox keeps no output of earlier runs"
+        return OutputTail("output", unread=unread)
+
+    def with_last_line(self, item: Listed) -> Listed:
+        """Add the last line of output to the remark, if the output may explain the result."""
+        if not item.output:
+            return item
+        tail = self.read(item.row)
+        written = [line.strip() for line in (tail.lines if tail else ()) if line.strip()]
+        if not written:
+            return item
+        beyond = max(len(written[-1]) - LONGEST_LINE, 0)
+        last = cut(mask_text(written[-1][:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
+        remark = "; ".join(filter(None, (item.remark, f"last line: {last}")))
+        return replace(item, remark=remark)

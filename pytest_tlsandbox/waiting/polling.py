@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import tenacity
 
@@ -19,17 +20,17 @@ from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending
 from pytest_tlsandbox.waiting.wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.conditions.condition import Condition
+    from pytest_tlsandbox.waiting.conditions.condition import Condition, Result
 
 logger = logging.getLogger("pytest_tlsandbox")
 
@@ -64,108 +65,73 @@ LONG_OUTAGE = 1.0
 """If an outage lasts at least this many seconds, the result before the outage no longer counts."""
 
 
-@dataclass(frozen=True)
-class Limit:
-    """The deadline of a wait. All times are in seconds on the clock of the lister.
+@dataclass(eq=False, repr=False)
+class Wait:
+    """Polls until the result of a condition is final or the deadline has passed.
+
+    A long wait reports its progress every 15 s.
 
     Attributes:
-        start: when the wait started.
-        at: the deadline; None if the wait has no deadline.
-        hard: the time at which pytest-timeout will kill the test, if that time shortens the wait;
-            otherwise None.
-
-    """
-
-    start: float
-    at: float | None
-    hard: float | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a wait ended.
-
-    Attributes:
+        condition: the condition that evaluates each snapshot.
+        client: the client that lists the processes, reads output for progress reports, and provides
+            the clock and the history.
+        timeout: the seconds until the deadline; None for an assertion, which has no deadline.
+        since: a position in the history; if the daemon was replaced after this position, the wait
+            ends.
+        say: a function that shows a progress report with the last line of output of the process;
+            with None, progress reports appear only in the log.
+        may_be_cut: whether the wait ends early if pytest-timeout would otherwise kill the test.
+        cut: whether pytest-timeout shortens this wait.
         result: the last result; None if no poll succeeded or an error ended the wait.
         final: whether the result is certain; False if the deadline cut the wait short.
         fault: the error that ended the wait; None if the wait ended with a result.
         timeline: the polls of the wait.
         seconds: the duration of the wait, in seconds.
-        same_for: the number of seconds for which the result had stayed the same when the wait
-            ended.
+        same_for: the number of seconds for which the result had stayed the same at the last poll.
 
     """
 
-    result: Result | None
-    final: bool
-    fault: InfrastructureError | None
-    timeline: Timeline
-    seconds: float
-    same_for: float
-
-
-def watch(
-    condition: Condition,
-    lister: SandboxClient,
-    limit: Limit,
-    since: int | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Outcome:
-    """Poll until the result of the condition is final or the deadline has passed.
-
-    A long wait reports its progress every 15 s.
-
-    Args:
-        condition: the condition that evaluates each snapshot.
-        lister: the client that lists the processes, reads output for progress reports, and provides
-            the clock and the history.
-        limit: the deadline.
-        since: a position in the history; if the daemon was replaced after this position, the wait
-            ends.
-        say: a function that shows a progress report with the last line of output of the process;
-            with None, progress reports appear only in the log.
-
-    Returns:
-        The outcome. Infrastructure errors are part of the outcome, and are not raised.
-
-    Raises:
-        Exception: a function of the user raised this error, which is passed on unchanged.
-
-    """
-    return _Watch(condition, lister, limit, since, say).run()
-
-
-@dataclass
-class _Watch:
     condition: Condition
-    lister: SandboxClient
-    limit: Limit
-    since: int | None
-    say: Callable[[str], None] | None
+    client: SandboxClient
+    timeout: float | None
+    since: int | None = None
+    say: Callable[[str], None] | None = None
+    may_be_cut: bool = field(default=True, kw_only=True)
+    result: Result | None = field(default=None, init=False)
+    final: bool = field(default=False, init=False)
+    fault: InfrastructureError | None = field(default=None, init=False)
+    seconds: float = field(default=0.0, init=False)
+    same_for: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        start = self.limit.start
-        self._reported = start
-        self._clock = self.lister.clock
-        self._timeline = Timeline(start, self.lister.history)
-        self._result: Result | None = None
-        self._same_since = 0.0
-        self._final = False
-        self._last_begun = start
-        self._faults_in_a_row = 0
-        self._outage_ends = start
-        self._last_fault: InfrastructureError | None = None
-        self._users_error: BaseException | None = None
+        start = self.client.clock.monotonic()
+        sooner = self.client.wait_deadline() if self.may_be_cut else None
+        self._deadline = math.inf if self.timeout is None else start + self.timeout
+        self.cut = sooner is not None and sooner < self._deadline
+        if sooner is not None and self.cut:
+            self._deadline = max(start, sooner)
+        self.timeline = Timeline(start, self.client.history)
+        self._reported = self._last_begun = self._outage_ends = start
         self._first_good = self._last_good = start
-        self._unseen = 0.0
-        self._wakeup = Wakeup(self.lister, start)
+        self._same_since = self._unseen = 0.0
+        self._faults_in_a_row = 0
+        self._wakeup = Wakeup(self.client, start)
 
-    def run(self) -> Outcome:
-        fault = None
+    def run(self) -> Wait:
+        """Wait until the result is final or the deadline has passed.
+
+        Returns:
+            This object. If an infrastructure error ended the wait, it is the attribute ``fault``.
+
+        Raises:
+            InfrastructureError: a function of the user raised this error. Every other error of such
+                a function is passed on unchanged, too.
+
+        """
         try:
             tenacity.Retrying(
                 sleep=self._wakeup.sleep,
-                retry=tenacity.retry_if_exception(is_transient)
+                retry=tenacity.retry_if_exception(self._is_retried)
                 | tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
                 stop=self._is_over,
@@ -174,80 +140,72 @@ class _Watch:
                 retry_error_callback=lambda _state: None,
             )(self._poll)
         except InfrastructureError as error:
-            fault = error
+            if error is not self.fault:
+                raise  # a function of the user raised it
         finally:
             self._wakeup.close()
-        if self._users_error is not None:
-            raise self._users_error
-        outage = self._timeline.outage
-        if fault is None and outage is not None:
-            lasted = self._now() - self.limit.start - outage.start
-            if self._result is None or lasted >= LONG_OUTAGE:
-                fault = self._last_fault
-        return Outcome(
-            None if fault else self._result,
-            self._final,
-            fault,
-            self._timeline,
-            self._now() - self.limit.start,
-            self._last_good - self._same_since,
-        )
+        self.seconds = self._now() - self.timeline.start
+        outage = self.timeline.outage
+        if self.fault is not None and outage is not None:
+            short = self.fault.transient and self.seconds - outage.start < LONG_OUTAGE
+            if short and self.result is not None:
+                self.fault = None
+            else:
+                self.result = None
+        return self
 
     def _now(self) -> float:
-        return self._clock.monotonic()
+        return self.client.clock.monotonic()
+
+    def _is_retried(self, error: BaseException) -> bool:
+        return error is self.fault and is_transient(error)
 
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""
+        asked, left = self._now(), self.client.outage.left
         heard = self._wakeup.heard
-        asked = self._now()
-        left = self.lister.outage.left
         if heard is None and self._has_not_changed(asked):
             self._last_begun = asked
-            self._go_on()
-            return False
-        self._last_begun = begun = self._now() if heard is None else heard.begun
-        try:
-            # The last poll sends a request at the deadline; other polls may share an earlier
-            # request.
-            after = begun if self._is_last(begun) else self._wakeup.evaluated
-            limit = self._time_for_a_poll(begun)
-            snapshot = heard or self.lister.poll(limit=limit, after=after)
-            if self.since is not None and self.lister.history.replaced_at > self.since:
-                raise SandboxReplaced(
-                    f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
-                    "none of the processes listed earlier is listed now",
-                    label="replaced",
-                )
-        except InfrastructureError as fault:
-            if not self._faults_in_a_row:
-                self._outage_ends = asked + left
-            self._faults_in_a_row += 1
-            self._last_fault = fault
-            self._timeline.add_fault(fault, asked, self._now())
-            logger.debug("poll of %s failed: %s", self.lister.label, fault.label)
+        else:
+            try:
+                snapshot = self._list(heard)
+            except InfrastructureError as fault:
+                if not self._faults_in_a_row:
+                    self._outage_ends = asked + left
+                self._faults_in_a_row += 1
+                self.fault = fault
+                self.timeline.add_fault(fault, asked, self._now())
+                logger.debug("poll of %s failed: %s", self.client.label, fault.label)
+                self._report_progress()
+                raise
+            self._faults_in_a_row, self.fault = 0, None
+            self._wakeup.evaluated = snapshot.begun
+            self.timeline.add(snapshot)
+            logger.debug("poll of %s: %s", self.client.label, count(len(snapshot), "process"))
+            self._settle(self.condition.evaluate(snapshot), snapshot)
+        if not self.final:
+            now = self._now()
+            if now - self.timeline.start >= _UNNOTICED:
+                left = max(self._deadline - now, _LAST_POLL)
+                limit = LONGEST_STREAM if self._deadline == math.inf else left
+                self._wakeup.follow(self._awaited(), limit)
             self._report_progress()
-            raise
-        self._faults_in_a_row = 0
-        self._wakeup.evaluated = snapshot.begun
-        self._timeline.add(snapshot)
-        logger.debug("poll of %s: %s", self.lister.label, count(len(snapshot), "process"))
-        try:
-            result = self.condition.evaluate(snapshot)
-        except Exception as error:
-            self._users_error = error
-            return True
-        self._settle(result, snapshot)
-        if not self._final:
-            self._go_on()
-        return self._final
+        return self.final
 
-    def _go_on(self) -> None:
-        """Prepare the pause before the next poll."""
-        if self._now() - self.limit.start >= _UNNOTICED:
-            at = self.limit.at
-            left = LONGEST_STREAM if at is None else max(at - self._now(), _LAST_POLL)
-            self._wakeup.follow(self._awaited, left)
-        self._report_progress()
+    def _list(self, heard: ProcessSnapshot | None) -> ProcessSnapshot:
+        """List the processes, unless another wait has just listed them."""
+        self._last_begun = begun = self._now() if heard is None else heard.begun
+        # The last poll sends a request at the deadline; other polls may share an earlier request.
+        after = begun if self._is_last(begun) else self._wakeup.evaluated
+        limit = self._time_for_a_poll(begun)
+        snapshot = heard or self.client.poll(limit=limit, after=after)
+        if self.since is not None and self.client.history.replaced_at > self.since:
+            raise SandboxReplaced(
+                f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
+                "none of the processes listed earlier is listed now",
+                label="replaced",
+            )
+        return snapshot
 
     def _has_not_changed(self, begun: float) -> bool:
         """Return whether the row of the awaited process is unchanged.
@@ -256,52 +214,43 @@ class _Watch:
         wait does not need to list thousands of processes. After a change or an error, the wait
         needs the whole list.
         """
-        row, last = self._awaited, self._timeline.last
-        if row is None or last is None or len(last) < _LONG_LIST:
+        row, last = self._awaited(), self.timeline.last
+        if row is None or last is None or len(last) < _LONG_LIST or self.fault is not None:
             return False
-        if self._probes or self._faults_in_a_row:
-            return False
-        if self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
+        if self._probes() or self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
             return False
         with contextlib.suppress(InfrastructureError):
-            if self.lister.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
+            if self.client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
                 self._last_good = self._now()
                 return True
         return False
 
-    @property
     def _awaited(self) -> ProcessInfo | None:
-        """The awaited process: the result cannot change until this process ends.
+        """Return the only process whose end can change the result, or None if others can too."""
+        return self.result.until_end_of if isinstance(self.result, Pending) else None
 
-        The value is None if other events can also change the result, or if the result is not
-        pending.
-        """
-        return self._result.until_end_of if isinstance(self._result, Pending) else None
-
-    @property
     def _probes(self) -> bool:
-        return isinstance(self._result, Pending) and self._result.probes
+        return isinstance(self.result, Pending) and self.result.probes
 
     def _report_progress(self) -> None:
         now = self._now()
         if now - self._reported < _SAYING_INTERVAL:
             return
         self._reported = now
-        outage, result = self._timeline.outage, self._result
-        wanted, explanation = f", wanted {self.condition.wanted}", None
+        outage, result = self.timeline.outage, self.result
+        state, explanation = "as expected so far", None
+        wanted = f", wanted {self.condition.wanted}"
         if outage is not None:
             state = f"no answer since +{seconds(outage.start)} ({outage})"
-        elif isinstance(result, (Pending, Impossible)):
+        elif isinstance(result, Met):
+            explanation = result.unsettled
+        elif result is not None:
             explanation = result.explain()
             state, wanted = explanation.what, explanation.headline.removeprefix(explanation.what)
-        else:
-            explanation = result.unsettled if result is not None else None
-            state = "no poll yet" if result is None else "as expected so far"
-        until = (
-            " s" if self.limit.at is None else f" of {seconds(self.limit.at - self.limit.start)}"
-        )
-        time = f"{now - self.limit.start:.0f}{until}"
-        logger.info("%s: waiting %s: %s", self.lister.label, time, printable(state + wanted))
+        length = self._deadline - self.timeline.start
+        until = " s" if length == math.inf else f" of {seconds(length)}"
+        time = f"{now - self.timeline.start:.0f}{until}"
+        logger.info("%s: waiting %s: %s", self.client.label, time, printable(state + wanted))
         if self.say is not None:
             if explanation is not None and (last := self._last_line(explanation)):
                 wanted = f": {explanation.subject}: {last}"
@@ -313,12 +262,11 @@ class _Watch:
         The result is empty if no process is awaited, if the process has not written any output, or
         if the output cannot be read in time.
         """
-        process, at = explanation.process, self.limit.at
-        left = _LONGEST_READ if at is None else min(_LONGEST_READ, at - self._now())
+        process, left = explanation.process, self._deadline - self._now()
         if process is None or not explanation.output or left <= 0:
             return ""
         try:
-            lines = self.lister.output(process.pid, limit=left)
+            lines = self.client.output(process.pid, limit=min(_LONGEST_READ, left))
         except InfrastructureError:
             return ""  # the wait continues, and its polls report an outage
         return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
@@ -330,42 +278,33 @@ class _Watch:
         result has a ``longest_gap`` and the time between two polls exceeds this gap, the settling
         time starts again.
         """
-        begun = snapshot.begun
-        gap = 0.0 if self._result is None else begun - self._last_good
-        if self._result is None:
+        begun, before = snapshot.begun, self.result
+        gap = 0.0 if before is None else begun - self._last_good
+        if before is None:
             self._first_good = begun
         if gap > LONG_OUTAGE:
             self._unseen += gap
-        longest = result.longest_gap if isinstance(result, Met) else None
-        unseen = longest is not None and gap > longest
-        if self._result is None or _key(result) != _key(self._result) or unseen:
+        same = before is not None and (type(result), result.key) == (type(before), before.key)
+        if not same or (isinstance(result, Met) and gap > result.longest_gap):
             self._same_since = begun
         self._last_good = snapshot.ended
-        self._result = result
-        self._final = (
-            not isinstance(result, Pending) and begun - self._same_since >= result.settling_time
-        )
+        self.same_for = self._last_good - self._same_since
+        self.result = result
+        settled = begun - self._same_since >= result.settling_time
+        self.final = settled and not isinstance(result, Pending)
 
     def _is_last(self, begun: float) -> bool:
-        return self.limit.at is not None and begun >= self.limit.at - _INSTANT
-
-    def _is_nearly_over(self, now: float) -> bool:
-        """Return whether the deadline is so near that a wait with a stream must poll more often.
-
-        A wait with a stream usually pauses for longer between polls. Without this exception, it
-        could overlook a long outage before the deadline.
-        """
-        return self.limit.at is not None and now > self.limit.at - _NOTICED_PAUSE - LONG_OUTAGE
+        return begun >= self._deadline - _INSTANT
 
     def _time_for_a_poll(self, begun: float) -> float:
-        at, hard = self.limit.at, self.limit.hard
-        if at is None or begun + LONGEST_CALL < at:
+        if begun + LONGEST_CALL < self._deadline:
             return LONGEST_CALL
-        if begun < at - _INSTANT:
-            return at - begun
-        return _LAST_POLL if hard is None else max(0.02, min(_LAST_POLL, hard - _SPARE - begun))
+        if not self._is_last(begun):
+            return self._deadline - begun
+        killed = self.client.test_deadline() if self.cut else None
+        return _LAST_POLL if killed is None else max(0.02, min(_LAST_POLL, killed - _SPARE - begun))
 
-    def _pause(self, state: tenacity.RetryCallState) -> float:
+    def _pause(self, _state: tenacity.RetryCallState) -> float:
         """Return the number of seconds until the next poll.
 
         After a successful poll, the pause is 5 % of the time since the start, but at least 0.05 s
@@ -373,37 +312,31 @@ class _Watch:
         the result is settled.
         """
         now = self._now()
-        error = state.outcome.exception() if state.outcome else None
-        if error is not None:
-            pause = pause_after(error, self._faults_in_a_row)
-            pause = min(pause, self._outage_ends - now)
+        left = self._deadline - now
+        if self.fault is not None:
+            pause = min(pause_after(self.fault, self._faults_in_a_row), self._outage_ends - now)
         else:
-            share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
+            share = with_jitter((now - self.timeline.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
-            if self._wakeup.following and not self._is_nearly_over(now):
+            # Shortly before the deadline, a wait with a stream must poll more often, because it
+            # could overlook a long outage.
+            if self._wakeup.following and left >= _NOTICED_PAUSE + LONG_OUTAGE:
                 pause = _NOTICED_PAUSE
-            if self._probes:
+            if self._probes():
                 pause = _SHORTEST_PAUSE
-            if isinstance(self._result, (Met, Impossible)):
-                due = self._same_since + self._result.settling_time
+            if isinstance(self.result, (Met, Impossible)):
+                due = self._same_since + self.result.settling_time
                 # Add one millisecond, so that the poll begins after that time and not at it.
                 pause = min(pause, due - now + 0.001)
-        if self.limit.at is not None:
-            left = self.limit.at - now
-            pause = left if left < pause + _CUT_CALL else pause
-        return max(0.0, pause)
+        return max(0.0, left if left < pause + _CUT_CALL else pause)
 
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
         if self._is_last(self._last_begun):
             return True
-        if self._timeline.outage is not None:
+        if self.timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT
         # During an outage, a change of the result would not be visible, so the outage does not
         # count.
-        patience = getattr(self._result, "settling_time", 0.0) + _LONGEST_WAVERING
-        patience += min(self._unseen, _LONGEST_UNSEEN)
-        return self.limit.at is None and self._last_begun - self._first_good > patience
-
-
-def _key(result: Result) -> tuple[type[Any], Hashable]:
-    return type(result), None if isinstance(result, Pending) else result.key
+        settling_time = 0.0 if self.result is None else self.result.settling_time
+        patience = settling_time + _LONGEST_WAVERING + min(self._unseen, _LONGEST_UNSEEN)
+        return self._deadline == math.inf and self._last_begun - self._first_good > patience

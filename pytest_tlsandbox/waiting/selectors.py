@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.arguments.checks import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Generation, Run
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -174,44 +174,20 @@ class Selector:
     def __init__(
         self, process: Process, history: History, baseline: ProcessSnapshot | None = None
     ) -> None:
-        self.process = meant = cast("Any", process)
-        self.label = label_of(process)
+        self.process = process
+        self.label, self.fits = _read(process)
         self.text = process if isinstance(process, str) else None
         self.history = history
         self._baseline = baseline
-        self._one_run = False
+        self._one_run = isinstance(process, int)
         self._managed_id: str | None = None
-        self._generation: Generation | None = None
         self._run: Identity | None = None
-        self._last_seen: ProcessInfo | None = None
-        self.fits: Callable[[ProcessInfo], bool]
-        if isinstance(process, str):
-            self.fits = lambda row: (
-                process in row.command_line
-                or (row.managed is not None and row.managed.name == process)
-            )
-        elif isinstance(process, int):
-            self.fits = lambda row: row.pid == process
-            self._one_run = True
-        elif isinstance(process, re.Pattern):
-            self.fits = lambda row: process.search(row.command_line) is not None
-        elif isinstance(process, By):
-            fields = dict(process.fields)
-            self.fits = lambda row: not differences(row, fields)
-            self._one_run = bool({"pid", "handle"} & fields.keys())
+        if isinstance(process, By):
+            self._one_run = bool({"pid", "handle"} & dict(process.fields).keys())
         elif _is_process_info(process):
-            managed = getattr(process, "managed", None)
-            self._managed_id = managed.id if managed is not None else None
-            self._one_run = managed is None
             self._run = _identity_of(process)
-            # An object of the SDK has no attribute "identity", and is not one of our rows.
-            self._last_seen = meant if hasattr(process, "identity") else None
-            self.fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
-        else:
-            self.fits = lambda row: bool(meant(row))
-
-    def __repr__(self) -> str:
-        return f"<Selector {self.label}>"
+            self._managed_id = _managed_id(process)
+            self._one_run = self._managed_id is None
 
     @property
     def pid(self) -> int | None:
@@ -231,47 +207,54 @@ class Selector:
             return self._select_generation(snapshot)
         fitting = [row for row in snapshot if self.fits(row) and self._is_newest(row)]
         named = [row for row in fitting if _is_named(row, self.text)]
-        if any(began_or_lived_since(row, self._baseline) for row in named):
+        if any(map(self._is_new, named)):
             return self._scoped(named, successors=False)
         return self._scoped(fitting, successors=True)
+
+    def selects(self, run: Run) -> bool:
+        """Return whether a run matches, or is the run or a run of the process that was selected."""
+        if self.may_select_others:
+            rows = [member.row for member in run.generation.runs if member.row is not None]
+            return any(map(self.fits, rows))
+        bound = self._bound_run()
+        if bound is None or self._one_run:
+            return run is bound
+        return run.generation is bound.generation
 
     def vanished(self) -> Run | None:
         """Return the selected run if its row vanished before a list call showed that the run ended.
 
         Returns:
             The run. The result is None if the row did not vanish, or if this plugin killed the run.
-            The result is also None if the selector is neither an object nor a pid, because all
-            other selectors select only listed processes.
+            The result is also None if the selector does not select a single run or a single managed
+            process, because all other selectors select only listed processes.
 
         """
-        if self._generation is not None:
-            run: Run | None = self._generation.newest
-        elif isinstance(self.process, int):
-            history = self.history
-            run = history.find(self._run) if self._run else history.vanished_with(self.process)
-        elif _is_process_info(self.process) and self._last_seen is not None:
-            run = self.history.run_of(self._last_seen)
-        else:
-            return None
+        run = self._bound_run()
+        if run is None and isinstance(self.process, int):
+            run = self.history.vanished_with(self.process)
         return run if run and run.gone and run.end is None and not run.ended_here else None
+
+    def _bound_run(self) -> Run | None:
+        """Return the run, or the newest run of the managed process, that the selector is bound to."""
+        run = self.history.find(self._run) if self._run is not None else None
+        return run if run is None or self._one_run else run.generation.newest
+
+    def _gone(self) -> Selection:
+        run = self._bound_run()
+        return Selection(self.history, gone=True, last_seen=run.row if run else None)
 
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
         """Select the newest run of a managed process. Ignore later processes with the same name."""
         rows = [row for row in snapshot if self.fits(row)]
-        if self._generation is None and self._run is not None:
-            run = self.history.find(self._run)
-            if run is None and rows:  # the process was restarted before the first list call
-                run = self.history.run_of(rows[-1])
-            self._generation = None if run is None else run.generation
-        own = [
-            row
-            for row in rows
-            if (run := self.history.run_of(row)) is not None
-            and run.generation is self._generation
-            and run.successor is None  # because some sandboxes also list earlier runs
-        ]
-        self._last_seen = own[-1] if own else self._last_seen
-        return Selection(self.history, tuple(own[-1:]), gone=not own, last_seen=self._last_seen)
+        newest = self._bound_run()
+        if newest is None and rows:  # the process was restarted before the first list call
+            newest = self.history.run_of(rows[-1])
+        own = [row for row in rows if newest is not None and self.history.run_of(row) is newest]
+        if not own:
+            return self._gone()
+        self._run = own[-1].identity
+        return Selection(self.history, (own[-1],))
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
@@ -280,10 +263,7 @@ class Selector:
                 return Selection(self.history)
             self._run = fitting[-1].identity
         row = snapshot.find(self._run)
-        if row is None:
-            return Selection(self.history, gone=True, last_seen=self._last_seen)
-        self._last_seen = row
-        return Selection(self.history, (row,), each_run=True)
+        return self._gone() if row is None else Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
         """Return whether a row shows the newest run of its process.
@@ -299,37 +279,24 @@ class Selector:
         return run.is_newest if _is_named(row, self.text) else run.successor is None
 
     def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
-        new: list[ProcessInfo] = []
-        older: list[ProcessInfo] = []
-        for row in rows:
-            (new if began_or_lived_since(row, self._baseline) else older).append(row)
-        return Selection(self.history, tuple(new), tuple(older), successors=successors)
+        new = tuple(row for row in rows if self._is_new(row))
+        older = tuple(row for row in rows if not self._is_new(row))
+        return Selection(self.history, new, older, successors=successors)
+
+    def _is_new(self, row: ProcessInfo) -> bool:
+        """Return whether a process began after the baseline, or was active at the baseline.
+
+        A process also counts as active if its supervisor was about to restart the process.
+        """
+        before = self._baseline.find(row.identity) if self._baseline is not None else None
+        if before is None or not before.ended:
+            return True
+        return before.managed is not None and before.managed.status != "stopped"
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
     """Return the living processes that the selectors match, in the order of the selectors."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
-
-
-def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process began after the baseline, or was active at the baseline.
-
-    A process also counts as active if its supervisor was about to restart the process.
-    """
-    before = baseline.find(row.identity) if baseline is not None else None
-    if before is None or not before.ended:
-        return True
-    return before.managed is not None and before.managed.status != "stopped"
-
-
-def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
-    """Return the rows, but omit earlier runs of managed processes.
-
-    Some sandboxes also list earlier runs (api-notes, "Managed processes").
-    """
-    rows = list(rows)
-    newest = {row.managed.id: row for row in rows if row.managed}
-    return [row for row in rows if not row.managed or newest[row.managed.id] is row]
 
 
 def _is_named(row: ProcessInfo, text: str | None) -> bool:
@@ -343,25 +310,36 @@ def label_of(process: Any) -> str:
         InvalidArgument: ``process`` has a wrong type, or would match every process or no process.
 
     """
+    return _read(process)[0]
+
+
+def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
+    """Return the label of a selector, and a function that returns whether a process matches."""
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
                 "process must not be an empty text, which would match every command line"
             )
-        return f'"{_brief(process)}"'
+        return (
+            f'"{_brief(process)}"',
+            lambda row: process in row.command_line or _is_named(row, process),
+        )
     if isinstance(process, int) and not isinstance(process, bool):
         if process < 0:
             raise InvalidArgument(f"process must be a pid >= 0, got {process}")
-        return f"pid {process}"
+        return f"pid {process}", lambda row: row.pid == process
     if isinstance(process, re.Pattern) and isinstance(process.pattern, str):
-        return f"/{_brief(process.pattern)}/"
+        return f"/{_brief(process.pattern)}/", lambda row: bool(process.search(row.command_line))
     if isinstance(process, By):
-        return repr(process)
+        fields = dict(process.fields)
+        return repr(process), lambda row: not differences(row, fields)
     if _is_process_info(process):
-        return f"pid {process.pid}"
+        managed_id = _managed_id(process)
+        return f"pid {process.pid}", lambda row: bool(row.managed and row.managed.id == managed_id)
     if callable(process) and not isinstance(process, type):
         check_function("process", process, "the process")
-        return f"where {getattr(process, '__name__', type(process).__name__)}"
+        name = getattr(process, "__name__", type(process).__name__)
+        return f"where {name}", lambda row: bool(process(row))
     raise InvalidArgument(
         "process must be text, a pid, a compiled regex, a process object, a by(...) selector "
         f"or a function, got {shown(process)}"
@@ -374,15 +352,16 @@ def _brief(text: str) -> str:
 
 def _is_process_info(process: Any) -> bool:
     """Return whether a value is a process object of this plugin or of the SDK."""
-    return hasattr(process, "pid") and hasattr(process, "started_at")
+    return hasattr(process, "pid") and isinstance(getattr(process, "started_at", None), datetime)
+
+
+def _managed_id(process: Any) -> str | None:
+    managed = getattr(process, "managed", None)
+    return managed.id if managed is not None else None
 
 
 def _identity_of(process: Any) -> Identity:
     started_at = process.started_at
-    if not isinstance(started_at, datetime):
-        raise InvalidArgument(
-            f"process: started_at of pid {process.pid} must be a datetime, got {shown(started_at)}"
-        )
     if started_at.tzinfo is None:
         started_at = started_at.replace(tzinfo=timezone.utc)
     return Identity(getattr(process, "handle", None), process.pid, started_at)

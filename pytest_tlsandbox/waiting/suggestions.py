@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
 _MOST = 3
 _LONGEST_WORD = 100
 _MOST_WORDS = 100
-_EARLIER = "an earlier run, replaced by another run or deployment"
-_OTHER_CASE = "upper and lower case differ"
 _BLANKS_AND_QUOTES = re.compile(r"[\s\"']+")
-_ENDED_BEFORE = "ended before this test"
 _NUMBER = re.compile(r"\d+")
 _REGEX_SYNTAX = re.compile(
     r"\\[dDwWsSbB.()\[\]]|\.[*+]|[\])][*+{]|\[\^?(?:a-z|A-Z|0-9)|\(\?[:=!<Pa-z]|^\^|\w\$$|\w\|\w"
@@ -35,35 +31,38 @@ _REGEX_SYNTAX = re.compile(
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
-    """Return an explanation, with near misses, for a selector that matches no process.
+    """Return an explanation for a selector that matches no process.
+
+    The explanation lists the matches that ended before the baseline, or otherwise near misses.
 
     Args:
         selector: the selector that matched nothing.
         snapshot: the snapshot that was searched.
-        selection: the result of the selector for the snapshot, whose older rows are listed first.
+        selection: the result of the selector for the snapshot.
 
     """
-    near = near_misses(selector.process, snapshot, selection.older)
+    if selection.older:
+        what = f"No process of this test matches {selector.label}"
+        subject = f"{count(len(selection.older), 'matching process')} ended before the test began"
+        hint = "start it in this test, or pass since=None if you mean an earlier process"
+        listed, listed_as = tuple(map(Listed, selection.older[-_MOST:])), "ended before this test"
+        return Explanation(
+            ProcessNotFound, what, subject, listed=listed, listed_as=listed_as, hint=hint
+        )
+    near = near_misses(selector, snapshot)
     word = _suggestion(near)
-    older = len(selection.older)
-    listed = count(len(snapshot), "process")
-    only_older = bool(near) and all(miss.why == _ENDED_BEFORE for miss in near)
-    if older:
-        subject = f"{count(older, 'matching process')} ended before the test began"
-    else:
-        subject = f'did you mean "{shorten(word, 60)}"?' if word else ""
+    number = count(len(snapshot), "process")
+    extent = f"{number} listed" if len(snapshot) else "nothing is listed"
     return Explanation(
         ProcessNotFound,
-        f"No process {'of this test ' if older else ''}matches {selector.label}",
-        subject,
-        because="" if near else f"{listed} listed" if len(snapshot) else "nothing is listed",
-        listed=tuple(Listed(miss.row, "" if only_older else miss.why) for miss in near)
-        or tuple(Listed(row) for row in living_first(snapshot)),
-        listed_as=_ENDED_BEFORE if only_older else f"most similar of {listed}" if near else "",
+        f"No process matches {selector.label}",
+        f'did you mean "{shorten(word, 60)}"?' if word else "",
+        because="" if near else extent,
+        listed=tuple(Listed(miss.row, miss.why) for miss in near)
+        or tuple(map(Listed, living_first(snapshot))),
+        listed_as=f"most similar of {number}" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
-        hint="start it in this test, or pass since=None if you mean an earlier process"
-        if older
-        else _how_to_select(selector, word, snapshot),
+        hint=_how_to_select(selector, word, snapshot),
     )
 
 
@@ -73,7 +72,7 @@ def _suggestion(near: Sequence[NearMiss]) -> str:
     The result is empty if the best near miss contains no similar word, or if the similar word is a
     secret.
     """
-    if not near or not near[0].word:
+    if not near:
         return ""
     row, word = near[0].row, near[0].word
     name = (row.managed and row.managed.name) or ""
@@ -115,37 +114,24 @@ class NearMiss(NamedTuple):
     rank: int = 0
 
 
-def near_misses(
-    process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
-) -> list[NearMiss]:
-    """Return up to three rows of ``older``, followed by up to three similar processes.
+def near_misses(selector: Selector, snapshot: ProcessSnapshot) -> list[NearMiss]:
+    """Return up to three processes that almost match, the best match first.
 
-    The similar processes are sorted, the best match first. An ended process is included only if it
-    is a better match than every living process.
-
-    Args:
-        process: the selector that the test used.
-        snapshot: the snapshot that was searched.
-        older: matches that had ended before the baseline.
-
+    A living process comes before an ended process that is equally similar.
     """
-    ended = [NearMiss(row, _ENDED_BEFORE) for row in older[-_MOST:]]
-    known = {row.identity for row in older}
-    rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
-    near = [miss for row in rows if (miss := _compare(process, row)) is not None]
-    near.sort(key=lambda miss: miss.rank)
-    alive = min((miss.rank for miss in near if not miss.row.ended), default=math.inf)
-    near = [miss for miss in near if not miss.row.ended or miss.rank < alive]
-    return ended + near[:_MOST]
+    rows = reversed(snapshot.processes)
+    near = [miss for row in rows if (miss := _compare(selector, row)) is not None]
+    return sorted(near, key=lambda miss: (miss.rank, miss.row.ended))[:_MOST]
 
 
-def _compare(process: Any, row: ProcessInfo) -> NearMiss | None:
-    if isinstance(process, str):
-        return _compare_text(process, row)
+def _compare(selector: Selector, row: ProcessInfo) -> NearMiss | None:
+    process: Any = selector.process
+    if selector.may_select_others and selector.fits(row):
+        return NearMiss(row, "an earlier run, replaced by another run or deployment")
     if isinstance(process, int) and row.handle == process:
         return NearMiss(row, f"has handle {process}: by(handle={process}) matches it")
-    if isinstance(process, re.Pattern):
-        return _compare_pattern(process, row)
+    if isinstance(process, str):
+        return _compare_text(process, row)
     if isinstance(process, By):
         return _compare_fields(dict(process.fields), row)
     return None
@@ -155,10 +141,8 @@ def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
     if text == str(row.pid):
         return NearMiss(row, f"has pid {text}: the number {text} matches it, text does not")
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
-    if text in line or (row.managed is not None and row.managed.name == text):
-        return NearMiss(row, _EARLIER)
     if text.lower() in line.lower():
-        return NearMiss(row, _OTHER_CASE)
+        return NearMiss(row, "upper and lower case differ")
     if (bare := _BLANKS_AND_QUOTES.sub("", text)) and bare in _BLANKS_AND_QUOTES.sub("", line):
         return NearMiss(row, "spaces or quotes differ")
     words = _NUMBER.sub("", text).strip()
@@ -168,29 +152,11 @@ def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
         why = f"same command, different {'port' if port else 'number'}"
         return NearMiss(row, why, found[0] if found else "", rank=1)
     letters, word = _nearest(text, _parts(line, len(text.split()), row))
-    if letters:
-        return NearMiss(row, _how(text, word, letters), word, 1 + letters)
-    parts = text.split()
-    if len(parts) > 1 and all(part in line for part in parts):
-        return NearMiss(row, "contains these words, but not side by side", rank=5)
-    return None
-
-
-def _compare_pattern(pattern: re.Pattern[str], row: ProcessInfo) -> NearMiss | None:
-    line = row.command_line
-    if pattern.search(line):
-        return NearMiss(row, _EARLIER)
-    if pattern.pattern in line:
-        return NearMiss(row, "contains it as plain text: use re.escape(...)")
-    if re.compile(pattern.pattern, pattern.flags | re.IGNORECASE).search(line):
-        return NearMiss(row, _OTHER_CASE)
-    return None
+    return NearMiss(row, _how(text, word), word, 1 + letters) if letters else None
 
 
 def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | None:
     wrong = differences(row, wanted)
-    if not wrong:
-        return NearMiss(row, _EARLIER)
     for field, was in wrong.items():
         text = wanted[field]
         if isinstance(was, str) and isinstance(text, str):
@@ -198,10 +164,7 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
                 return NearMiss(row, f"same {field}, other path", was, len(wrong))
             letters, word = _nearest(text, [was])
             if letters:
-                why = f"{field}: {_how(text, word, letters)}"
-                return NearMiss(row, why, was, len(wrong) + letters)
-    if len(wrong) < len(wanted):
-        return NearMiss(row, f"differs only in {' and '.join(wrong)}", rank=len(wrong))
+                return NearMiss(row, f"{field}: {_how(text, word)}", was, len(wrong) + letters)
     return None
 
 
@@ -244,9 +207,5 @@ def _letters(one: str, other: str) -> int:
     return max(len(one), len(other)) - sum(block.size for block in blocks)
 
 
-def _how(text: str, word: str, letters: int) -> str:
-    if letters > 1:
-        return f"{'two' if letters == 2 else 'three'} letters differ?"
-    if len(text) != len(word):
-        return "one letter missing?" if len(text) < len(word) else "one letter too many?"
-    return "two letters swapped?" if sorted(text) == sorted(word) else "one letter differs?"
+def _how(text: str, word: str) -> str:
+    return "two letters swapped?" if sorted(text) == sorted(word) else "similar spelling"

@@ -31,28 +31,22 @@ OPENED_AFTER = 0.1
 """Seconds after which a wait opens a stream (`docs/contributing/api-notes.md`, "Calls")."""
 
 
-class Streams:
-    """Opens a notice for each stream that a wait requests; the last time applies to all others."""
-
-    def __init__(self, clock, times, *, live):
-        self.followed: list[int] = []
-        self.notices: list[FakeNotice] = []
-        self._clock, self._times, self._live = clock, times, live
-
-    def __call__(self, pid, limit, wake):
-        at = self._times[min(len(self.followed), len(self._times) - 1)]
-        self.followed.append(pid)
-        at = None if at is None else 1000 + at
-        self.notices.append(FakeNotice(self._clock, at, wake, live=self._live))
-        return self.notices[-1]
-
-
 def streaming(script, *times, live=True, latency=0.0):
-    """Return a sandbox whose streams end at these seconds, and its streams."""
-    clock = AlarmClock()
+    """Return a sandbox whose streams end at these seconds, and the pid and notice of each stream.
+
+    The last time applies to all further streams.
+    """
+    clock, streams = AlarmClock(), []
     script = script if isinstance(script, dict) else {0: script}
     box = Sandbox(ScriptedLister(clock, script, latency))
-    box._client.notice_end = streams = Streams(clock, times, live=live)
+
+    def notice_end(pid, limit, wake):
+        at = times[min(len(streams), len(times) - 1)]
+        notice = FakeNotice(clock, None if at is None else 1000 + at, wake, live=live)
+        streams.append((pid, notice))
+        return notice
+
+    box._client.notice_end = notice_end
     return box, streams
 
 
@@ -64,16 +58,8 @@ def test_wait_ends_with_the_first_poll_after_the_exit_notice():
     # Half of the 60 ms of a call may pass before the list is read, and one call may be under way.
     assert polls(box)[-1] <= 60.001 + 0.06
     assert len(polls(box)) <= 65
-    assert streams.followed == [41]
-    assert streams.notices[0].closed
-
-
-def test_wait_opens_no_stream_during_the_first_100_ms():
-    box, streams = streaming({0: [RUNNING], 0.09: [raw(41, **ended(0))]}, 0.09)
-
-    box.wait_for_exit(41)
-
-    assert streams.followed == []
+    [(pid, notice)] = streams
+    assert (pid, notice.closed) == (41, True)
 
 
 def test_wait_polls_once_a_second_while_a_stream_is_live():
@@ -107,7 +93,7 @@ def test_wait_ignores_streams_after_two_false_exit_notices():
 
     failure(lambda: box.wait_for_exit(41, timeout=10), errors.WaitTimedOut)
 
-    assert streams.followed == [41, 41]
+    assert [pid for pid, _ in streams] == [41, 41]
     assert len(polls(box)) > 30
 
 
@@ -125,11 +111,12 @@ def test_new_stream_is_opened_for_each_run_during_a_wait_for_a_managed_process()
     box, streams = streaming(script, 2.001, 5.001)
 
     assert box.wait_for_exit("web", timeout=20).exit_code == 0
-    assert streams.followed == [41, 42]
+    assert [pid for pid, _ in streams] == [41, 42]
     assert polls(box)[-1] == pytest.approx(5.001, abs=0.001)
 
 
 OTHER_WAITS = {
+    "for an end within 100 ms": lambda box: box.wait_for_exit(41, timeout=0.09),
     "for a process to run": lambda box: box.wait_for_process(99, timeout=3),
     "until it is healthy": lambda box: box.wait_for_process("web", healthy=True, timeout=3),
     "for a line": lambda box: box.wait_for_output(41, "never", timeout=3),
@@ -138,13 +125,13 @@ OTHER_WAITS = {
 
 
 @pytest.mark.parametrize("wait", OTHER_WAITS.values(), ids=OTHER_WAITS)
-def test_wait_opens_no_stream_unless_it_waits_for_an_exit(wait):
+def test_wait_opens_no_stream_unless_it_waits_100_ms_for_an_exit(wait):
     starting = managed("web", health_status="starting")
     box, streams = streaming([RUNNING, raw(50, managed=starting)], None)
 
     failure(lambda: wait(box))
 
-    assert streams.followed == []
+    assert streams == []
 
 
 NOTICES = {

@@ -35,45 +35,52 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Generation, Run
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Identity
     from pytest_tlsandbox.waiting.selectors import Selector
 
 
+@dataclass(eq=False)
 class NotRunning:
-    """A condition that is met if no selected process is alive or about to be restarted."""
+    """A condition that is met if no selected process is alive or about to be restarted.
 
-    def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
-        self._selector = selector
-        self._baseline = baseline
-        self.wanted = f"no living process that matches {selector.label}"
-        self._check = f"whether {selector.label} is running"
+    Attributes:
+        selector: selects the processes.
+        baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
+        wanted: the expectation in words.
+
+    """
+
+    selector: Selector
+    baseline: ProcessSnapshot | None
+
+    def __post_init__(self) -> None:
+        self.wanted = f"no living process that matches {self.selector.label}"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return ``Met`` or ``Impossible`` for a snapshot."""
-        living = self._selector.select(snapshot).living
+        living = self.selector.select(snapshot).living
         if living:
-            alone = len(living) == 1
-            state = living_state(living[0])
+            alone = living[0] if len(living) == 1 else None
+            what = f"{len(living)} processes unexpectedly running"
+            if alone is not None:
+                what = f"Unexpectedly {living_state(alone)}"
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Unexpectedly {state}"
-                if alone
-                else f"{len(living)} processes unexpectedly running",
+                what,
                 list_texts([*dict.fromkeys(map(short_name, living))]),
-                process=living[0] if alone else None,
-                listed=() if alone else tuple(Listed(row) for row in living),
+                process=alone,
+                listed=() if alone else tuple(map(Listed, living)),
                 hint="wait_for_exit() first, if the process should end by itself",
             )
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
-        run = self._selector.vanished()
+        check = f"whether {self.selector.label} is running"
+        run = self.selector.vanished()
         if run is not None:
-            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], self._check)
-        pids = None if self._selector.pid is None else {self._selector.pid}
-        return unreadable_rows(snapshot, self._baseline, pids, self._check) or Met(None)
+            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], check)
+        return unreadable_rows(snapshot, self.baseline, [self.selector], check) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -131,10 +138,14 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
             if the row of the newest run vanishes.
 
     """
-    if incident.kind == kinds.UNSEEN_END:
-        run = incident.run
-        return answers_for or not run.is_newest or run.row is None
-    return incident.kind == kinds.LOST_END and answers_for
+    if incident.kind == kinds.UNSEEN_END and _is_hidden(incident.run):
+        return True
+    return answers_for and incident.kind in (kinds.UNSEEN_END, kinds.LOST_END)
+
+
+def _is_hidden(run: Run) -> bool:
+    """Return whether a later run has replaced the run, or no list call saw the run."""
+    return not run.is_newest or run.row is None
 
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
@@ -181,106 +192,78 @@ class NoIncident:
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result. The value of ``Met`` lists suspected OOM kills and lost exit codes."""
-        own = {run.generation for row in self.started if (run := self.history.run_of(row))}
-        rows, generations, missing = self._select(snapshot, own)
+        run_of = self.history.run_of
+        self._own = {run.generation for row in self.started if (run := run_of(row))}
+        rows, missing = self._select(snapshot)
         incidents = [
             incident
             for incident in self.history.incidents(self.since)
-            if not incident.caused_here and self._is_selected(incident, generations)
+            if not incident.caused_here and self._is_selected(incident)
         ]
-        shown: list[Incident] = []
         for rule in self.rules:
-            found = [incident for incident in incidents if incident.kind in rule.kinds]
-            if rule is UNHEALTHY:
-                found = self._unhealthy_now(rows)
-            unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
-            counted = [item for item in found if not item.run.assumed]
-            counted += unsure if self.suspected else []
-            if counted:
-                uncounted = [item for item in found + unsure if item not in counted]
-                return self._failed(rule, counted, uncounted)
-            shown += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
-        shown += [item for item in incidents if self._needs_ends and item.kind == kinds.LOST_END]
-        unknown = self._inconclusive(incidents, own, snapshot)
+            failed = self._failed(rule, incidents, rows)
+            if failed is not None:
+                return failed
+        unknown = self._inconclusive(incidents, snapshot)
         if unknown:
             return _unknown_end(unknown, self._check)
         if missing is not None:
             return missing
-        pids = {selector.pid for selector in self.selectors}
-        unreadable = unreadable_rows(
-            snapshot, self.baseline, pids if pids and None not in pids else None, self._check
-        )
-        if unreadable:
+        unreadable = unreadable_rows(snapshot, self.baseline, self.selectors, self._check)
+        if unreadable is not None:
             return unreadable
+        settling_time = 0.0 if all(map(_is_over, rows)) else SETTLING_TIME
         if any(item.run.may_be_corrected for item in incidents):
-            return Met(shown, CORRECTION_TIME)
-        alive = any(
-            not row.ended or (row.managed is not None and row.managed.status != "stopped")
-            for row in rows
-        )
-        return Met(shown, SETTLING_TIME if alive else 0.0)
+            settling_time = CORRECTION_TIME
+        doubtful = _SUSPECTED if OOM in self.rules else (kinds.LOST_END,)
+        shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
+        return Met(shown, settling_time)
 
-    def _select(
-        self, snapshot: ProcessSnapshot, own: set[Generation]
-    ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, the generations or runs to check, and an optional failure.
-
-        The second returned value is None if all processes are checked. If a selector matches no
-        process, the third returned value explains this failure. If every selector matches, the
-        third returned value is None.
-        """
+    def _select(self, snapshot: ProcessSnapshot) -> tuple[Sequence[ProcessInfo], Impossible | None]:
+        """Return the rows to check, and the failure if a selector matches no process."""
+        if not self.selectors and not self.only_started:
+            return snapshot.processes, None
         run_of = self.history.run_of
         if not self.selectors:
-            if not self.only_started:
-                return snapshot, None, None
-            rows = [row for row in snapshot if (run := run_of(row)) and run.generation in own]
-            return rows, {*own}, None
-        selected: dict[Identity, ProcessInfo] = {}
-        chosen: set[Generation | Run] = set()
-        missing = None
+            rows = [row for row in snapshot if (run := run_of(row)) and run.generation in self._own]
+            return rows, None
+        rows, missing = [], None
         for selector in self.selectors:
             selection = selector.select(snapshot)
+            rows += selection.matches
             if not selection.matches:
                 explanation = not_found(selector, snapshot, selection)
                 missing = Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
-            selected.update((row.identity, row) for row in selection.matches)
-            last = (selection.last_seen,) if selection.last_seen else ()
-            runs = filter(None, map(run_of, (*selection.matches, *last)))
-            chosen |= {run if selection.each_run else run.generation for run in runs}
-        return selected.values(), chosen, missing
+        return rows, missing
 
-    def _is_selected(self, incident: Incident, chosen: set[Generation | Run] | None) -> bool:
+    def _is_selected(self, incident: Incident) -> bool:
         run = incident.run
-        if chosen is None or run in chosen or run.generation in chosen:
-            return True
-        if incident.kind == kinds.RESTART and run.successor in chosen:
-            return True
-        # Since the last poll, the process may have ended and its row may have vanished.
-        rows = [member.row for member in run.generation.runs if member.row is not None]
+        if not self.selectors:
+            return not self.only_started or run.generation in self._own
+        # A restart counts for the run before it and for the run after it.
+        after = run.successor if incident.kind == kinds.RESTART else None
         return any(
-            selector.may_select_others and any(map(selector.fits, rows))
+            selector.selects(run) or (after is not None and selector.selects(after))
             for selector in self.selectors
         )
 
     def _unhealthy_now(self, rows: Iterable[ProcessInfo]) -> list[Incident]:
         failing = [
-            row
+            self.history.run_of(row)
             for row in rows
             if row.managed and row.managed.health_status == "unhealthy" and not row.ended
         ]
-        runs = filter(None, map(self.history.run_of, failing))
+        runs = filter(None, dict.fromkeys(failing))
         return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
     def _inconclusive(
-        self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
+        self, incidents: Sequence[Incident], snapshot: ProcessSnapshot
     ) -> list[Incident]:
         # A kill by another client may remove one row. If all rows vanished, the daemon was
         # replaced.
         before = self.baseline or ()
-        all_gone = (
-            bool(before)
-            and any(incident.kind == kinds.UNSEEN_END for incident in incidents)
-            and not any(snapshot.holds(row) or snapshot.find(row.identity) for row in before)
+        all_gone = bool(before) and not any(
+            snapshot.holds(row) or snapshot.find(row.identity) for row in before
         )
         return [
             incident
@@ -289,47 +272,41 @@ class NoIncident:
             and is_inconclusive(
                 incident,
                 answers_for=bool(self.selectors)
-                or incident.run.generation in own
+                or incident.run.generation in self._own
                 or (all_gone and incident.kind == kinds.UNSEEN_END),
             )
         ]
 
     def _failed(
-        self,
-        rule: Rule,
-        counted: Sequence[Incident],
-        uncounted: Sequence[Incident],
-    ) -> Impossible:
-        first = counted[0]
-        certain = first.kind in rule.kinds
-        known = {item.run for item in counted}
-        earlier = [
-            item.run
-            for item in self.history.incidents(0)
-            if item.kind in rule.kinds and item.position <= self.since and item.run not in known
-        ]
-        remarks = []
-        if earlier:
-            names = "; ".join(dict.fromkeys(run_name(run) for run in earlier[-3:]))
-            remarks.append(("earlier", f"{names}, before this test: not counted"))
-        if uncounted:
-            names = list_texts([run_name(item.run) for item in uncounted])
-            remarks.append(("suspected", names))
-        what = headline_of(first)
-        if len(counted) > 1:
-            what = rule.name(counted) if certain else f"{len(counted)} suspected OOM kills"
-        hint = hint_of(rule, first) if certain else _KILL_IT_HERE
+        self, rule: Rule, incidents: Sequence[Incident], rows: Iterable[ProcessInfo]
+    ) -> Impossible | None:
+        """Return the failure of a rule, or None if the rule found nothing that counts."""
+        found = [item for item in incidents if item.kind in rule.kinds]
+        if rule is UNHEALTHY:
+            found = self._unhealthy_now(rows)
+        unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
+        counted = [item for item in found if not item.run.assumed]
+        counted += unsure if self.suspected else []
+        if not counted:
+            return None
+        uncounted = [run_name(item.run) for item in found + unsure if item not in counted]
+        remarks = (("suspected", list_texts(uncounted)),) if uncounted else ()
+        first, error, what = counted[0], rule.error, rule.name(counted)
+        hint = hint_of(rule, first)
+        if first.kind not in rule.kinds:
+            error, what = errors.SuspectedOOMKill, f"{len(counted)} suspected OOM kills"
+            hint = _KILL_IT_HERE
+        if len(counted) == 1:
+            what = headline_of(first)
         if first.kind == kinds.LOST_END:
             what, hint = f"{what}, may be an OOM kill", RUN_AGAIN
-        explanation = Explanation(
-            rule.error if certain else errors.SuspectedOOMKill,
-            what,
-            _names(counted),
-            remarks=tuple(remarks),
-            hint=hint,
-        )
+        explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
         settled = any(not item.run.may_be_corrected for item in counted)
         return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
+
+
+def _is_over(row: ProcessInfo) -> bool:
+    return row.ended and (row.managed is None or row.managed.status == "stopped")
 
 
 def _names(incidents: Iterable[Incident]) -> str:
@@ -343,7 +320,7 @@ def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> E
     table.
     """
     if len(incidents) > 1:
-        return replace(explanation, listed=_listed(incidents))
+        return replace(explanation, listed=tuple(map(_listed, incidents)))
     run = incidents[0].run
     hidden = run if _is_behind_another(run) else None
     row = ended_row(run) or shown_row(run)
@@ -355,48 +332,35 @@ def _is_behind_another(run: Run) -> bool:
     return run.successor is not None or run.row is None
 
 
-def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return a row for each incident.
+def _listed(incident: Incident) -> Listed:
+    """Return the run of the incident, as a row of a table.
 
-    The row shows the run of the incident. If this run was never listed, the row shows another run
-    of the process instead (see ``shown_row``).
+    If this run was never listed, the row shows another run of the process instead (see
+    ``shown_row``).
     """
-    listed = []
-    for item in incidents:
-        label = run_label(item.run) if _is_behind_another(item.run) else ""
-        # A remark is left out if the table or the message already shows how the run ended.
-        known = bool(label) if item.kind == kinds.UNSEEN_END else not label
-        plain = item.kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
-        what = "" if plain and known else describe(item)
-        remark = ": ".join(filter(None, (label, what)))
-        row = ended_row(item.run) or shown_row(item.run)
-        listed.append(Listed(row, remark, output=item.run.row is not None))
-    return tuple(listed)
+    run, kind = incident.run, incident.kind
+    label = run_label(run) if _is_behind_another(run) else ""
+    # A remark is left out if the table or the message already shows how the run ended.
+    known = bool(label) if kind == kinds.UNSEEN_END else not label
+    plain = kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
+    remark = ": ".join(filter(None, (label, "" if plain and known else describe(incident))))
+    return Listed(ended_row(run) or shown_row(run), remark, output=run.row is not None)
 
 
 def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
-    run, lost = incidents[0].run, incidents[0].kind == kinds.LOST_END
-    vanished = not lost and run.is_newest and run.row is not None
-    alone = len(incidents) == 1
-    runs = "" if alone else f"{len(incidents)} runs of "
-    hint = "" if vanished else "assert_no_restart, or list the processes after each restart"
-    because = (
-        ""
-        if vanished
-        else "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
-    )
-    because = describe(incidents[0]) if alone else because
-    if lost:
-        hint, because = (
-            RUN_AGAIN,
-            f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s",
+    first, alone = incidents[0], len(incidents) == 1
+    because, hint, settling_time = describe(first) if alone else "", "", CORRECTION_TIME
+    if first.kind == kinds.LOST_END:
+        because = (
+            f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s"
         )
-    explanation = Explanation(
-        errors.Inconclusive,
-        f"Cannot check {check}",
-        f"it is not known how {runs}{_names(incidents)} ended",
-        because=because,
-        hint=hint,
-    )
-    settling_time = CORRECTION_TIME if lost or vanished else 0.0
+        hint = RUN_AGAIN
+    elif _is_hidden(first.run):
+        hint, settling_time = "assert_no_restart, or list the processes after each restart", 0.0
+        if not alone:
+            because = "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
+    runs = "" if alone else f"{len(incidents)} runs of "
+    subject = f"it is not known how {runs}{_names(incidents)} ended"
+    what, error = f"Cannot check {check}", errors.Inconclusive
+    explanation = Explanation(error, what, subject, because=because, hint=hint)
     return Impossible(_with_evidence(explanation, incidents), settling_time)

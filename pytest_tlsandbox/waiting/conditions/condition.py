@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import Inconclusive, WaitTimedOut
 from pytest_tlsandbox.formatting.text import count, printable, shorten
@@ -13,9 +14,10 @@ from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.waiting.selectors import Selector
 
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that match a text have ended."""
@@ -45,7 +47,7 @@ class Met:
         key: a value that identifies the result; two results are the same if their types and keys
             are equal.
         longest_gap: the maximum time between two polls, in seconds; after a longer gap, the
-            settling time starts again; None for no maximum.
+            settling time starts again.
         unsettled: the explanation to use if the deadline passes before the settling time is over.
 
     """
@@ -53,7 +55,7 @@ class Met:
     value: Any
     settling_time: float = 0.0
     key: Hashable = None
-    longest_gap: float | None = None
+    longest_gap: float = math.inf
     unsettled: Explanation | None = None
 
 
@@ -73,6 +75,8 @@ class Pending:
     explain: Callable[[], Explanation]
     until_end_of: ProcessInfo | None = None
     probes: bool = False
+    settling_time: ClassVar[float] = 0.0
+    key: ClassVar[Hashable] = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class Listing:
         return Met(snapshot)
 
 
+@dataclass(eq=False, repr=False)
 class Until:
     """A condition that is met if the user's function returns a truthy value.
 
@@ -126,34 +131,29 @@ class Until:
     does not list other processes.
     """
 
-    def __init__(
-        self,
-        function: Callable[[ProcessSnapshot], Any],
-        baseline: ProcessSnapshot | None = None,
-    ) -> None:
-        self._function = function
-        name = getattr(function, "__name__", type(function).__name__)
+    function: Callable[[ProcessSnapshot], Any]
+    baseline: ProcessSnapshot | None = None
+
+    def __post_init__(self) -> None:
+        name = getattr(self.function, "__name__", type(self.function).__name__)
         self._name = "the condition" if name == "<lambda>" else name
-        self._baseline = baseline
         self.wanted = f"{self._name} to be true"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Call the function and return the result; an error from the function ends the wait."""
-        value = self._function(snapshot)
+        value = self.function(snapshot)
         return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
     def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
-        before = self._baseline
+        before = self.baseline
         rows = [
             row
             for row in living_first(snapshot)
             if not row.ended or before is None or before.find(row.identity) is None
         ]
-        left_out = len(snapshot) - len(rows)
         result = mask_text(repr(value))
-        remarks = [("ended", f"{count(left_out, 'process')} before this test")] if left_out else []
-        remarks += [("returned", result)] if len(result) > _LONGEST_VALUE else []
-        source, values = _comparison(self._function, snapshot)
+        remarks = [("returned", result)] if len(result) > _LONGEST_VALUE else []
+        source, values = _comparison(self.function, snapshot)
         remarks += [("condition", source)] if source else []
         was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
@@ -168,11 +168,10 @@ class Until:
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     """Return the source and the compared values of the expression that a function returns.
 
-    The compared values are returned as one text, such as "1 >= 2". Both texts are masked. A text
-    that is not available is empty. The source is available only if the function has a single
-    ``return``. The values are available only if the expression is a single comparison, and if the
-    function has no local variables. For a lambda, both texts are empty, because the failure already
-    shows the line of the test.
+    The compared values are returned as one text, such as "1 >= 2". Both texts are masked, and both
+    are empty if the function does more than return an expression. The values are available only if
+    the expression is a single comparison. For a lambda, both texts are empty, because the failure
+    already shows the line of the test.
     """
     import ast
     import inspect
@@ -182,12 +181,12 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
         definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
         return "", ""
-    returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
-    if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
+    body = definition.body if isinstance(definition, ast.FunctionDef) else []
+    returned = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
+    if returned is None:
         return "", ""
-    returned, values = returns[0], ""
-    code: Any = getattr(function, "__code__", None)
-    alone = code and code.co_argcount == code.co_nlocals == 1
+    values, code = "", function.__code__
+    alone = code.co_argcount == code.co_nlocals == 1
     if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
         with contextlib.suppress(Exception):  # the values are optional
             outer = inspect.getclosurevars(function).nonlocals
@@ -204,7 +203,7 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
 def unreadable_rows(
     snapshot: ProcessSnapshot,
     baseline: ProcessSnapshot | None,
-    pids: Container[int | None] | None,
+    selectors: Sequence[Selector],
     check: str,
 ) -> Impossible | None:
     """Return an inconclusive result if a check needs rows that cannot be read.
@@ -212,8 +211,8 @@ def unreadable_rows(
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
-        pids: the pids of the rows that matter, or None if all rows matter; a row whose pid is
-            unreadable always matters.
+        selectors: the selectors of the check; if each is bound to one run, only the rows with their
+            pids and the rows without a readable pid matter.
         check: the purpose of the check, such as "for OOM kills".
 
     Returns:
@@ -221,19 +220,16 @@ def unreadable_rows(
 
     """
     known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
-    rows = [
-        row
-        for row in snapshot.unreadable
-        if row.fingerprint not in known and (pids is None or row.pid is None or row.pid in pids)
-    ]
+    rows = [row for row in snapshot.unreadable if row.fingerprint not in known]
+    pids = {selector.pid for selector in selectors}
+    if pids and None not in pids:
+        rows = [row for row in rows if row.pid is None or row.pid in pids]
     if not rows:
         return None
-    listed = len(snapshot) + len(snapshot.unreadable)
-    explanation = Explanation(
-        Inconclusive,
-        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the process list cannot be read",
-        because="an unreadable row may hide what this check looks for",
-        remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
-        hint="update pytest-tlsandbox if the sandbox is newer; to see the row, request GET /api/v1/processes",
-    )
+    listed = count(len(snapshot) + len(snapshot.unreadable), "row")
+    what = f"Cannot check {check}: {len(rows)} of {listed} in the process list cannot be read"
+    because = "an unreadable row may hide what this check looks for"
+    remarks = tuple(("unreadable", str(row)) for row in rows[:5])
+    hint = "update pytest-tlsandbox if the sandbox is newer; to see the row, request GET /api/v1/processes"
+    explanation = Explanation(Inconclusive, what, because=because, remarks=remarks, hint=hint)
     return Impossible(explanation, CORRECTION_TIME)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,12 @@ from pytest_tlsandbox.history.incidents import CRASH, OOM
 from pytest_tlsandbox.history.snapshot import differences, value_of
 from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.redact import mask_args
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Result
+from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.selectors import Selection, Selector
+    from pytest_tlsandbox.waiting.selectors import Selection
 
 _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
@@ -29,29 +28,28 @@ _LONGEST_VALUE = 30
 """Maximum width, in columns, of a value in the first line of a message."""
 
 
+@dataclass(eq=False, repr=False)
 class HasFields(ProcessCondition):
     """A condition that is met if every field has the expected value. The condition never waits."""
 
+    expected: dict[str, object]
     waits = False
 
-    def __init__(
-        self, selector: Selector, expected: dict[str, object], pick: Pick | None = None
-    ) -> None:
-        super().__init__(selector, pick)
-        self._expected = expected
+    def __post_init__(self) -> None:
+        names = self.expected.keys()
         self.wanted = " and ".join(
-            f"{name}={shown_wanted(value, name)}" for name, value in expected.items()
+            f"{name}={shown_wanted(value, name)}" for name, value in self.expected.items()
         )
-        expects_an_end = expected.get("status", "running") != "running"
-        self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & expected.keys())
+        expects_an_end = self.expected.get("status", "running") != "running"
+        self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & names)
 
     def fits(self, row: ProcessInfo) -> bool:
-        return not differences(row, self._expected)
+        return not differences(row, self.expected)
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        wrong = differences(row, self._expected)
+        wrong = differences(row, self.expected)
         fields: list[Field] = []
-        for name, value in self._expected.items():
+        for name, value in self.expected.items():
             if name == "args" and name in wrong and isinstance(value, (list, tuple)):
                 fields += _arguments(mask_args([*map(str, value)]), mask_args(row.args))
             else:
@@ -60,31 +58,30 @@ class HasFields(ProcessCondition):
         return tuple(fields)
 
     def declare(self, row: ProcessInfo) -> None:
-        run = self._history.run_of(row)
+        run, expected = self._run_of(row), self.expected
         if run is None:
             return
-        expected = self._expected.get("status") == "oom_killed" or self._expected.get("oom_killed")
-        if expected and (row.oom_killed or row.state == "oom_killed"):
+        if expected.get("status") == "oom_killed" or expected.get("oom_killed"):
             run.declared |= {OOM}
-        if row.signal is not None and self._expected.get("signal") == row.signal:
+        if row.signal is not None and expected.get("signal") == row.signal:
             run.declared |= {CRASH}
 
     def alive(self, row: ProcessInfo) -> Result:
         if self._is_lost(row):
-            return self._lost_end(row)
-        if differences(row, self._expected).keys() <= _CHANGING:
+            return Impossible(self._explain_end(row), CORRECTION_TIME, row.identity)
+        if differences(row, self.expected).keys() <= _CHANGING:
             hint = "wait_for_process or wait_for_exit, which wait for a change"
         else:
-            hint = "by(...) or a longer text, to select another process" * bool(self._selector.text)
+            hint = "by(...) or a longer text, to select another process" * bool(self.selector.text)
         return self._mismatch(row, hint)
 
-    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
-        if self._may_be_corrected(row):
-            return self._lost_end(row)
+    def ended(self, row: ProcessInfo, selection: Selection) -> Result:
+        if self._correction_time(row):
+            return super().ended(row, selection)
         return self._mismatch(row, self._hint_after(row))
 
     def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
-        names = differences(row, self._expected).keys()
+        names = differences(row, self.expected).keys()
         wrong = [field for field in self.fields(row) if field.wrong]
         ended = row.ended and names <= _CHANGING
         if names == {"exit_code"} and row.state == "exited":

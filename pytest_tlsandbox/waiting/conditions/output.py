@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit
+from pytest_tlsandbox.errors import Inconclusive, InfrastructureError
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation
@@ -19,7 +19,7 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     Result,
 )
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Selector, label_of
+from pytest_tlsandbox.waiting.selectors import label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
@@ -42,21 +41,20 @@ class IsListed(ProcessCondition):
         return not row.ended
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
-        return Met(row)
+        return self.met(row)
 
     def alive(self, row: ProcessInfo) -> Result:
-        return Met(row)
+        return self.met(row)
 
 
 class HasOutput(IsListed):
     """A condition that is met if the process is listed and its output can still be read."""
 
-    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        result = super().evaluate(snapshot)
-        lost = _lost_output(result.value, snapshot) if isinstance(result, Met) else None
-        return lost or result
+    def met(self, row: ProcessInfo) -> Result:
+        return _lost_output(row, self._snapshot) or Met(row)
 
 
+@dataclass(eq=False, repr=False)
 class HasWritten(ProcessCondition):
     """A condition that is met if a line of output contains a text or matches a regex.
 
@@ -64,33 +62,22 @@ class HasWritten(ProcessCondition):
     last output of the process. For this reason, the end of a process makes the condition
     impossible only after the output has stopped growing.
 
-    Args:
-        selector: the selector of the process.
+    Attributes:
         pattern: the text or the regex.
         read: a function that returns all lines that a process has written so far.
-        pick: which process to use if several match.
 
     """
 
-    def __init__(
-        self,
-        selector: Selector,
-        pattern: str | re.Pattern[str],
-        read: Callable[[ProcessInfo], list[str]],
-        pick: Pick | None = None,
-    ) -> None:
-        super().__init__(selector, pick)
-        self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
-        self._label = label_of(pattern)
-        self._hint = regex_hint(pattern) if isinstance(pattern, str) else ""
-        self._read = read
-        self._snapshot: ProcessSnapshot
-        self._lines = 0
-        self.wanted = f"a line with {self._label}"
+    pattern: str | re.Pattern[str]
+    read: Callable[[ProcessInfo], list[str]]
+    _lines: int = field(default=0, init=False)
 
-    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        self._snapshot = snapshot
-        return super().evaluate(snapshot)
+    def __post_init__(self) -> None:
+        text = self.pattern if isinstance(self.pattern, str) else ""
+        self._search = re.compile(re.escape(text) if text else self.pattern)
+        self._label = label_of(self.pattern)
+        self._hint = regex_hint(text)
+        self.wanted = f"a line with {self._label}"
 
     def alive(self, row: ProcessInfo) -> Result:
         return self._search_output(row) or Pending(lambda: self._not_written(row))
@@ -106,10 +93,11 @@ class HasWritten(ProcessCondition):
             wanted="",
             because=f"none of its {count(self._lines, 'line')} of output matches",
         )
-        if explanation.error is UnexpectedExit:
-            explanation = replace(explanation, hint=self._hint)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
+
+    def _hint_after(self, _row: ProcessInfo) -> str:
+        return self._hint
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
         """Return a result if a line matches or the output is unreadable. Otherwise, return None."""
@@ -118,7 +106,7 @@ class HasWritten(ProcessCondition):
             return lost
         try:
             # Search all lines again, because new lines of stdout come before old lines of stderr.
-            lines = self._read(row)
+            lines = self.read(row)
         except InfrastructureError as fault:
             return failed_call(fault, f"Output of {short_name(row)} not read", row)
         self._lines = len(lines)
@@ -149,13 +137,9 @@ def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | No
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None
+    because = f"another process has pid {row.pid} now, and output is requested by pid"
+    hint = "read the output before the process ends"
+    name = short_name(row)
     return Impossible(
-        Explanation(
-            Inconclusive,
-            "Output lost",
-            short_name(row),
-            because=f"another process has pid {row.pid} now, and output is requested by pid",
-            process=row,
-            hint="read the output before the process ends",
-        )
+        Explanation(Inconclusive, "Output lost", name, because=because, process=row, hint=hint)
     )

@@ -1,85 +1,116 @@
-"""Conditions that check whether one process reaches or keeps a status."""
+"""Conditions that check whether one process ends, exits, is restarted, or has or keeps a status."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
-from pytest_tlsandbox.formatting.text import capitalized, count, seconds
-from pytest_tlsandbox.history.incidents import OOM
+from pytest_tlsandbox.formatting.text import capitalized, count, seconds, shown
+from pytest_tlsandbox.history.incidents import OOM, RESTART
 from pytest_tlsandbox.messages.explanation import Explanation, Field
 from pytest_tlsandbox.messages.incidents import ended_row
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
+from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Met, Pending
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Selector
+from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.selectors import Selection
+    from pytest_tlsandbox.waiting.conditions.condition import Result
 
 
+class HasEnded(ProcessCondition):
+    """A condition that is met if the process has ended and will not be restarted.
+
+    The way in which the process ended does not matter. A process that is no longer listed also
+    meets the condition.
+    """
+
+    wanted = "its end"
+    wants_an_end = True
+
+    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
+        return self.met(row)
+
+    def _gone(self, row: ProcessInfo | None) -> Result:
+        return Met(row, CORRECTION_TIME)
+
+
+@dataclass(eq=False, repr=False)
+class HasExited(ProcessCondition):
+    """A condition that is met if a process exited with one of the given codes.
+
+    If ``codes`` is None, every exit code meets the condition.
+    """
+
+    codes: tuple[int, ...] | None
+
+    def __post_init__(self) -> None:
+        self._code_text = "any" if self.codes is None else " or ".join(map(str, self.codes))
+        self.wanted = "an exit code" if self.codes is None else f"exit code {self._code_text}"
+        self.wants_an_end = True
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return row.state == "exited" and (self.codes is None or row.exit_code in self.codes)
+
+    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
+        if row.state == "exited":
+            wrong = not self.fits(row) or self._is_lost(row)
+            return (Field("exit code", self._code_text, shown(row.exit_code), wrong),)
+        ours = ", sent by this test" if row.signal and self._was_sent_its_signal(row) else ""
+        return (Field("status", f"exited {self._code_text}", describe_state(row) + ours),)
+
+
+@dataclass(eq=False, repr=False)
 class HasStatus(ProcessCondition):
     """A condition that is met if a process keeps an accepted status for ``stable_for`` seconds.
 
     If ``healthy`` is true, the health check of the process must also pass.
     """
 
-    def __init__(
-        self,
-        selector: Selector,
-        statuses: tuple[str, ...],
-        *,
-        healthy: bool = False,
-        stable_for: float = 0.0,
-        pick: Pick | None = None,
-    ) -> None:
-        super().__init__(selector, pick)
-        self._statuses = statuses
-        self._healthy = healthy
-        self._stable_for = stable_for
-        self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
-        if stable_for:
-            self.wanted = _for_some_time(self.wanted, stable_for)
-        self.wants_an_end = statuses != ("running",)
-        self._restarts: int | None = None
+    statuses: tuple[str, ...]
+    healthy: bool = False
+    stable_for: float = 0.0
+    _restarts: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.wanted = " or ".join(self.statuses) + (" and healthy" if self.healthy else "")
+        if self.stable_for:
+            kept = "a run time of" if self.wanted == "running" else f"{self.wanted} for"
+            self.wanted = f"{kept} {seconds(self.stable_for)}"
+        self.wants_an_end = self.statuses != ("running",)
 
     def fits(self, row: ProcessInfo) -> bool:
         return not any(field.wrong for field in self.fields(row))
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        status = _status_field(row, self._statuses)
-        health = _health(row)
+        wrong, health = row.state not in self.statuses, _health(row)
+        status = Field("status", " or ".join(self.statuses), describe_state(row), wrong)
         healthy = Field("health", "healthy", health, health != "healthy")
-        return (status, healthy) if self._healthy else (status,)
+        return (status, healthy) if self.healthy else (status,)
 
     def met(self, row: ProcessInfo) -> Result:
-        result = super().met(row)
-        if not self._stable_for or not isinstance(result, Met):
-            return result
+        if not self.stable_for:
+            return super().met(row)
         self._restarts = _restarts(row) if self._restarts is None else self._restarts
         what, hint = capitalized(row.state), "a timeout= well above stable_for="
         if _restarts(row) > self._restarts:
             what, hint = f"{_end_before(row)}, restarted, then {row.state}", ""
-        return replace(
-            result,
-            settling_time=max(self._stable_for, result.settling_time),
-            longest_gap=_longest_gap(self._stable_for),
-            key=(row.identity, _restarts(row)),
-            unsettled=self._explain(WaitTimedOut, what, row, hint),
-        )
+        unsettled = self._explain(WaitTimedOut, what, row, hint)
+        settling_time = max(self.stable_for, self._correction_time(row))
+        key = (row.identity, _restarts(row))
+        return Met(row, settling_time, key, _longest_gap(self.stable_for), unsettled)
 
     def declare(self, row: ProcessInfo) -> None:
-        run = self._history.run_of(row)
-        if run is not None and "oom_killed" in self._statuses and row.state == "oom_killed":
+        run = self._run_of(row)
+        if run is not None and "oom_killed" in self.statuses and row.state == "oom_killed":
             run.declared |= {OOM}
 
     def alive(self, row: ProcessInfo) -> Result:
-        if not self._healthy or row.state not in self._statuses:
+        if not self.healthy or row.state not in self.statuses:
             return super().alive(row)
         health = _health(row)
         if health in ("disabled", "not managed"):
@@ -88,71 +119,55 @@ class HasStatus(ProcessCondition):
             return Impossible(replace(explanation, output=False))
         failures = row.managed.consecutive_health_failures if row.managed else 0
         often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
-        return self._pending(f"Still {health}", row, because=often)
+        what = f"Still {health}"
+        return Pending(lambda: self._explain(WaitTimedOut, what, row, because=often))
 
 
-class Stays(ProcessCondition):
-    """A condition that is met if one run keeps an accepted status for ``duration`` seconds.
+@dataclass(eq=False, repr=False)
+class Stays(HasStatus):
+    """A condition that is met if one run keeps an accepted status for ``stable_for`` seconds.
 
     If the run is restarted or its status is no longer accepted, the condition is impossible. If the
     time between two polls is too long, the result is inconclusive.
     """
 
     waits = False
+    _run: Run | None = field(default=None, init=False)
+    _last_poll: float | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        selector: Selector,
-        statuses: tuple[str, ...],
-        duration: float,
-        pick: Pick | None = None,
-    ) -> None:
-        super().__init__(selector, pick)
-        self._statuses = statuses
-        self._duration = duration
-        self._longest_gap = _longest_gap(duration)
-        self._run: Run | None = None
-        self._restarts = 0
-        self._last_poll: float | None = None
-        self._label = selector.label
-        self.wanted = _for_some_time(" or ".join(statuses), duration)
-        self.wants_an_end = "running" not in statuses
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._label = self.selector.label
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         gap = 0.0 if self._last_poll is None else snapshot.begun - self._last_poll
         self._last_poll = snapshot.ended
-        if gap > self._longest_gap:
-            return Impossible(
-                Explanation(
-                    Inconclusive,
-                    f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(self._longest_gap)}",
-                    self._label,
-                    hint="a longer stable_for: gaps between polls may last up to a tenth of stable_for",
-                )
-            )
+        longest = _longest_gap(self.stable_for)
+        if gap > longest and self.stable_for:
+            what = f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(longest)}"
+            hint = "a longer stable_for: gaps between polls may last up to a tenth of stable_for"
+            return Impossible(Explanation(Inconclusive, what, self._label, hint=hint))
         return super().evaluate(snapshot)
 
     def fits(self, row: ProcessInfo) -> bool:
         if self._run is None:
-            return row.state in self._statuses
+            return row.state in self.statuses
         # A daemon may restart a process in place; then only the restart count in the row changes.
-        in_place = not row.ended and _restarts(row) > self._restarts
-        same = self._history.run_of(row) is self._run and not in_place
-        return row.state in self._statuses and same
-
-    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        return (_status_field(row, self._statuses),)
+        in_place = not row.ended and _restarts(row) > (self._restarts or 0)
+        return row.state in self.statuses and self._run_of(row) is self._run and not in_place
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
             # From now on, only this run counts, even if the selector matches other processes.
-            self._run, self._restarts = self._history.run_of(row), _restarts(row)
-            if self._selector.may_select_others or row.managed is None:
-                self._selector = Selector(row, self._history)
-        return Met(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
+            self._run, self._restarts = self._run_of(row), _restarts(row)
+            if self.selector.may_select_others or row.managed is None:
+                self.selector = Selector(row, self.selector.history)
+        return Met(row, self.stable_for, key=row.identity)
 
     def alive(self, row: ProcessInfo) -> Result:
-        if row.state not in self._statuses:
+        if row.ended:
+            return Impossible(self._explain_end(row))
+        if row.state not in self.statuses:
             return Impossible(self._explain(AssertionFailed, capitalized(describe_state(row)), row))
         last = row.managed.last_exit if row.managed else None
         error = ProcessOOMKilled if last is not None and last.oom_killed else AssertionFailed
@@ -162,18 +177,56 @@ class Stays(ProcessCondition):
             explanation = replace(explanation, process=ended_row(run), run=run)
         return Impossible(replace(explanation, fields=()))
 
-    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
-        return Impossible(self._explain_end(row))
 
+@dataclass(eq=False, repr=False)
+class WasRestarted(ProcessCondition):
+    """A condition that is met after a given number of restarts of one process.
 
-def _for_some_time(status: str, duration: float) -> str:
-    if status == "running":
-        return f"a run time of {seconds(duration)}"
-    return f"{status} for {seconds(duration)}"
+    Only restarts after a given position in the history count. Restarts that this plugin requested
+    do not count.
+    """
 
+    restarts: int
+    position: int
 
-def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:
-    return Field("status", " or ".join(statuses), describe_state(row), row.state not in statuses)
+    def __post_init__(self) -> None:
+        self.wanted = count(self.restarts, "restart")
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return self._restarts(row) >= self.restarts
+
+    def alive(self, row: ProcessInfo) -> Result:
+        if row.managed is None:
+            hint = "start it with name= or restart="
+            return Impossible(self._explain(AssertionFailed, "Has no supervisor", row, hint))
+        # From now on, follow this process over its restarts, even if it was selected by its pid.
+        self.selector = Selector(row, self.selector.history)
+        what = count(self._restarts(row), "restart")
+        explanation = self._explain(WaitTimedOut, what, row, wanted=str(self.restarts))
+        return Pending(lambda: explanation, until_end_of=None if row.ended else row)
+
+    def ended(self, row: ProcessInfo, selection: Selection) -> Result:
+        restarts_later = row.managed is not None and row.managed.status != "stopped"
+        one_run = selection.each_run and restarts_later
+        return self.alive(row) if one_run else super().ended(row, selection)
+
+    def declare(self, row: ProcessInfo) -> None:
+        for run in self._restarted_runs(row):
+            run.declared |= {RESTART}
+
+    def _restarts(self, row: ProcessInfo) -> int:
+        return sum(run.times for run in self._restarted_runs(row))
+
+    def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
+        own = self._run_of(row)
+        return [
+            incident.run
+            for incident in self.selector.history.incidents(self.position)
+            if incident.kind == RESTART
+            and own is not None
+            and incident.run.generation is own.generation
+            and not (incident.run.restarted_here or incident.run.assumed)
+        ]
 
 
 def _longest_gap(duration: float) -> float:
