@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 
 from .daemon import CRASH_SIGNALS, KILL, TERM, Run, is_lost
 
 GONE_AFTER = 1.0  # a process counts as gone after it was not listed for this number of seconds
-RULE_OF = {"oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart"}
+RULE_OF = {
+    "oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart",
+    "unhealthy": "unhealthy", "leak": "leak",
+}  # fmt: skip
 OPEN_ENDED = 1 << 30
 UNSURE = frozenset({
     "pass", "ProcessNotFound", "AmbiguousProcess", "WaitTimedOut", "UnexpectedExit", "ProcessOOMKilled",
@@ -198,7 +202,8 @@ class History:
         if shown.unhealthy and not (before and before.unhealthy):
             was = self.newest.get(gen)
             began = not (was and was.unhealthy and was.run is not run) and shown.end is None
-            self.unhealthy.append((view.index, run, began))
+            index = view.index
+            self.unhealthy.append(Incident("unhealthy", run, index, index, view.world, began))
 
     def _see_end(self, run, end, view):
         known = self.known.setdefault(run, Known(view.index))
@@ -401,7 +406,7 @@ class History:
     def caused(self, incident):
         """Return the allowed values for whether this client caused the incident."""
         run = incident.run
-        if incident.kind == "oom":
+        if incident.kind in ("oom", "unhealthy", "leak"):
             return frozenset({False})
         if incident.kind != "restart":
             return self.caused_end(run)
@@ -435,61 +440,41 @@ class History:
 
     def check_incidents(self, reported):
         """Return the first error in the reported incidents, or ""."""
-        seen, by_identity, by_id = set(), {}, {}
-        for (kind, run), incident in self.incidents.items():
-            if self.known[run].listed:
-                by_identity[kind, run.pid, run.started_at] = incident
-            elif run.gen.id:
-                by_id.setdefault((kind, run.gen.id), []).append(incident)
+        seen, doubted = set(), {managed_id for managed_id, *_ in self.doubts}
         for found in reported:
-            kind, managed_id, view = found.kind, found.managed_id, found.view
-            one_or_two = self.has_doubt(managed_id, ONE_END_OR_TWO)
-            if found.pid is not None:
-                option = by_identity.get((kind, found.pid, found.started_at))
-                options = [option] if option else []
-                if not option and kind in CORRECTABLE and self._doubted_pid(found):
-                    continue  # the late end of a hidden run, whose number no count shows
-                if option and self.daemon.layout.handles and option.run.handle != found.handle:
-                    return f"wrong handle: {found}"
-            else:
-                options = by_id.get((kind, managed_id), [])
-                if view in self.replacements and not options:
-                    # The plugin forgot a run that started just before another daemon answered.
-                    options = [i for i in self.incidents.values() if i.kind == kind and (
-                        i.run.gen.id == managed_id)]  # fmt: skip
-            if any(
-                its == managed_id and low - 1 <= view <= low + 1 and case != ONE_END_OR_TWO
-                for its, low, case in self.doubts
-            ):
-                seen.update((option.kind, option.run) for option in options)
-                continue
-            if found.pid is None and kind in CORRECTABLE and self.has_doubt(managed_id, "U3"):
-                continue  # it is unknown which of the hidden runs this was
-            if not options or all(option.retracted for option in options):
-                if kind == "suspected_oom" and options:
-                    continue  # confirmed later
-                if kind in ("unseen_end", "restart") and (view == 0 or one_or_two):
-                    continue  # of the past before the first list, or one end or two (U4)
-                return f"not an incident: {found}"
-            # Rows that our own start or restart returned may show it before the next list does.
-            timely = [
-                option
-                for option in options
-                if view <= option.high
-                and not any(between.full for between in self.views[view : option.low])
-            ]
-            if not timely:
-                if found.pid is None and one_or_two:
-                    continue
-                when = ", ".join(f"{o.run} at view {o.low}..{o.high}" for o in options)
-                return f"wrong view: {found}; expected {when}"
-            if not any(found.ours in self.caused(option) for option in timely):
-                run = timely[0].run
-                if self.doubted_since(run, -1) or one_or_two:
-                    continue  # a wrong assignment of runs may have changed an older end
-                return f"wrong cause: {found}; acts {run.acts}, {run.cause}"
-            seen.update((option.kind, option.run) for option in timely)
+            options = [i for i in self.incidents.values() if self._may_be(i, found)]
+            right = [i for i in options if self._agrees(i, found)]
+            before_the_first_list = found.view == 0 and found.kind in ("unseen_end", "restart")
+            if not (right or found.managed_id in doubted or before_the_first_list):
+                known = [f"{i}, ours {set(self.caused(i))}" for i in options]
+                return f"not an incident: {found}; known {known}"
+            seen.update((i.kind, i.run) for i in right or options)
         return self._missing(seen)
+
+    def _may_be(self, incident, found):
+        """Return whether an incident has the kind and the process of a reported one."""
+        run, known = incident.run, self.known[incident.run]
+        if incident.kind != found.kind:
+            return False
+        if found.pid is not None:
+            return known.listed and self.is_row_of(run, found)
+        # The plugin forgets a run that started just before another daemon answered.
+        hidden = not known.listed or found.view in self.replacements
+        return hidden and run.gen.id is not None and run.gen.id == found.managed_id
+
+    def is_row_of(self, run, found):
+        """Return whether a report shows the row of a run."""
+        handle = run.handle if self.daemon.layout.handles else None
+        shown = found.handle, found.pid, found.started_at
+        return shown == (handle, run.pid, run.started_at)
+
+    def _agrees(self, incident, found):
+        """Return whether an incident has the view and the cause of a reported one."""
+        # Rows that our own start or restart returned may show it before the next list does.
+        early = any(view.full for view in self.views[found.view : incident.low])
+        retracted = incident.retracted and incident.kind != "suspected_oom"  # confirmed later
+        in_time = found.view <= incident.high and not early
+        return in_time and not retracted and found.ours in self.caused(incident)
 
     def _missing(self, seen):
         """Return which required incident was not reported, or ""."""
@@ -506,14 +491,6 @@ class History:
             ):  # fmt: skip
                 return f"missing: {kind} of {run} at view {incident.low}"
         return ""
-
-    def _doubted_pid(self, found):
-        """Return whether a case makes the listed run of an incident undecidable."""
-        return any(
-            self.doubted_since(run, -1)
-            for run in self.known
-            if (run.pid, run.started_at) == (found.pid, found.started_at)
-        )
 
     # --- (b) answers --------------------------------------------------------------------------
 
@@ -685,83 +662,55 @@ class History:
         return UNSURE if kind == "unsure" else classes
 
     def _wait(self, question, views, now):
-        stable, target = question.options.get("stable_for", 0.0), question.target
-        since = None  # when the current kind of result was first seen
-        run, kind, seen = None, "none", False
-        gap = last_at = 0.0
+        """Return the allowed outcomes of a wait; `checks.py` covers when exactly it must end."""
+        stable, seen = "stable_for" in question.options, question.target.exact
         for view in views:
-            was, (kind, classes) = kind, self._evaluate(question, view)
-            gap = max(gap, view.at - last_at) if last_at else 0.0
-            last_at = view.at
+            kind, classes = self._evaluate(question, view)
             seen = seen or kind != "none"
             if kind == "unsure":
                 return UNSURE
             if kind == "ambiguous":
                 return classes | ({"pass", "WaitTimedOut"} if stable else set())
-            if kind == "met":
-                if not stable:
-                    return {"pass"}
-                rows, _ = self._candidates(target, view, question.position)
-                if was != "met" or rows[0].run is not run:
-                    since, run = view.at, rows[0].run
-                if view.at - since >= stable + 0.6 and gap < 0.6:
-                    return {"pass"}  # the wait should have ended here at the latest
-            elif kind != was:
-                since = view.at
+            if kind == "met" and not stable:
+                return {"pass"}
         timed_out = now - question.began >= question.options["timeout"] - 0.002
-        result = {"WaitTimedOut"} if timed_out and kind in ("met", "pending") else set()
+        result = {"WaitTimedOut"} if timed_out else set()
         if kind == "met":
-            if last_at - since >= stable - 0.02:
-                result.add("pass")
-        elif kind == "none":
-            gone = seen or target.exact
-            if timed_out or (gone and since is not None):
-                result.add("ProcessNotFound")
-            if gone:
-                result |= {"Inconclusive", "WaitTimedOut"} if timed_out else INCONCLUSIVE
+            result.add("pass")
+        elif kind == "none" and (seen or timed_out):
+            result |= {"ProcessNotFound"} | (INCONCLUSIVE if seen else set())
         elif kind in ("over", "lost"):
             result |= classes
-            grace = (1.0 if kind == "lost" else 0.0) + (0.0 if target.exact else 2.0)
-            if timed_out and last_at - since < grace + 0.3:
-                result.add("WaitTimedOut")
-            if last_at - since > grace + 1.0 and gap < 0.6:
-                return {"an earlier end of the wait"}
-        if timed_out and self.daemon.layout.faults and now - last_at > 0.3:
+        if timed_out and self.daemon.layout.faults and now - views[-1].at > 0.3:
             result |= {"SandboxUnreachable", "WaitTimedOut"}  # the last polls of the wait failed
         return result
 
     def _stays(self, question, views, now):
-        seconds = question.options["stable_for"]
-        failing = {"UnexpectedExit", "AssertionFailed", "ProcessRestarted"}
-        gap = previous = 0.0
+        """Return the allowed outcomes of a check that one run keeps running."""
+        failing = {"UnexpectedExit", "AssertionFailed", "ProcessRestarted", "ProcessNotFound"}
+        times = [view.at for view in views]
+        gap = max([0.0, *(after - before for before, after in pairwise(times))])
+        may_fail = INCONCLUSIVE if gap > 0.7 else frozenset()
         run = None
         for view in views:
             kind, classes = self._evaluate(question, view)
-            gap = max(gap, view.at - previous) if previous else 0.0
-            previous = view.at
             if kind == "unsure" or (kind == "ambiguous" and run is not None):
                 return UNSURE  # after the first poll, the wait concerns one run
             if kind == "lost" and view is not views[-1]:
                 continue  # the end may still be corrected
+            if kind in ("none", "ambiguous"):
+                return classes | INCONCLUSIVE
             if kind != "met":
-                extra = INCONCLUSIVE if kind in ("none", "lost") or gap > 0.9 else set()
-                if kind in ("pending", "over", "lost"):
-                    extra |= failing
-                return classes | extra
+                return classes | failing | (INCONCLUSIVE if kind == "lost" else may_fail)
             rows, _ = self._candidates(question.target, view, question.position)
             row = _picked(question, rows)
             if run is not None and row.run is not run:
-                if "pick" in question.options and any(shown.run is run for shown in rows):
-                    return UNSURE  # another run is the newest now, but the wait concerns one run
                 # A deployment that took the name leaves nothing listed of the run.
-                return failing | {"ProcessNotFound"} | (INCONCLUSIVE if gap > 0.9 else set())
+                return UNSURE if "pick" in question.options else failing | may_fail
             run = row.run
-        limit = max(1.0, seconds / 10)
-        if gap > limit + 0.15:
-            return INCONCLUSIVE
         # The documents do not say whether the time counts from the call or from the first poll.
-        whole = now - question.began >= seconds - 0.05
-        return ({"pass"} if whole else set()) | (INCONCLUSIVE if gap > limit - 0.3 else set())
+        whole = now - question.began >= question.options["stable_for"] - 0.05
+        return may_fail | ({"pass"} if whole and gap <= 1.15 else set())
 
     def _not_running(self, question, views):
         target, view = question.target, views[-1]
@@ -857,24 +806,19 @@ class History:
         for managed_id, at, case in self.doubts:
             selected = self._selects(target, managed_id)
             real = case not in ("U4", ONE_END_OR_TWO)
-            if at > position and (not target or selected):
-                possible |= any_error if real else INCONCLUSIVE
-                silent = silent and case not in ("U1", "U3", "U7")
-                if any(
-                    row.status == "stopped" and row.run.gen.id == managed_id for row in view.rows
-                ):
-                    possible |= error_of.get("restart", set())  # U4: or stopped before it
             if real and selected:
-                silent = False  # the runs may have been assigned to another process since then
-                possible |= any_error | {"ProcessNotFound"}
-        for at, run, began in self.unhealthy if helper == "assert_no_incidents" else ():
-            if at <= last and question.selects(run):
+                return UNSURE  # the runs may have been assigned to another process since then
+            if at > position and (not target or selected):
+                possible |= any_error
+                silent = silent and not real
+        for incident in self.unhealthy if helper == "assert_no_incidents" else ():
+            run, new = incident.run, incident.low > position
+            if incident.low <= last and question.selects(run):
                 row = self.shown.get(run)
                 now = row and row.unhealthy and not row.end and view.epoch == run.gen.epoch
-                if now and at > position and began:
-                    certain.add("ProcessUnhealthy")
-                elif now or at > position:
-                    possible.add("ProcessUnhealthy")
+                sure = now and new and incident.required
+                if now or new:
+                    (certain if sure else possible).add("ProcessUnhealthy")
         if target:
             listed = {row.run for row in view.rows}
             matching = [run for run in listed if target.matches(run)]

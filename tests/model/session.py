@@ -9,7 +9,7 @@ from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.waiting import polling
 
 from .daemon import ABRT, KILL, SEGV, SIGNALS, Daemon
-from .oracle import OPEN_ENDED, RULE_OF, History, Question, Target
+from .oracle import OPEN_ENDED, RULE_OF, History, Incident, Question, Target
 from .plugin import STREAMS, Transport
 
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
@@ -386,7 +386,7 @@ class Session:
         last = len(history.views) - 1
         rules = set(self.test.rules if phase else self.rules)
         strict = bool(phase) or self.same_rules
-        due = self._due(last, rules)
+        due = self._due(last, rules) + (self._leaks(rules) if phase == "teardown" else [])
         self.permitted = "\n  ".join(
             f"{'must' if must else 'may'} {rule} {i.kind} {i.run}" for rule, i, must in due
         )
@@ -394,12 +394,7 @@ class Session:
         for report in reports:
             assert report.of_test == bool(phase), report
             assert not strict or report.rule in rules, f"the rule is off: {report}"
-            if report.rule == "leak":
-                self._check_leak(report, phase)
-            elif report.rule == "unhealthy":
-                self._check_unhealthy(report, last)
-            else:
-                matched |= self._check_report(report, due, phase, last)
+            matched |= self._check_report(report, due, phase, last)
         if strict:
             pids, ids = {r.pid for r in reports}, {r.managed_id for r in reports} - {None}
             for rule, incident, must in due:
@@ -412,14 +407,13 @@ class Session:
                 late = incident.low > self._first(run.gen)
                 doubted = late and history.doubtful(run, 0, incident.low)
                 assert doubted, f"no finding for {incident.kind} of {run}"
-            self._check_missing(reports, phase, last, rules)
         self.reported |= {(rule, incident) for rule, incident, must in due if must} | matched
         self.guarded = last
 
     def _due(self, last, rules):
         """Return the allowed and the required findings for the views since the last phase."""
         history, test, due = self.history, self.test, []
-        for incident in history.incidents.values():
+        for incident in (*history.incidents.values(), *history.unhealthy):
             kind, run = incident.kind, incident.run
             rule = RULE_OF.get(kind, "inconclusive" if kind.endswith("_end") else "")
             if not rule or incident.low > last or incident.high <= self.guarded:
@@ -446,6 +440,7 @@ class Session:
                     must = must and "crash" in rules and last > history.known[run].first
             else:
                 must = must and rule in rules
+                must = must and not (kind == "unhealthy" and history.doubted_since(run, -1))
                 if kind in ("restart", "gave_up"):
                     before = run.gen.runs[run.number - 1] if kind == "restart" else run
                     # What follows a declared end may count as declared.
@@ -453,22 +448,40 @@ class Session:
             due.append((rule, incident, must))
         return due
 
+    def _leaks(self, rules):
+        """Return the allowed and the required findings of processes that a test left running."""
+        history, test, due = self.history, self.test, []
+        for gen in self.daemon.gens:
+            first, began = self._first(gen), gen.runs[0].began
+            # If the newest row was removed, the older run in the remaining row seems to continue.
+            unsure = (
+                gen.run not in history.shown or history.replaced_at > test.position
+                or history.doubted_since(gen.run, test.position)
+            )  # fmt: skip
+            alive = self._alive(gen) and gen.epoch == self.daemon.epoch
+            if unsure or (alive and first > test.call_view):
+                must = (
+                    not unsure and "leak" in rules and gen.living and not gen.stopping
+                    and began >= test.call_world and first <= test.call_end
+                )  # fmt: skip
+                leak = Incident("leak", gen.run, first, first, began, not unsure)
+                due.append(("leak", leak, must))
+        return due
+
     def _same(self, report, run):
         known = self.history.known.get(run)
-        if report.pid is None:
-            return run.gen.id is not None and report.managed_id == run.gen.id and (
-                known is None or not known.listed)  # fmt: skip
-        handle = run.handle if self.daemon.layout.handles else None
-        shown = report.handle, report.pid, report.started_at
-        return shown == (handle, run.pid, run.started_at)
+        if report.pid is not None:
+            return self.history.is_row_of(run, report)
+        hidden = known is None or not known.listed
+        return hidden and run.gen.id is not None and report.managed_id == run.gen.id
 
     def _fits(self, report, rule, incident):
         """Return whether a finding may be about an incident."""
         run = incident.run
         if rule == report.rule and report.observed:
             # A restart may be reported by the run that ended or by the run that began.
-            others = run.gen.runs[: run.number] if incident.kind == "restart" else []
-            return any(self._same(report, it) for it in (run, *others))
+            whole = rule in ("restart", "leak")
+            return any(self._same(report, it) for it in (run.gen.runs if whole else [run]))
         return rule == "inconclusive" and not report.observed and (
             self._same(report, run)
             or (run.gen.id is not None and report.managed_id == run.gen.id)
@@ -497,6 +510,7 @@ class Session:
             replaced = self.guarded < history.replaced_at <= last and not report.observed
             assert replaced, f"unexpected finding: {report}"
             return set()
+        doubted = doubted or any(i.kind == "leak" and not i.required for _, i in fits)
         if doubted or (not report.observed and (test.blocks or test.allowed)):
             return {*fits}
         # An event that became certain after it was possible counts from either view on.
@@ -512,11 +526,8 @@ class Session:
             flags = [{True}]
         elif any(named is not False for named in declared):
             flags.append({True})
-        self._check_flags(report, flags)
-        return {*fits}
-
-    def _check_flags(self, report, flags):
         assert any(report.allowed in flag for flag in flags), f"allowed: {report}, not {flags}"
+        return {*fits}
 
     def _allowed(self, rule, at, view, phase):
         """Return the allowed values of `allowed` for an event at this time and view."""
@@ -543,60 +554,3 @@ class Session:
     def _first(self, gen):
         known = self.history.known
         return min((known[run].first for run in gen.runs if run in known), default=OPEN_ENDED)
-
-    def _check_leak(self, report, phase):
-        test, history = self.test, self.history
-        if history.replaced_at > test.position:
-            return  # an event before the replacement seems to have begun after the replacement
-        view = history.views[-1]  # a replacement may not be visible yet
-        gens = [
-            gen for gen in self.daemon.gens
-            if gen.epoch == view.epoch and (
-                any(run.pid == report.pid for run in gen.runs)
-                or (report.pid is None and gen.id and gen.id == report.managed_id)
-            )
-        ]  # fmt: skip
-        doubted = [gen for gen in gens if history.doubted_since(gen.run, test.position)]
-        fits = [gen for gen in gens if self._alive(gen) and self._first(gen) > test.call_view]
-        listed = {row.run for row in view.rows}
-        # If the newest row was removed, the older run in the remaining row seems to continue.
-        unsure = doubted or any(gen.run not in listed for gen in gens)
-        assert phase == "teardown", report
-        assert fits or unsure, f"not a leak: {report}"
-        if fits and not {*fits} & {*doubted}:
-            self._check_flags(report, [
-                self._allowed("leak", gen.runs[0].began, self._first(gen), phase) for gen in fits
-            ])  # fmt: skip
-
-    def _check_unhealthy(self, report, last):
-        assert any(
-            self.guarded < at <= last
-            and (run.pid == report.pid or (report.pid is None and run.gen.id == report.managed_id))
-            for at, run, _ in self.history.unhealthy
-        ), f"no health check began to fail: {report}"
-
-    def _check_missing(self, reports, phase, last, rules):
-        """Check that leaks and failing health checks were reported."""
-        test, history = self.test, self.history
-
-        def reported(rule, run):
-            about = [report for report in reports if report.rule == rule]
-            pids, ids = {r.pid for r in about}, {r.managed_id for r in about} - {None}
-            return run.gen.id in ids or any(it.pid in pids for it in run.gen.runs)
-
-        if "unhealthy" in rules and history.replaced_at <= self.guarded:
-            for at, run, began in history.unhealthy:
-                new = max(self.guarded, test.position) < at <= last and began
-                doubted = history.doubted_since(run, -1)
-                assert not new or doubted or reported("unhealthy", run), f"no finding for {run}"
-        if phase == "teardown" and "leak" in rules and history.replaced_at < test.position:
-            for gen in self.daemon.gens:
-                leaks = (
-                    gen.runs[0].began >= test.call_world and gen.epoch == self.daemon.epoch
-                    and test.call_view < self._first(gen) <= test.call_end
-                    and gen.living and not gen.stopping and self._alive(gen)
-                )  # fmt: skip
-                doubted = history.doubted_since(gen.run, test.position)
-                assert not leaks or doubted or reported("leak", gen.run), (
-                    f"no finding for {gen.run}"
-                )
