@@ -33,7 +33,7 @@ class Run:
         cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
         truth: how the run really ended. ``row_end`` is the end in its row, once the row does not
             lag behind; ``shown_exit`` is the end in last_exit.
-        acts: the numbers of our signals, "kill", "restart".
+        acts: the numbers of our signals, "kill", "restart", "stop".
         oom_at: when the OOM kill (of the process or of a child) happened.
         raced: whether one of our actions reached the run before a list call showed it (U7).
 

@@ -27,6 +27,10 @@ UNSURE = frozenset({
 })  # fmt: skip
 UNSURE_RESULT = "unsure", UNSURE
 INCONCLUSIVE = frozenset({"Inconclusive"})
+NOT_LISTED = frozenset({"ProcessNotFound", "Inconclusive"})
+NOT_THE_SAME = frozenset({
+    "UnexpectedExit", "AssertionFailed", "ProcessOOMKilled", "ProcessRestarted", "ProcessNotFound",
+})  # fmt: skip
 PASS_OR_FAIL = frozenset({"pass", "AssertionFailed"})
 BOTH = frozenset({True, False})
 CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # a late flag or code may reveal these
@@ -120,6 +124,7 @@ class History:
         self.partial = []  # from rows of our own calls, until the next list
         self.replacements = set()  # the first full lists of other daemons
         self.replaced_at, self.listed_epoch = -1, 0
+        self.probes = {}  # by the last view before it: whether a probe found the port open
         self.way_known = False  # whether the count rises when backing off begins
 
     # --- the fold -----------------------------------------------------------------------------
@@ -424,12 +429,13 @@ class History:
             return BOTH
         if not acts or (known and known.oom):
             return frozenset({False})
-        strong = bool(acts & {KILL, "kill", "restart"})
+        asked = bool(acts & {"kill", "restart", "stop"})
+        strong = asked or KILL in acts
         end = known.end if known else None
         if end is None or is_lost(end):
             rule = strong or bool(acts & CRASH_SIGNALS)
         elif end[2] is not None:
-            rule = end[2] in acts or (end[2] in (TERM, KILL) and bool(acts & {"kill", "restart"}))
+            rule = end[2] in acts or (end[2] in (TERM, KILL) and asked)
         else:
             rule = strong or (end[1] or 0) - 128 in acts
         if rule != run.cause.startswith("own"):
@@ -497,7 +503,7 @@ class History:
     def allowed(self, question, now):
         """Return the allowed outcomes of a call that ended at ``now``."""
         views = [view for view in self.views[question.first_view :] if view.full]
-        waits = question.helper.startswith("wait")
+        waits = question.helper.startswith("wait") or question.helper == "stop_process"
         if not views:
             # Only a wait has a deadline; an assertion rides out 30 s.
             return frozenset({"SandboxUnreachable", "SandboxNotRunning", "WaitTimedOut"}
@@ -530,6 +536,8 @@ class History:
         if question.helper == "assert_process":
             results = [self._evaluate(question, view) for view in views]
             return frozenset().union(*(self._as_outcome(*result) for result in results))
+        if question.helper == "stop_process":
+            return self._stop(question, views[-1])
         return self._wait(question, views, now)
 
     def _eligible(self, target, shown, position):
@@ -552,12 +560,17 @@ class History:
                 newest[shown.run.gen] = shown
         rows = [
             (shown, self._eligible(target, shown, position))
-            for gen, shown in newest.items()
+            for shown in newest.values()
             # An object stands for the newest run, even if its row was removed.
-            if target.how != "object" or self.newest.get(gen, shown).run is shown.run
+            if target.how != "object" or not self._is_replaced(shown.run, view)
         ]
         sure = all(eligible is not None for _, eligible in rows)
         return [shown for shown, eligible in rows if eligible is not False], sure
+
+    def _is_replaced(self, run, view):
+        """Return whether a later run of the process was known at a view."""
+        later = run.gen.runs[run.number + 1 :]
+        return any(self.known[it].first <= view.index for it in later if it in self.known)
 
     def _is_last(self, gen):
         """Return whether nothing was deployed later under the id of a generation."""
@@ -572,11 +585,12 @@ class History:
                 return UNSURE_RESULT  # its end may be known although the row is no longer listed
             return ("none" if sure else "unsure"), frozenset({"ProcessNotFound"})
         if not sure or (not target.exact and any(
-            not self._is_last(shown.run.gen)
-            or self.newest.get(shown.run.gen, shown).run is not shown.run
+            not self._is_last(shown.run.gen) or self._is_replaced(shown.run, view)
             for shown in rows
         )):  # fmt: skip
             return UNSURE_RESULT  # the newest row was removed, and an older one is still listed
+        if question.helper == "wait_for_count":
+            return self._evaluate_count(question, rows)
         if len(rows) > 1:
             running = sum(shown.end is None for shown in rows)
             if running > 1 and not pick:
@@ -585,6 +599,32 @@ class History:
                 return UNSURE_RESULT
             rows = [_picked(question, rows)]
         return self._evaluate_row(question, target, rows[0])
+
+    def _evaluate_count(self, question, rows):
+        if any(shown.end is None and shown.exit_run is shown.run for shown in rows):
+            return UNSURE_RESULT  # the supervisor knows the end, but the row does not show it yet
+        if sum(shown.end is None for shown in rows) == question.options["count"]:
+            return "met", frozenset()
+        if any(shown.end is None or shown.status not in ("", "stopped") for shown in rows):
+            return "pending", frozenset()
+        return "over", frozenset().union(*(self._end_classes(question, shown) for shown in rows))
+
+    def _evaluate_restart(self, question, shown):
+        restarts = [
+            incident for (kind, run), incident in self.incidents.items()
+            if kind == "restart" and run.gen is shown.run.gen and run.by != "own restart"
+            and run.number <= shown.run.number
+        ]  # fmt: skip
+        # Whether a restart by another client counts is not documented.
+        certain = [
+            i for i in restarts
+            if i.low > question.position and i.required and i.run.by == "supervisor"
+        ]  # fmt: skip
+        if len(certain) >= question.options["count"]:
+            return "met", frozenset()
+        if sum(i.high > question.position for i in restarts) >= question.options["count"]:
+            return UNSURE_RESULT
+        return None
 
     def _evaluate_row(self, question, target, shown):
         end, options, helper = shown.end, question.options, question.helper
@@ -598,7 +638,15 @@ class History:
         ):  # fmt: skip
             return UNSURE_RESULT
         may_lose = {"Inconclusive", "UnexpectedExit"}
-        if helper == "wait_for_exit":
+        if helper == "wait_for_restart":
+            if not shown.status:
+                return "over", {"AssertionFailed"} | (
+                    self._end_classes(question, shown) if end else set()
+                )
+            result = self._evaluate_restart(question, shown)
+            if result:
+                return result
+        elif helper == "wait_for_exit":
             may_lose = INCONCLUSIVE
             exited = end is not None and end[0] == "exited" and not lost
             if exited and (codes == "any" or _among(end[1], codes)):
@@ -627,7 +675,7 @@ class History:
                 and len(wanted & {"signaled", "oom_killed"}) == 1
             ):  # fmt: skip
                 return UNSURE_RESULT
-            if _among(status, statuses):
+            if _among(status, statuses or "running"):
                 return "met", frozenset()
         if end is None:
             return "pending", frozenset({"AssertionFailed"})
@@ -664,9 +712,18 @@ class History:
     def _wait(self, question, views, now):
         """Return the allowed outcomes of a wait; `checks.py` covers when exactly it must end."""
         stable, seen = "stable_for" in question.options, question.target.exact
+        run = None
         for view in views:
             kind, classes = self._evaluate(question, view)
             seen = seen or kind != "none"
+            if question.helper == "wait_for_port":
+                running = {row.run for row in view.rows if row.end is None}
+                if run is not None and run not in running:
+                    return classes | NOT_THE_SAME  # the wait concerns the first run that it saw
+                if kind == "met":
+                    rows, _ = self._candidates(question.target, view, question.position)
+                    run = run or _picked(question, rows).run
+                    kind = "met" if self.probes.get(view.index) else "pending"
             if kind == "unsure":
                 return UNSURE
             if kind == "ambiguous":
@@ -679,15 +736,14 @@ class History:
             result.add("pass")
         elif kind == "none" and (seen or timed_out):
             result |= {"ProcessNotFound"} | (INCONCLUSIVE if seen else set())
-        elif kind in ("over", "lost"):
-            result |= classes
+        elif kind in ("over", "lost") or question.helper == "wait_for_port":
+            result |= classes  # a process that waits for its restart has ended, too
         if timed_out and self.daemon.layout.faults and now - views[-1].at > 0.3:
             result |= {"SandboxUnreachable", "WaitTimedOut"}  # the last polls of the wait failed
         return result
 
     def _stays(self, question, views, now):
         """Return the allowed outcomes of a check that one run keeps running."""
-        failing = {"UnexpectedExit", "AssertionFailed", "ProcessRestarted", "ProcessNotFound"}
         times = [view.at for view in views]
         gap = max([0.0, *(after - before for before, after in pairwise(times))])
         may_fail = INCONCLUSIVE if gap > 0.7 else frozenset()
@@ -701,16 +757,34 @@ class History:
             if kind in ("none", "ambiguous"):
                 return classes | INCONCLUSIVE
             if kind != "met":
-                return classes | failing | (INCONCLUSIVE if kind == "lost" else may_fail)
+                return classes | NOT_THE_SAME | (INCONCLUSIVE if kind == "lost" else may_fail)
             rows, _ = self._candidates(question.target, view, question.position)
             row = _picked(question, rows)
             if run is not None and row.run is not run:
                 # A deployment that took the name leaves nothing listed of the run.
-                return UNSURE if "pick" in question.options else failing | may_fail
+                return UNSURE if "pick" in question.options else NOT_THE_SAME | may_fail
             run = row.run
         # The documents do not say whether the time counts from the call or from the first poll.
         whole = now - question.began >= question.options["stable_for"] - 0.05
         return may_fail | ({"pass"} if whole and gap <= 1.15 else set())
+
+    def _stop(self, question, view):
+        """Return the allowed outcomes of a call that stops a process."""
+        rows, _ = self._candidates(question.target, view, question.position)
+        if not question.target.exact and any(
+            row.run.gen is not question.target.run.gen or self._is_replaced(row.run, view)
+            for row in rows
+        ):
+            return UNSURE  # its name was taken, or its newest row was removed
+        living = [row for row in rows if row.end is None or row.status not in ("", "stopped")]
+        if not living:
+            return {"pass"} if rows else {"pass"} | NOT_LISTED
+        known = (
+            living[0].exit_run is living[0].run
+        )  # the supervisor knows the end, the row does not
+        killed = KILL in living[0].run.acts
+        return {"RequestRefused"} | ({"WaitTimedOut"} if killed else set()) | (
+            {"pass"} if known else set())  # fmt: skip
 
     def _not_running(self, question, views):
         target, view = question.target, views[-1]

@@ -26,7 +26,7 @@ NEGATIVE = (
 )  # fmt: skip
 POSITIVE = (
     "assert_not_running", "assert_process", "assert_process", "assert_stays", "wait_for_process",
-    "wait_for_exit",
+    "wait_for_exit", "wait_for_port", "wait_for_restart", "wait_for_count",
 )  # fmt: skip
 STATUSES = (
     "running", "running", "exited", "exited", "signaled", "oom_killed", ["exited", "signaled"],
@@ -194,6 +194,14 @@ class Session:
             self.clock.now += rng.choice((0.0, 0.1, 0.4))
         if old and rng.random() < 0.5:  # the same command and configuration
             spec |= {"command": old.command, "args": [*old.args], "restart": {**old.restart}}
+        if rng.random() < 0.2:
+            options = {
+                "exit_code": rng.choice((0, "any", [0, 1])),
+                "timeout": rng.choice((0.5, 4.0)),
+            }
+            question = self._question("wait_for_exit", None, options)
+            self._compare("run_process", question, "", **spec, health_check=health, **options)
+            return
         self.note(f"start {spec}")
         run = self._keep(self._act(box.start_process, **spec, health_check=health))
         if run is not None:
@@ -207,7 +215,13 @@ class Session:
         if target is None:
             return
         draw, value = rng.random(), target.value
-        if draw < 0.45:
+        if rng.random() < 0.25:
+            options = {"grace": rng.choice((0, 0.2, 2.0))}
+            question = self._question("stop_process", target, options)
+            self._compare("stop_process", question, target.run, value, **options)
+            if target.run.acts:
+                target.run.acts.add("stop")
+        elif draw < 0.45:
             signal = rng.choice(SIGNALS)
             self.note(f"send signal {signal} to {target.how} {target.run}")
             self._act(box.send_signal, value, signal)
@@ -312,6 +326,16 @@ class Session:
         elif helper == "wait_for_exit":
             options["exit_code"] = rng.choice((0, 0, "any", 1, [0, 3]))
             options["timeout"] = rng.choice((0.1, 1.0, 3.5, 8.0))
+        elif helper.startswith("wait"):
+            options = {"timeout": rng.choice((0.1, 1.0, 3.5))}
+            if helper == "wait_for_port":
+                options["port"] = 8080
+            elif helper == "wait_for_count" and target.exact:
+                return None
+            else:
+                options["count"] = rng.choice((1, 1, 2))
+        if helper == "wait_for_count":
+            return helper, target, options
         if helper != "assert_not_running" and not target.exact and rng.random() < 0.15:
             options["pick"] = rng.choice(("newest", "oldest"))
         return helper, target, options
@@ -322,21 +346,37 @@ class Session:
         if drawn is None:
             return
         helper, target, options = drawn
-        question = Question(
-            helper, target, options, self.clock.now, self.test.position, len(self.history.views)
-        )
+        args = [target.value] if target else []
         shown = f"{target.how} {target.text} {target.run}" if target else ""
+        self._compare(helper, self._question(helper, target, options), shown, *args, **options)
+
+    def _question(self, helper, target, options):
+        now, views = self.clock.now, len(self.history.views)
+        return Question(helper, target, options, now, self.test.position, views)
+
+    def _compare(self, helper, question, shown, *args, **options):
+        """Call a helper, and compare its answer with the allowed answers to a question."""
         at = f"at {self.clock.now:.3f} s, views from {question.first_view}"
         self.asked = f"{helper}({shown} {options}) {at}"
         self.note(self.asked)
-        self.answered, full = "pass", ""
+        self.answered, full, known = "pass", "", len(self.daemon.gens)
         try:
-            getattr(self.plugin.box, helper)(*([target.value] if target else []), **options)
+            getattr(self.plugin.box, helper)(*args, **options)
         except Exception as error:
             self.answered, full = type(error).__name__, f": {error}"
+        if helper == "run_process":
+            started = next((gen for gen in self.daemon.gens[known:] if gen.ours), None)
+            if started is None:
+                assert self.answered in {error.__name__ for error in REFUSALS}, full
+                return
+            self.test.started.add(started)
+            question.target = Target(
+                "object", None, started.runs[0], lambda run: run.gen is started
+            )
         self.permitted = sorted(self.history.allowed(question, self.clock.now))
         self.note(f"-> {self.answered}")
         self.counts["questions"] += 1
+        self.counts[helper] += 1
         self.counts["unsure"] += len(self.permitted) > 8
         assert self.answered in self.permitted, f"wrong answer{full}"
         if self.answered == "pass":
@@ -354,6 +394,10 @@ class Session:
         if question.options.get("signal") is not None:
             kinds.add("crash")
         declared = self.test.declared
+        if question.helper == "wait_for_restart":
+            for kind, run in self.history.incidents:
+                if kind == "restart" and any(map(question.target.matches, run.gen.runs)):
+                    declared[kind, run] = None
         for shown in self.history.views[-1].rows:
             if not question.target.matches(shown.run) or not shown.end:
                 continue
