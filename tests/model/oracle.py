@@ -122,8 +122,7 @@ class History:
         self.doubts = []  # managed id, view, case
         self.late = []  # vanished runs whose time is not up
         self.partial = []  # from rows of our own calls, until the next list
-        self.replacements = set()  # the first full lists of other daemons
-        self.replaced_at, self.listed_epoch = -1, 0
+        self.replaced = False  # by another daemon, or it looks so; nothing later is compared
         self.probes = {}  # by the last view before it: whether a probe found the port open
         self.way_known = False  # whether the count rises when backing off begins
 
@@ -132,14 +131,14 @@ class History:
     def see(self, at, rows, *, full):
         """Fold one successful answer: a list, or the row that our own start or restart returned."""
         world, epoch = self.daemon.world, self.daemon.epoch
-        view = SimpleNamespace(
-            index=len(self.views), at=at, world=world, epoch=epoch, rows=rows, full=full
-        )
-        if self.views and self.views[-1].epoch != epoch:
-            self.replaced_at = view.index
-            self.shown = {run: shown for run, shown in self.shown.items() if run.gen.epoch == epoch}
-        self.views.append(view)
+        view = SimpleNamespace(index=len(self.views), at=at, world=world, rows=rows, full=full)
         before = self.shown
+        ended = {shown.end is None for shown in before.values()}
+        all_new = full and len(ended) == 2 and not before.keys() & {shown.run for shown in rows}
+        self.replaced = self.replaced or epoch != 0 or all_new
+        self.views.append(view)
+        if self.replaced:
+            return
         changed = [shown for shown in rows if before.get(shown.run) is not shown]
         for shown in changed:
             self._see_row(shown, view, before.get(shown.run))
@@ -150,13 +149,6 @@ class History:
                 incident.high = view.index
             self.partial.clear()
             self.shown = {shown.run: shown for shown in rows}
-            if self.listed_epoch != epoch:
-                self.listed_epoch = epoch
-                self.replacements.add(view.index)
-            ended = {shown.end is None for shown in before.values()}
-            if len(ended) == 2 and not before.keys() & self.shown.keys():
-                self.replaced_at = view.index  # the list looks like the list of another daemon
-                self.replacements.add(view.index)
         for gen in sorted(latest, key=lambda gen: gen.order):
             self._progress(gen, latest[gen], view)
             if not full:
@@ -170,7 +162,6 @@ class History:
             return
         # A row from our own call counts as a view, but a client may also wait for the next list.
         high = high or (view.index if view.full else OPEN_ENDED)
-        required = required and view.index != self.replaced_at
         if view.index == 0 and not self.known[run].listed:
             required = False  # events before the first list
         self.incidents[key] = incident = Incident(kind, run, view.index, high, at, required)
@@ -200,10 +191,8 @@ class History:
             incident = self.incidents.get(("gave_up", run))
             if incident is None:
                 self._add("gave_up", run, view, run.ended or 0, required=sure)
-            elif not incident.required and incident.low != self.replaced_at:
-                # Perhaps a lost end was corrected.
-                incident.high = view.index
-                incident.required = sure and view.index != self.replaced_at
+            elif not incident.required:  # perhaps a lost end was corrected
+                incident.high, incident.required = view.index, sure
         if shown.unhealthy and not (before and before.unhealthy):
             was = self.newest.get(gen)
             began = not (was and was.unhealthy and was.run is not run) and shown.end is None
@@ -278,11 +267,10 @@ class History:
 
     def _first_progress(self, gen, shown, view):
         """Begin with the first row of a managed process; return whether its past is certain."""
-        key, number = (gen.epoch, gen.id), shown.run.number
-        old = self.by_id.get(key)
+        number, old = shown.run.number, self.by_id.get(gen.id)
         self._check_redeployed(old, gen, shown, view)
         if old is None or old.order < gen.order:
-            self.by_id[key] = gen
+            self.by_id[gen.id] = gen
         mine = [row for row in view.rows if row.run.gen is gen]
         if any(run.by == "outside restart" for run in gen.runs[1 : number + 1]):
             if not self.daemon.layout.counts_manual:
@@ -303,7 +291,7 @@ class History:
     def _take_name(self, gen, view):
         """Allow an unseen end of the process that had the name; the next list may show it."""
         for run in self.open:
-            if (run.gen.epoch, run.gen.id) == (gen.epoch, gen.id) and run.gen is not gen:
+            if run.gen.id == gen.id and run.gen is not gen:
                 self._add("unseen_end", run, view, run.ended or view.world, required=False)
 
     def _over_unseen(self, run, view, *, required):
@@ -312,10 +300,9 @@ class History:
         self._add("unseen_end", run, view, run.ended or view.world, required=required)
         incident = self.incidents["unseen_end", run]
         if incident.low < view.index and not incident.vanished:  # allowed when its name was taken
-            incident.required = required and view.index != self.replaced_at
+            incident.required = required
         if view.full:
             incident.high = view.index
-        return incident
 
     def _vanish(self, view):
         for incident in self.late[:]:
@@ -328,14 +315,8 @@ class History:
                 self.late.remove(incident)
         for run in self.open - self.shown.keys():
             known, gen = self.known[run], run.gen
-            replaced = gen.epoch != view.epoch
-            newer = not self._is_last(gen) or (
-                gen in self.newest and self.newest[gen].run is not run
-            )
-            if replaced or newer:
-                incident = self._over_unseen(run, view, required=not replaced)
-                if replaced:  # the documents do not say how soon a lost sandbox is noticed
-                    incident.high = OPEN_ENDED
+            if not self._is_last(gen) or (gen in self.newest and self.newest[gen].run is not run):
+                self._over_unseen(run, view, required=True)
             elif known.gone_at < 0:
                 known.gone_at = view.at
                 self._add("unseen_end", run, view, run.ended or view.world, high=OPEN_ENDED)
@@ -464,9 +445,7 @@ class History:
             return False
         if found.pid is not None:
             return known.listed and self.is_row_of(run, found)
-        # The plugin forgets a run that started just before another daemon answered.
-        hidden = not known.listed or found.view in self.replacements
-        return hidden and run.gen.id is not None and run.gen.id == found.managed_id
+        return not known.listed and run.gen.id is not None and run.gen.id == found.managed_id
 
     def is_row_of(self, run, found):
         """Return whether a report shows the row of a run."""
@@ -508,6 +487,8 @@ class History:
             # Only a wait has a deadline; an assertion rides out 30 s.
             return frozenset({"SandboxUnreachable", "SandboxNotRunning", "WaitTimedOut"}
                              if waits or now - question.began > 25 else ())  # fmt: skip
+        if self.replaced:
+            return UNSURE | {"SandboxReplaced", "SandboxUnreachable"}
         answers = self._answers(question, views, now)
         if waits and now - views[-1].at >= 0.9:
             # After such a long time without a snapshot, the last snapshot no longer counts.
@@ -516,16 +497,8 @@ class History:
 
     def _answers(self, question, views, now):
         target = question.target
-        replaced = self.replaced_at > question.position or (
-            target is not None and target.run.gen.epoch != self.views[-1].epoch
-        )
         if question.negative:
-            result = self._no_incident(question, views)
-            if replaced:
-                result = UNSURE - (set() if "pass" in result else {"pass"}) | {"SandboxReplaced"}
-            return result
-        if replaced:
-            return UNSURE | {"SandboxReplaced"}
+            return self._no_incident(question, views)
         selected = [run for run in self.known if not target.exact and target.matches(run)]
         if any(self.doubted_since(run, -1) for run in (target.run, *selected)):
             return UNSURE
@@ -574,7 +547,7 @@ class History:
 
     def _is_last(self, gen):
         """Return whether nothing was deployed later under the id of a generation."""
-        return self.by_id.get((gen.epoch, gen.id), gen) is gen
+        return self.by_id.get(gen.id, gen) is gen
 
     def _evaluate(self, question, view):
         """Return (met, pending, over, none, unsure) and the classes of a failure."""
@@ -811,8 +784,8 @@ class History:
         gone = self.incidents.get(("unseen_end", run))
         if target.exact and gone and not gone.retracted and (run.gen.id is None or not rows):
             ours = self.caused(gone)
-            # It seems to have ended with its daemon, or it is an older run of a managed process.
-            if gone.low in self.replacements or (newest is not None and newest.run is not run):
+            # It is an older run of a managed process.
+            if newest is not None and newest.run is not run:
                 ours |= {True}
             answers = {"Inconclusive", "ProcessNotFound"} if False in ours else set()
             return answers | ({"pass"} if True in ours else set())
@@ -889,7 +862,7 @@ class History:
             run, new = incident.run, incident.low > position
             if incident.low <= last and question.selects(run):
                 row = self.shown.get(run)
-                now = row and row.unhealthy and not row.end and view.epoch == run.gen.epoch
+                now = row and row.unhealthy and not row.end
                 sure = now and new and incident.required
                 if now or new:
                     (certain if sure else possible).add("ProcessUnhealthy")
