@@ -225,11 +225,8 @@ class Daemon:
 
     def is_faulty(self, now):
         """Return whether a poll at this time fails."""
-        if not self.layout.faults:
-            return False
-        mixed = (round(now * 1000) * 2654435761 + self.salt) & 0xFFFFFFFF
-        mixed = ((mixed ^ (mixed >> 15)) * 2246822519) & 0xFFFFFFFF
-        return ((mixed ^ (mixed >> 13)) & 0xFFFF) / 65536 < self.layout.faults
+        at = random.Random(self.salt + round(now * 1000))
+        return at.random() < self.layout.faults
 
     # --- deployments and runs -----------------------------------------------------------------
 

@@ -435,7 +435,7 @@ class History:
             if not (right or found.managed_id in doubted or before_the_first_list):
                 known = [f"{i}, ours {set(self.caused(i))}" for i in options]
                 return f"not an incident: {found}; known {known}"
-            seen.update((i.kind, i.run) for i in right or options)
+            seen.update((i.kind, i.run) for i in right)
         return self._missing(seen)
 
     def _may_be(self, incident, found):
@@ -500,7 +500,8 @@ class History:
         if question.negative:
             return self._no_incident(question, views)
         selected = [run for run in self.known if not target.exact and target.matches(run)]
-        if any(self.doubted_since(run, -1) for run in (target.run, *selected)):
+        doubted = any(self.doubted_since(run, -1) for run in (target.run, *selected))
+        if doubted and question.helper != "wait_for_count":
             return UNSURE
         if question.helper == "assert_not_running":
             return self._not_running(question, views)
@@ -552,6 +553,8 @@ class History:
     def _evaluate(self, question, view):
         """Return (met, pending, over, none, unsure) and the classes of a failure."""
         target, pick = question.target, question.options.get("pick")
+        if question.helper == "wait_for_count":
+            return self._evaluate_count(question, view)
         rows, sure = self._candidates(target, view, question.position)
         if not rows:
             if target.exact and self.known[target.run].over is not None:
@@ -562,8 +565,6 @@ class History:
             for shown in rows
         )):  # fmt: skip
             return UNSURE_RESULT  # the newest row was removed, and an older one is still listed
-        if question.helper == "wait_for_count":
-            return self._evaluate_count(question, rows)
         if len(rows) > 1:
             running = sum(shown.end is None for shown in rows)
             if running > 1 and not pick:
@@ -573,31 +574,32 @@ class History:
             rows = [_picked(question, rows)]
         return self._evaluate_row(question, target, rows[0])
 
-    def _evaluate_count(self, question, rows):
-        if any(shown.end is None and shown.exit_run is shown.run for shown in rows):
+    def _evaluate_count(self, question, view):
+        rows = [row for row in view.rows if question.target.matches(row.run)]
+        if any(row.end is None and row.exit_run is row.run for row in rows):
             return UNSURE_RESULT  # the supervisor knows the end, but the row does not show it yet
-        if sum(shown.end is None for shown in rows) == question.options["count"]:
+        if sum(row.end is None for row in rows) == question.options["count"]:
             return "met", frozenset()
-        if any(shown.end is None or shown.status not in ("", "stopped") for shown in rows):
+        if any(row.end is None or row.status not in ("", "stopped") for row in rows):
             return "pending", frozenset()
-        return "over", frozenset().union(*(self._end_classes(question, shown) for shown in rows))
+        # Processes that ended before the test began do not count.
+        ended = {"UnexpectedExit", "ProcessOOMKilled"} if rows else set()
+        return "over" if rows else "none", ended | {"ProcessNotFound"}
 
     def _evaluate_restart(self, question, shown):
+        """Return whether there were enough restarts; None if not known."""
         restarts = [
             incident for (kind, run), incident in self.incidents.items()
             if kind == "restart" and run.gen is shown.run.gen and run.by != "own restart"
-            and run.number <= shown.run.number
+            and run.number <= shown.run.number and incident.high > question.position
         ]  # fmt: skip
         # Whether a restart by another client counts is not documented.
         certain = [
             i for i in restarts
             if i.low > question.position and i.required and i.run.by == "supervisor"
         ]  # fmt: skip
-        if len(certain) >= question.options["count"]:
-            return "met", frozenset()
-        if sum(i.high > question.position for i in restarts) >= question.options["count"]:
-            return UNSURE_RESULT
-        return None
+        enough = question.options["count"]
+        return len(certain) >= enough or (None if len(restarts) >= enough else False)
 
     def _evaluate_row(self, question, target, shown):
         end, options, helper = shown.end, question.options, question.helper
@@ -613,12 +615,11 @@ class History:
         may_lose = {"Inconclusive", "UnexpectedExit"}
         if helper == "wait_for_restart":
             if not shown.status:
-                return "over", {"AssertionFailed"} | (
-                    self._end_classes(question, shown) if end else set()
-                )
-            result = self._evaluate_restart(question, shown)
-            if result:
-                return result
+                ended = self._end_classes(question, shown) if end else set()
+                return "over", {"AssertionFailed"} | ended
+            restarted = self._evaluate_restart(question, shown)
+            if restarted is not False:
+                return ("met", frozenset()) if restarted else UNSURE_RESULT
         elif helper == "wait_for_exit":
             may_lose = INCONCLUSIVE
             exited = end is not None and end[0] == "exited" and not lost
@@ -752,12 +753,10 @@ class History:
         living = [row for row in rows if row.end is None or row.status not in ("", "stopped")]
         if not living:
             return {"pass"} if rows else {"pass"} | NOT_LISTED
-        known = (
-            living[0].exit_run is living[0].run
-        )  # the supervisor knows the end, the row does not
-        killed = KILL in living[0].run.acts
-        return {"RequestRefused"} | ({"WaitTimedOut"} if killed else set()) | (
-            {"pass"} if known else set())  # fmt: skip
+        row = living[0]
+        allowed = {"RequestRefused", "WaitTimedOut"} if KILL in row.run.acts else {"RequestRefused"}
+        # The supervisor may know the end before the row shows it.
+        return allowed | ({"pass"} if row.exit_run is row.run else set())
 
     def _not_running(self, question, views):
         target, view = question.target, views[-1]

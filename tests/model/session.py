@@ -330,11 +330,11 @@ class Session:
             options = {"timeout": rng.choice((0.1, 1.0, 3.5))}
             if helper == "wait_for_port":
                 options["port"] = 8080
-            elif helper == "wait_for_count" and target.exact:
-                return None
             else:
                 options["count"] = rng.choice((1, 1, 2))
         if helper == "wait_for_count":
+            run, command = target.run, target.run.gen.command
+            target = Target("text", command, run, lambda it: it.gen.command == command, command)
             return helper, target, options
         if helper != "assert_not_running" and not target.exact and rng.random() < 0.15:
             options["pick"] = rng.choice(("newest", "oldest"))
