@@ -551,7 +551,7 @@ class History:
         return self.by_id.get(gen.id, gen) is gen
 
     def _evaluate(self, question, view):
-        """Return (met, pending, over, none, unsure) and the classes of a failure."""
+        """Return (met, pending, over, failed, none, unsure) and the classes of a failure."""
         target, pick = question.target, question.options.get("pick")
         if question.helper == "wait_for_count":
             return self._evaluate_count(question, view)
@@ -580,7 +580,11 @@ class History:
             return UNSURE_RESULT  # the supervisor knows the end, but the row does not show it yet
         if sum(row.end is None for row in rows) == question.options["count"]:
             return "met", frozenset()
-        if any(row.end is None or row.status not in ("", "stopped") for row in rows):
+        newest = [row for row in rows if not self._is_replaced(row.run, view)]
+        if any(
+            row.end is None or (row.status == "backing_off" and self._is_last(row.run.gen))
+            for row in newest
+        ):
             return "pending", frozenset()
         # Processes that ended before the test began do not count.
         ended = {"UnexpectedExit", "ProcessOOMKilled"} if rows else set()
@@ -615,8 +619,9 @@ class History:
         may_lose = {"Inconclusive", "UnexpectedExit"}
         if helper == "wait_for_restart":
             if not shown.status:
-                ended = self._end_classes(question, shown) if end else set()
-                return "over", {"AssertionFailed"} | ended
+                if end is None:
+                    return "failed", frozenset({"AssertionFailed"})
+                return "over", {"AssertionFailed"} | self._end_classes(question, shown)
             restarted = self._evaluate_restart(question, shown)
             if restarted is not False:
                 return ("met", frozenset()) if restarted else UNSURE_RESULT
@@ -700,7 +705,7 @@ class History:
                     kind = "met" if self.probes.get(view.index) else "pending"
             if kind == "unsure":
                 return UNSURE
-            if kind == "ambiguous":
+            if kind in ("ambiguous", "failed"):
                 return classes | ({"pass", "WaitTimedOut"} if stable else set())
             if kind == "met" and not stable:
                 return {"pass"}
@@ -853,7 +858,8 @@ class History:
             selected = self._selects(target, managed_id)
             real = case not in ("U4", ONE_END_OR_TWO)
             if real and selected:
-                return UNSURE  # the runs may have been assigned to another process since then
+                # The runs may have been assigned to another process since then.
+                return any_error | {"ProcessNotFound", "pass"}
             if at > position and (not target or selected):
                 possible |= any_error
                 silent = silent and not real

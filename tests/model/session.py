@@ -375,9 +375,9 @@ class Session:
             )
         self.permitted = sorted(self.history.allowed(question, self.clock.now))
         self.note(f"-> {self.answered}")
-        self.counts["questions"] += 1
-        self.counts[helper] += 1
-        self.counts["unsure"] += len(self.permitted) > 8
+        if not self.history.replaced:
+            self.counts["questions"] += 1
+            self.counts["unsure"] += len(self.permitted) > 8
         assert self.answered in self.permitted, f"wrong answer{full}"
         if self.answered == "pass":
             settled = not question.negative or self.history.settled(question)
