@@ -757,6 +757,15 @@ class History:
             return UNSURE  # its name was taken, or its newest row was removed
         living = [row for row in rows if row.end is None or row.status not in ("", "stopped")]
         if not living:
+            daemon, options = self.daemon, question.options
+            deadline = daemon.past + (question.began + options["grace"] + 1.0) * 1000
+            late = any(
+                not row.status and row.run.ended > deadline and KILL not in row.run.acts
+                for row in rows
+            )
+            undisturbed = not (daemon.layout.faults or daemon.frozen or daemon.suspend_from >= 0)
+            if late and undisturbed:
+                return {"a kill after the grace period"}
             return {"pass"} if rows else {"pass"} | NOT_LISTED
         row = living[0]
         allowed = {"RequestRefused", "WaitTimedOut"} if KILL in row.run.acts else {"RequestRefused"}
@@ -859,7 +868,7 @@ class History:
             real = case not in ("U4", ONE_END_OR_TWO)
             if real and selected:
                 # The runs may have been assigned to another process since then.
-                return any_error | {"ProcessNotFound", "pass"}
+                return any_error | {"ProcessNotFound", "ProcessUnhealthy", "pass"}
             if at > position and (not target or selected):
                 possible |= any_error
                 silent = silent and not real

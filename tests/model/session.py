@@ -218,8 +218,9 @@ class Session:
         if rng.random() < 0.25:
             options = {"grace": rng.choice((0, 0.2, 2.0))}
             question = self._question("stop_process", target, options)
+            lives = target.run.ended is None
             self._compare("stop_process", question, target.run, value, **options)
-            if target.run.acts:
+            if lives and target.run.acts:
                 target.run.acts.add("stop")
         elif draw < 0.45:
             signal = rng.choice(SIGNALS)
