@@ -10,7 +10,6 @@ import argparse
 import importlib
 import os
 import platform
-import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -20,8 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.measuring import Result
 
-NAMES = ("startup", "poll", "history", "notice", "memory")
-GUARD = Path(__file__).with_name("guard.py")
+NAMES = ("startup", "poll", "history", "notice", "memory", "guard", "checks", "local")
 RESULTS = Path(__file__).with_name("results.md")
 TRIES = 3
 """Maximum number of measurements of a ratio that exceeds its target."""
@@ -50,21 +48,10 @@ def main() -> int:
             if (target.broken if options.short else not target.met)
         ]
     if not options.short and not options.names:
-        text, met = _guarded_test()
-        print(text, flush=True)
-        sections.append(text)
-        failed += [] if met else ["a guarded test"]
-    if not options.short and not options.names:
         RESULTS.write_text("\n".join([_heading(), *sections]))
     passed = "no ratio is far over its target" if options.short else "every target is met"
     print(f"over the target: {', '.join(failed)}" if failed else passed)
     return 1 if failed else 0
-
-
-def _guarded_test() -> tuple[str, bool]:
-    """Run the benchmark of the guard; return its table, and whether its target is met."""
-    run = subprocess.run([sys.executable, str(GUARD)], capture_output=True, text=True, check=False)
-    return f"## A guarded test\n\n```text\n{run.stdout}```\n", run.returncode == 0
 
 
 def _measure(name: str, *, short: bool) -> list[Result]:

@@ -1,8 +1,4 @@
-"""The cost of the guard: 300 trivial tests on ``local``, with and without it.
-
-Ten processes are listed. Each figure is the median over rounds. Each round runs every variant once,
-so that other load on the machine affects all of them. Run it with ``python benchmarks/guard.py``.
-"""
+"""The cost of the guard: 300 trivial tests on ``local``, with and without it."""
 
 from __future__ import annotations
 
@@ -12,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks.measuring import Result, Target
 
 TESTS, ROWS, ROUNDS = 300, 10, 9
 ALLOWED, ALLOWED_WITH_SANDBOX = 1.0, 0.3
@@ -61,8 +59,16 @@ def run(folder: Path, *options: str) -> float:
     return float(found[1]) / TESTS * 1000
 
 
-def main() -> int:
-    """Measure and print; return 1 if the guard costs too much."""
+def measure(*, short: bool = False) -> list[Result]:
+    """Time every variant in each round, so that other load affects all of them alike."""
+    if short:
+        return []
+    result = Result(
+        "A guarded test",
+        f"Milliseconds per test: {TESTS} trivial tests on `local` with {ROWS} processes, without and "
+        f"with the guard; medians of {ROUNDS} rounds.",
+        ("what", "without", "with", "more"),
+    )
     with tempfile.TemporaryDirectory() as name:
         plain, using = Path(name, "plain"), Path(name, "using")
         for folder, fixture in ((plain, ""), (using, ", tlsandbox")):
@@ -76,7 +82,6 @@ def main() -> int:
             "guard, five rules, report": (plain, [guarded, report], ALLOWED),
             "tlsandbox, guard, five rules": (using, [guarded], ALLOWED_WITH_SANDBOX),
         }
-        print(f"{TESTS} trivial tests, {ROWS} rows, median of {ROUNDS} rounds, ms a test")
         rounds = [
             (
                 {folder: run(folder) for folder in (plain, using)},
@@ -84,16 +89,10 @@ def main() -> int:
             )
             for _ in range(ROUNDS)
         ]
-        met = True
-        for number, (label, (folder, _, allowed)) in enumerate(variants.items()):
-            without = statistics.median(before[folder] for before, _ in rounds)
-            with_it = statistics.median(after[number] for _, after in rounds)
-            more = statistics.median(after[number] - before[folder] for before, after in rounds)
-            met = met and more <= allowed
-            figures = f"{without:6.3f} without {with_it:6.3f} with {more:6.3f} more"
-            print(f"{label:<28} {figures}, allowed {allowed}")
-    return 0 if met else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    for number, (label, (folder, _, allowed)) in enumerate(variants.items()):
+        without = statistics.median(before[folder] for before, _ in rounds)
+        with_it = statistics.median(after[number] for _, after in rounds)
+        more = statistics.median(after[number] - before[folder] for before, after in rounds)
+        result.rows.append((label, f"{without:.3f}", f"{with_it:.3f}", f"{more:.3f}"))
+        result.targets.append(Target(label, more, allowed, "ms more"))
+    return [result]

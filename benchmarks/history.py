@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Result, Target
-from benchmarks.serving import FIRST_START
+from benchmarks.serving import FIRST_START, body_of, text_of, worker
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting.conditions.absence import OOM, NoIncident
+from tests.support import managed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,42 +53,18 @@ def measure(*, short: bool = False) -> list[Result]:
 
 def _lists(count: int) -> Iterator[bytes]:
     rows = [_row(number, number, 0) for number in range(ROWS)]
-    yield _body(rows)
+    yield body_of(rows)
     for number in range(count):
         for restarted in range(number * RESTARTED, (number + 1) * RESTARTED):
             place = restarted % ROWS
             rows[place] = _row(place, ROWS + restarted, 1 + restarted // ROWS)
-        yield _body(rows)
+        yield body_of(rows)
 
 
-def _body(rows: list[dict[str, Any]]) -> bytes:
-    return json.dumps({"processes": rows}, separators=(",", ":")).encode()
-
-
-def _row(place: int, number: int, restarts: int) -> dict[str, Any]:
+def _row(place: int, number: int, restarts: int) -> bytes:
     start = FIRST_START + number * 10
     last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": start - 5}
-    return {
-        "handle": number + 1,
-        "pid": 1000 + number,
-        "status": "running",
-        "exit_code": None,
-        "signal": None,
-        "stdin_writable": False,
-        "command": "python",
-        "args": ["-m", "worker", f"--shard={place}"],
-        "started_at": start,
-        "ended_at": None,
-        "managed": {
-            "id": f"worker-{place}",
-            "name": f"worker-{place}",
-            "status": "running",
-            "restart_count": restarts,
-            "restart": {"policy": "on_failure", "max_restarts": None},
-            "health_check": None,
-            "health_status": "disabled",
-            "consecutive_health_failures": 0,
-            "last_exit": last if restarts else None,
-            "last_error": None,
-        },
-    }
+    supervisor = managed(
+        f"worker-{place}", restart_count=restarts, last_exit=last if restarts else None
+    )
+    return text_of(row(1000 + number, args=worker(place), started_at=start, managed=supervisor))

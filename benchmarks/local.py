@@ -1,37 +1,28 @@
-"""Measure the embedded sandbox: ``python -m benchmarks.local [calls] [bursts] [scale]``.
+"""The embedded sandbox as a server: list calls, bursts of short processes, and many live processes.
 
-``calls`` measures list calls on a persistent connection. The target for 10 rows is a median under 1
-ms and a 95th percentile under 5 ms.
-
-``bursts``: ten thousand short processes. Goal: every exit code and signal is right, no process is left
-running or as a zombie, and the server uses as much memory at the end as when the table was first full.
-An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends").
-
-``scale``: a thousand running processes, and a hundred list calls per second. Goal: no error in 30
-s. Each call is timed from when it was due, so that the times show whether the server falls behind.
+``bursts`` checks that every exit code and signal is right, and that no process is left running or
+as a zombie. An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends"). In ``scale``,
+each call is timed from when it was due, so that the times show whether the server falls behind.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
-import requests
 
+from benchmarks.measuring import Result, Target
 from pytest_tlsandbox import start_local_sandbox
 from pytest_tlsandbox.client.address import locate
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.local.process_table import KEPT_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 CLIENTS = 4
 CALLS = 2000
@@ -40,70 +31,66 @@ SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 ALIVE, CALLS_A_SECOND, SECONDS = 1000, 100, 30
 
 
-class Server:
-    """An embedded sandbox, called over plain HTTP by ``CLIENTS`` threads."""
-
-    def __init__(self, local: LocalSandbox, session: requests.Session) -> None:
-        session.headers["Authorization"] = f"Bearer {local.api_key.reveal()}"
-        session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=CLIENTS))
-        self.url = f"{local.url}/api/v1"
-        self.process = psutil.Process(local.pid)
-        self.session = session
-
-    def get(self, path: str = "processes") -> requests.Response:
-        """Request the list of processes, or another path."""
-        return self.session.get(f"{self.url}/{path}", timeout=10)
-
-    def start(self, command: str, *args: str) -> int:
-        """Start a process, and return its handle."""
-        body = {"command": command, "args": args}
-        answer = self.session.post(f"{self.url}/processes", json=body, timeout=10)
-        answer.raise_for_status()
-        handle: int = answer.json()["handle"]
-        return handle
-
-    def memory(self) -> str:
-        """Return the resident memory of the server."""
-        return f"{self.process.memory_info().rss / 2**20:.1f} MiB"
+def measure(*, short: bool = False) -> list[Result]:
+    """Run each measurement on a separate sandbox; nothing if ``short``, because none is a ratio."""
+    result = Result(
+        "The embedded sandbox",
+        f"{CALLS:,} list calls in turn; {PROCESSES:,} short processes; {CALLS_A_SECOND} list calls per "
+        f"second for {SECONDS} s while {ALIVE:,} processes are alive.",
+        ("what", "median", "p95", "p99", "longest", "memory of the server"),
+    )
+    for part in () if short else (_calls, _bursts, _scale):
+        with start_local_sandbox() as local:
+            transport = Transport(locate(local), local.api_key, user_agent="benchmark")
+            with closing(SandboxClient(transport)) as client:
+                part(result, client, psutil.Process(local.pid))
+    return [result] if result.rows else []
 
 
-def calls(local: LocalSandbox, _server: Server) -> None:
-    """Time list calls of the plugin's client."""
-    client = SandboxClient(Transport(locate(local), local.api_key, user_agent="benchmark"))
+def _calls(result: Result, client: SandboxClient, server: psutil.Process) -> None:
+    """Time list calls on one connection."""
     for rows in (10, 100, 1000):
         while len(client.list()) < rows:
             client.start({"command": "true"})
-        times = []
-        for _ in range(CALLS):
-            began = time.perf_counter()
-            client.poll()
-            times.append(time.perf_counter() - began)
-        print(f"{rows:5} rows: {_quantiles(times)} ({CALLS} calls)")
-    client.close()
+        times = [_seconds_of_a_call(client, time.perf_counter()) for _ in range(CALLS)]
+        _add_row(result, f"a call, {rows} rows", times, server)
+        if rows == 10:
+            times.sort()
+            result.targets += [
+                Target("a call, 10 rows: median", times[CALLS // 2] * 1000, 1, "ms"),
+                Target("a call, 10 rows: p95", times[CALLS * 95 // 100] * 1000, 5, "ms"),
+            ]
 
 
-def bursts(_local: LocalSandbox, server: Server) -> None:
-    """Run the bursts, check how each process ended, and print."""
-    wanted = islice(_ends(), PROCESSES)
-    wrong, full = 0, ""
-    rows: list[dict[str, Any]] = []
-    began = time.perf_counter()
+def _seconds_of_a_call(client: SandboxClient, due: float) -> float:
+    client.poll()
+    return time.perf_counter() - due
+
+
+def _bursts(result: Result, client: SandboxClient, server: psutil.Process) -> None:
+    """Start short processes in bursts, and check how each of them ended."""
+    wanted, wrong, times = islice(_ends(), PROCESSES), 0, []
+
+    def start(end: tuple[int | None, int | None]) -> int:
+        code, signal = end
+        script = f"exit {code}" if signal is None else f"kill -{signal} $$"
+        return client.start({"command": "sh", "args": ["-c", script]}).pid
+
     while burst := list(islice(wanted, BURST)):
+        began = time.perf_counter()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            handles = list(pool.map(lambda end: server.start("sh", "-c", _script(*end)), burst))
-        while not rows or any(row["status"] == "running" for row in rows):
-            rows = server.get().json()["processes"]
-        ends = {row["handle"]: (row["exit_code"], row["signal"]) for row in rows}
-        wrong += sum(ends[handle] != end for handle, end in zip(handles, burst, strict=True))
-        if not full and len(rows) == KEPT_ROWS:
-            full = server.memory()
-        kept, rows = len(rows), []
-    seconds = time.perf_counter() - began
-    info = server.get("info").json()
-    zombies = sum(child.status() == psutil.STATUS_ZOMBIE for child in server.process.children())
-    print(f"{info['total_processes']} processes in {seconds:.1f} s, {wrong} wrong ends")
-    print(f"{info['running_processes']} running, {zombies} zombies, {kept} rows kept")
-    print(f"RSS {full} at the first {KEPT_ROWS} rows, {server.memory()} at the end")
+            pids = list(pool.map(start, burst))
+        while (snapshot := client.list()).alive:
+            pass
+        times.append(time.perf_counter() - began)
+        ends = {row.pid: (row.exit_code, row.signal) for row in snapshot}
+        wrong += sum(ends[pid] != end for pid, end in zip(pids, burst, strict=True))
+    _add_row(result, f"a burst of {BURST} processes", times, server)
+    left = len(server.children(recursive=True))
+    result.targets += [
+        Target(f"{PROCESSES:,} processes: wrong ends", wrong, 0, "processes"),
+        Target(f"{PROCESSES:,} processes: left or zombies", left, 0, "processes"),
+    ]
 
 
 def _ends() -> Iterator[tuple[int | None, int | None]]:
@@ -113,57 +100,24 @@ def _ends() -> Iterator[tuple[int | None, int | None]]:
         yield (None, signal) if number % 4 == 0 else (number % 256, None)
 
 
-def _script(code: int | None, signal: int | None) -> str:
-    return f"exit {code}" if signal is None else f"kill -{signal} $$"
-
-
-def scale(_local: LocalSandbox, server: Server) -> None:
-    """Start many processes, list them, and print the times."""
-    empty = server.memory()
-    began = time.perf_counter()
+def _scale(result: Result, client: SandboxClient, server: psutil.Process) -> None:
+    """List many processes again and again; a call that fails ends the benchmark."""
     for _ in range(ALIVE):
-        server.start("sleep", "600")
-    print(f"{ALIVE} processes started in {time.perf_counter() - began:.1f} s")
+        client.start({"command": "sleep", "args": ["600"]})
     began = time.perf_counter()
 
-    def call(number: int) -> tuple[float, bool]:
+    def call(number: int) -> float:
         due = began + number / CALLS_A_SECOND
         time.sleep(max(0, due - time.perf_counter()))
-        try:
-            answer = server.get()
-            good = answer.ok and answer.content.count(b'"status":"running"') == ALIVE
-        except requests.RequestException:
-            good = False
-        return time.perf_counter() - due, good
+        return _seconds_of_a_call(client, due)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        times, results = zip(*pool.map(call, range(CALLS_A_SECOND * SECONDS)), strict=True)
-    seconds = time.perf_counter() - began
-    size = len(server.get().content) / 1000
-    print(
-        f"{len(times)} list calls of {size:.0f} kB in {seconds:.1f} s, {results.count(False)} errors"
-    )
-    print(f"{_quantiles(times)}; RSS {empty} empty, {server.memory()} at the end")
+        times = list(pool.map(call, range(CALLS_A_SECOND * SECONDS)))
+    _add_row(result, f"a call, {ALIVE:,} processes alive", times, server)
 
 
-def _quantiles(times: Sequence[float]) -> str:
-    ms = sorted(took * 1000 for took in times)
-    of = {"median": 0.5, "p95": 0.95, "p99": 0.99}
-    figures = ", ".join(f"{name} {ms[int(len(ms) * share)]:.2f} ms" for name, share in of.items())
-    return f"{figures}, longest {ms[-1]:.2f} ms"
-
-
-ALL = {"calls": calls, "bursts": bursts, "scale": scale}
-
-
-def main() -> None:
-    """Run the named measurements, or all, each on a separate sandbox."""
-    for name in sys.argv[1:] or ALL:
-        with start_local_sandbox() as local, requests.Session() as session:
-            ALL[name](local, Server(local, session))
-            began = time.perf_counter()
-        print(f"closed in {time.perf_counter() - began:.1f} s\n")
-
-
-if __name__ == "__main__":
-    main()
+def _add_row(result: Result, what: str, times: Sequence[float], server: psutil.Process) -> None:
+    ordered = sorted(times)
+    shown = [ordered[int(len(ordered) * share)] for share in (0.5, 0.95, 0.99)]
+    figures = [f"{seconds * 1000:.2f} ms" for seconds in (*shown, ordered[-1])]
+    result.rows.append((what, *figures, f"{server.memory_info().rss / 2**20:.1f} MiB"))

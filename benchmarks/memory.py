@@ -8,10 +8,11 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Result, Target
-from benchmarks.serving import FIRST_START, Rows
+from benchmarks.serving import FIRST_START, Rows, body_of, ended, text_of, worker
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.testing import row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,27 +97,17 @@ def _day() -> Iterator[bytes]:
     rows: list[bytes] = []
     for second in range(DAY):
         burst, phase = divmod(second, every)
-        if phase == 0 and burst < bursts:
-            rows += [_row(burst * BURST + number, second, ended=False) for number in range(BURST)]
-        elif phase == LIFE and burst < bursts:
-            rows[-BURST:] = [
-                _row(burst * BURST + number, second - LIFE, ended=True) for number in range(BURST)
-            ]
-        else:
-            yield b""
-            continue
-        yield b'{"processes":[' + b",".join(rows) + b"]}"
+        changes = burst < bursts and phase in (0, LIFE)
+        if changes:
+            numbers = range(burst * BURST, (burst + 1) * BURST)
+            rows[numbers.start :] = [_row(number, second, over=phase == LIFE) for number in numbers]
+        yield body_of(rows) if changes else b""
 
 
-def _row(number: int, start: int, *, ended: bool) -> bytes:
-    begun = FIRST_START + start * 1000 + number
-    status, code = ("exited", "0") if ended else ("running", "null")
-    end = str(begun + LIFE * 1000) if ended else "null"
-    return (
-        f'{{"handle":{number + 1},"pid":{number + 1000},"status":"{status}","exit_code":{code},'
-        f'"signal":null,"stdin_writable":false,"command":"python","args":["-m","worker",'
-        f'"--shard={number}"],"started_at":{begun},"ended_at":{end}}}'
-    ).encode()
+def _row(number: int, second: int, *, over: bool) -> bytes:
+    start = FIRST_START + (second - LIFE * over) * 1000 + number
+    end = ended(start + LIFE * 1000) if over else {}
+    return text_of(row(number + 1000, args=worker(number), started_at=start, **end))
 
 
 class _Count:

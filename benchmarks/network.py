@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from benchmarks.serving import in_another_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +26,8 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
         The URL of the relay.
 
     """
-    ours, theirs = multiprocessing.Pipe()
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_run, args=(theirs, urlsplit(url).port, seconds), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}"
-    finally:
-        process.terminate()
-        process.join()
+    with in_another_process(_run, urlsplit(url).port, seconds) as pipe:
+        yield f"http://127.0.0.1:{pipe.recv()}"
 
 
 def _run(pipe: Connection, port: int, seconds: float) -> None:

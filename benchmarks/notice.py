@@ -12,6 +12,7 @@ import random
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
@@ -22,14 +23,14 @@ from benchmarks.serving import answer as served_answer
 from pytest_tlsandbox import Sandbox, start_local_sandbox
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting import polling
+from tests.fake_streams import AlarmClock, FakeNotice
+from tests.support import ended, snapshot
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
 
     from pytest_tlsandbox.local.sandbox import LocalSandbox
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)
 TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
-OURS, ALONE = "this plugin", "this plugin, by polling alone"
+OURS, ALONE = "this plugin", "by polling alone"
 # Seconds between the end of one call and the start of the next call.
 SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
     "loop, 1 s": lambda: itertools.repeat(1.0),
@@ -75,7 +76,7 @@ def measure(*, short: bool = False) -> list[Result]:
     ]
     if short:
         return [simulated, _bytes()]
-    return [simulated, _bytes(), _in_real_time(), _over_a_network()]
+    return [simulated, _bytes(), _in_real_time()]
 
 
 def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, float]:
@@ -87,181 +88,99 @@ def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, f
 
 def _trial(name: str, life: float, network: float) -> tuple[float, int]:
     """Wait once for the end of a process; return the latency in seconds, and the number of calls."""
-    clock = SimulatedClock()
-    lister = SimulatedLister(clock, life, network)
+    lister = SimulatedLister(life, network)
     if name == OURS:
         Sandbox(lister, timeout=600).wait_for_exit(PID)
     else:
         pauses = SCHEDULES[name]()
         while not lister.poll()[0].ended:
-            clock.sleep(next(pauses))
-    return clock.now - life, lister.calls
-
-
-class SimulatedClock(Clock):
-    """A clock on which a sleep takes no time."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.alarm: tuple[float, Callable[[], None]] | None = None
-
-    def monotonic(self) -> float:
-        """Return the simulated time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Advance the simulated time."""
-        self.now += seconds
-
-    def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Advance the simulated time, but not beyond the alarm."""
-        until = self.now + seconds
-        if self.alarm is not None and self.alarm[0] <= until:
-            (until, ring), self.alarm = self.alarm, None
-            ring()
-        self.now = max(self.now, until)
+            lister.clock.sleep(next(pauses))
+    return lister.clock.now - life, lister.calls
 
 
 PID = 41
-_ROW = (
-    b'{"processes":[{"handle":1,"pid":41,"status":"%b","exit_code":%b,"signal":null,'
-    b'"stdin_writable":false,"command":"job","args":[],"started_at":1710000000000,"ended_at":%b}]}'
-)
-_RUNNING = ProcessSnapshot(parse_list(_ROW % (b"running", b"null", b"null"))[0])
-_ENDED = ProcessSnapshot(parse_list(_ROW % (b"exited", b"0", b"1710000000001"))[0])
-
-
-class SimulatedNotice:
-    """A notice that a process ended, which arrives half a call after that."""
-
-    def __init__(self, clock: SimulatedClock, at: float, wake: Callable[[], None]) -> None:
-        self.live, self.came = True, False
-        self._wake = wake
-        clock.alarm = (at, self._come)
-
-    def _come(self) -> None:
-        self.live, self.came = False, True
-        self._wake()
-
-    def close(self) -> None:
-        """Do nothing, because no stream is open."""
+_RUNNING, _ENDED = snapshot(row(PID)), snapshot(row(PID, **ended()))
 
 
 class SimulatedLister(SandboxClient):
     """Lists one process, which ends after ``life`` seconds, over a network."""
 
-    def __init__(self, clock: SimulatedClock, life: float, network: float) -> None:
-        super().__init__(cast("Transport", _Wire(clock)))
+    clock: AlarmClock
+
+    def __init__(self, life: float, network: float) -> None:
+        address = Address("simulated", "simulated:")
+        super().__init__(cast("Transport", SimpleNamespace(address=address, clock=AlarmClock(0.0))))
         self.calls = self.rows = 0
-        self._now = clock
         self._life = life
         self._network = network
 
     def notice_end(self, _pid: int, _limit: float, wake: Callable[[], None]) -> Any:
         """Return a notice that comes 1 ms and half a call after the exit (api-notes, "Calls")."""
-        return SimulatedNotice(self._now, self._life + 0.001 + self._network / 2, wake)
+        return FakeNotice(self.clock, self._life + 0.001 + self._network / 2, wake)
 
     def get(self, _pid: int, *, limit: float) -> ProcessInfo:
         """Return the row of the process."""
         self.rows += 1
-        row = self._list(limit)[0]
+        listed = self._list(limit)[0]
         self.calls -= 1
-        return row
+        return listed
 
     def _list(self, limit: float = 5.0) -> ProcessSnapshot:
         """Return the state at half of the time of the call."""
         assert limit > self._network
         self.calls += 1
-        begun = self._now.now
+        begun = self.clock.now
         seen = _ENDED if begun + self._network / 2 >= self._life else _RUNNING
-        self._now.now += self._network
-        snapshot = ProcessSnapshot(seen.processes)
-        snapshot.begun, snapshot.ended = begun, self._now.now
-        self.history.fold(snapshot)
-        return snapshot
-
-
-class _Wire:
-    """The attributes of a transport that a lister needs if it sends nothing."""
-
-    address = Address("simulated", "simulated:")
-
-    def __init__(self, clock: SimulatedClock) -> None:
-        self.clock = clock
+        self.clock.now += self._network
+        answer = ProcessSnapshot(seen.processes)
+        answer.begun, answer.ended = begun, self.clock.now
+        self.history.fold(answer)
+        return answer
 
 
 def _in_real_time() -> Result:
-    """Measure short lifetimes with real processes, whose ends have times of this machine's clock."""
+    """Measure real processes, whose ends have times of this machine's clock."""
     result = Result(
         "Notice, in real time",
         "The same with real processes on the embedded sandbox: median and longest time from the end "
-        "that the sandbox reports to the return of `wait_for_exit`, one wait at a time.",
-        ("lifetime", "processes", "median", "longest"),
+        "that the sandbox reports to the return of `wait_for_exit`. Processes of 60 s are waited for "
+        "at the same time, through a relay that adds 30 ms each way.",
+        ("network", "lifetime", "processes", "median", "longest"),
     )
-    with start_local_sandbox() as local:
+
+    def add_row(network: str, life: float, late: list[float]) -> float:
+        median, longest = statistics.median(late) * 1000, max(late) * 1000
+        cells = (f"{life:g} s", str(len(late)), f"{median:.1f} ms", f"{longest:.1f} ms")
+        result.rows.append((network, *cells))
+        return median
+
+    with start_local_sandbox() as local, delayed(local.url, 0.03) as url:
+        near, far = locate(local), Address("local", url)
         for life, count in ((0.2, 200), (2.0, 50)):
-            late = _late(local, locate(local), [OURS] * count, life, at_a_time=1)[OURS]
-            median, longest = statistics.median(late) * 1000, max(late) * 1000
-            cells = (f"{life:g} s", str(count), f"{median:.1f} ms", f"{longest:.1f} ms")
-            result.rows.append(cells)
+            late = [_late(local, near, life) for _ in range(count)]
+            median = add_row("none", life, late)
             result.targets += [
                 Target(f"{life:g} s: median", median, 5, "ms"),
-                Target(f"{life:g} s: longest", longest, 30, "ms"),
+                Target(f"{life:g} s: longest", max(late) * 1000, 30, "ms"),
             ]
+        call = statistics.median(_seconds_of_a_call(local, far) for _ in range(20))
+        with ThreadPoolExecutor(6) as pool:
+            late = list(pool.map(lambda _: _late(local, far, 60.0), range(6)))
+        what = f"60 s, over a network: median, with a call of {call * 1000:.1f} ms"
+        median = add_row("relay", 60.0, late)
+        result.targets.append(Target(what, median, call * 1500 + 5, "ms"))
     return result
 
 
-def _over_a_network() -> Result:
-    """Measure a lifetime of 60 s through a relay, with every schedule at the same time."""
-    names = [OURS, ALONE, *SCHEDULES]
-    result = Result(
-        "Notice, over a network, in real time",
-        "Real processes that live for about 60 s, on the embedded sandbox behind a relay that adds "
-        "30 ms each way. The other schedules run at the same time, after this plugin.",
-        ("schedule", "processes", "mean", "longest"),
-    )
-    with start_local_sandbox() as local, delayed(local.url, 0.03) as url:
-        address = Address("local", url)
-        call = statistics.median(_seconds_of_a_call(local, address) for _ in range(20))
-        late: dict[str, list[float]] = {}
-        for together in ([OURS], names[1:]):
-            late |= _late(local, address, together * 6, 60.0, at_a_time=6 * len(together))
-    for name in names:
-        figures = (statistics.fmean(late[name]), max(late[name]))
-        cells = (name, str(len(late[name])), *(f"{seconds * 1000:.0f} ms" for seconds in figures))
-        result.rows.append(cells)
-    most = call * 1500 + 5
-    about = f"mean, with a call of {call * 1000:.1f} ms"
-    result.targets.append(Target(about, statistics.fmean(late[OURS]) * 1000, most, "ms"))
-    return result
-
-
-def _late(
-    local: LocalSandbox, address: Address, names: list[str], life: float, *, at_a_time: int
-) -> dict[str, list[float]]:
-    """Wait for a process with each schedule; return how many seconds late the waits were."""
-    late: dict[str, list[float]] = {name: [] for name in names}
-
-    def wait(name: str) -> None:
-        sandbox = Sandbox(_client(local, address), timeout=600)
+def _late(local: LocalSandbox, address: Address, life: float) -> float:
+    """Wait for a process; return how many seconds late the wait was."""
+    with contextlib.closing(_client(local, address)) as client:
+        sandbox = Sandbox(client, timeout=600)
         job = sandbox.start_process("sleep", [str(life * random.uniform(0.75, 1.25))])
-        if name == ALONE:
-            _without_a_stream(sandbox._client)  # noqa: SLF001
-        if name in SCHEDULES:
-            pauses = SCHEDULES[name]()
-            while (row := sandbox.list_processes().find(job.identity)) and not row.ended:
-                time.sleep(next(pauses))
-        else:
-            row = sandbox.wait_for_exit(job)
+        row = sandbox.wait_for_exit(job)
         now = time.time()
-        assert row is not None
-        assert row.ended_at is not None
-        late[name].append(now - row.ended_at.timestamp())
-        sandbox._client.close()  # noqa: SLF001
-
-    with ThreadPoolExecutor(at_a_time) as pool:
-        list(pool.map(wait, names))
-    return late
+    assert row.ended_at is not None
+    return now - row.ended_at.timestamp()
 
 
 def _client(local: LocalSandbox, address: Address) -> SandboxClient:
@@ -277,11 +196,6 @@ def _seconds_of_a_call(local: LocalSandbox, address: Address) -> float:
         return time.perf_counter() - began
 
 
-def _without_a_stream(client: SandboxClient) -> None:
-    """Let a client only poll the whole list."""
-    client.notice_end = lambda *_: None  # type: ignore[method-assign]
-
-
 def _bytes() -> Result:
     """Count the calls of a wait of 120 s for one of 1,000 processes, in simulated time."""
     sizes = [len(served_answer(Rows(count).body())) for count in (1000, 1)]
@@ -293,9 +207,9 @@ def _bytes() -> Result:
     )
     total = {}
     for name in (OURS, ALONE):
-        lister = SimulatedLister(SimulatedClock(), 119.0, 0.0)
+        lister = SimulatedLister(119.0, 0.0)
         if name == ALONE:
-            _without_a_stream(lister)
+            lister.notice_end = lambda *_: None  # type: ignore[method-assign]
         with mock.patch.object(polling, "_LONG_LIST", 1 if name == OURS else 1000):
             Sandbox(lister, timeout=120).wait_for_exit(PID)
         total[name] = lister.calls * sizes[0] + (lister.rows + 1) * sizes[1]

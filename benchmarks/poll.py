@@ -1,4 +1,4 @@
-"""One poll, compared with ``list_processes()`` of the official SDK and with a bare socket."""
+"""One poll, compared with ``list_processes()`` of the official SDK."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 from tensorlake.sandbox import Sandbox
 
 from benchmarks.measuring import Result, Target, in_ms, median_ratio, side_by_side
-from benchmarks.serving import RawClient, serve
+from benchmarks.serving import serve
 from pytest_tlsandbox.client.address import locate
 from pytest_tlsandbox.client.api import ProcessLister, SandboxClient
 from pytest_tlsandbox.client.transport import Transport
@@ -27,11 +27,10 @@ def measure(*, short: bool = False) -> list[Result]:
     """Time polls of lists of each size, unchanged and changed."""
     result = Result(
         "One poll",
-        "Time of one poll on an open connection: the official SDK's `list_processes()`, this plugin, "
-        "and a bare socket that receives the bytes and parses nothing. Medians; the ratio is the "
-        'median of the ratios of consecutive calls. "First" is the poll of a list whose rows are all '
-        "new.",
-        ("processes", "list", "SDK", "plugin", "bare socket", "plugin / SDK"),
+        "Time of one poll on an open connection: the official SDK's `list_processes()` and this "
+        "plugin. Medians; the ratio is the median of the ratios of consecutive calls. "
+        '"First" is the poll of a list whose rows are all new.',
+        ("processes", "list", "SDK", "plugin", "plugin / SDK"),
     )
     for rows, (rounds, in_short, unchanged, changed) in SIZES.items():
         if short and not in_short:
@@ -49,8 +48,8 @@ def _measure(
         transport = Transport(
             locate("local", served.url), Secret("test"), user_agent="pytest-tlsandbox"
         )
-        client, raw = SandboxClient(transport), RawClient(served.port)
-        variants = {"SDK": sdk.list_processes, "plugin": client.poll, "bare socket": raw.get}
+        client = SandboxClient(transport)
+        variants = {"SDK": sdk.list_processes, "plugin": client.poll}
         side_by_side(variants, 2)  # open the connections, fill the caches
         for kind, ours, before, most in (
             ("unchanged", client.poll, lambda: None, most_unchanged),
@@ -68,4 +67,3 @@ def _measure(
             if most is not None:
                 result.targets.append(Target(f"{rows:,} processes, {kind}", ratio, most))
         client.close()
-        raw.close()

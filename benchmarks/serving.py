@@ -13,8 +13,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.testing import row
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
 FIRST_START = 1_710_000_000_000
@@ -28,7 +30,7 @@ class Rows:
     def __init__(self, count: int) -> None:
         self._rows = [_row(number) for number in range(count)]
         random.Random(7).shuffle(self._rows)
-        self._texts = [_text(row) for row in self._rows]
+        self._texts = [text_of(row) for row in self._rows]
         self._next = 0
 
     def change(self) -> None:
@@ -40,39 +42,44 @@ class Rows:
             row["status"] = "exited" if runs else "running"
             row["exit_code"] = self._next % 256 if runs else None
             row["ended_at"] = row["started_at"] + 900 + self._next if runs else None
-            self._texts[at] = _text(row)
+            self._texts[at] = text_of(row)
             self._next += 1
 
     def body(self) -> bytes:
         """Return the list as the sandbox writes it, without white space."""
-        return b'{"processes":[' + b",".join(self._texts) + b"]}"
-
-
-def _text(row: dict[str, Any]) -> bytes:
-    return json.dumps(row, separators=(",", ":")).encode()
+        return body_of(self._texts)
 
 
 def _row(number: int) -> dict[str, Any]:
-    runs = number % 10 == 0
-    return {
-        "handle": number + 1,
-        "pid": 1000 + number,
-        "status": "running" if runs else "exited",
-        "exit_code": None if runs else 0,
-        "signal": None,
-        "stdin_writable": False,
-        "command": "python",
-        "args": ["-m", "worker", f"--shard={number}", "--retries=3"],
-        "started_at": FIRST_START + number * 37,
-        "ended_at": None if runs else FIRST_START + number * 37 + 900,
-    }
+    start = FIRST_START + number * 37
+    fields = {} if number % 10 == 0 else ended(start + 900)
+    return row(1000 + number, args=(*worker(number), "--retries=3"), started_at=start, **fields)
+
+
+def worker(number: int) -> tuple[str, ...]:
+    """Return the arguments of a program."""
+    return "-m", "worker", f"--shard={number}"
+
+
+def ended(at: int) -> dict[str, Any]:
+    """Return the fields of a process that exited with 0."""
+    return {"status": "exited", "exit_code": 0, "ended_at": at}
+
+
+def text_of(row: dict[str, Any]) -> bytes:
+    """Return a row as the sandbox writes it, without white space."""
+    return json.dumps(row, separators=(",", ":")).encode()
+
+
+def body_of(texts: list[bytes]) -> bytes:
+    """Return the list with these rows as the sandbox writes it."""
+    return b'{"processes":[' + b",".join(texts) + b"]}"
 
 
 class Served:
     """A list that a server provides at ``url``."""
 
     def __init__(self, port: int, pipe: Connection) -> None:
-        self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._pipe = pipe
 
@@ -85,13 +92,19 @@ class Served:
 @contextlib.contextmanager
 def serve(count: int) -> Iterator[Served]:
     """Serve a list of this many processes."""
+    with in_another_process(_run, count) as pipe:
+        yield Served(pipe.recv(), pipe)
+
+
+@contextlib.contextmanager
+def in_another_process(run: Callable[..., None], *args: object) -> Iterator[Connection]:
+    """Run a function with a pipe and these arguments; yield the other end of the pipe."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_run, args=(theirs, count), daemon=True
-    )
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=run, args=(theirs, *args), daemon=True)
     process.start()
     try:
-        yield Served(ours.recv(), ours)
+        yield ours
     finally:
         process.terminate()
         process.join()
@@ -132,25 +145,3 @@ def answer(body: bytes) -> bytes:
         f"access-control-allow-origin: *\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
-
-
-class RawClient:
-    """The simplest client: a socket that receives the bytes and parses nothing."""
-
-    def __init__(self, port: int) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port))
-
-    def get(self) -> int:
-        """Send the request and receive the whole response; return the length of its body in bytes."""
-        self._sock.sendall(b"GET /api/v1/processes HTTP/1.1\r\nhost: local.local\r\n\r\n")
-        head = self._sock.recv(1 << 20)
-        start, _, rest = head.partition(b"\r\n\r\n")
-        length = int(start.rpartition(b"content-length: ")[2])
-        left, room = length - len(rest), memoryview(bytearray(max(1, length)))
-        while left > 0:
-            left -= self._sock.recv_into(room)
-        return length
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._sock.close()

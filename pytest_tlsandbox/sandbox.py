@@ -692,11 +692,12 @@ class Sandbox(Assertions):
             grace: the grace period in seconds; 0 sends SIGKILL right after SIGTERM.
 
         Returns:
-            The ended process.
+            The ended process. If the sandbox removes the row of the process when it ends, the
+            process as it was last listed.
 
         Raises:
             WaitTimedOut: the process has not ended although it received SIGKILL.
-            ProcessNotFound: no process matches, or the process is no longer listed.
+            ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
             RequestRefused: the sandbox rejected a signal although the process runs.
             InfrastructureError: the sandbox did not send a valid response.

@@ -104,24 +104,6 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path):
         assert f"allowed: {reason}" in done.stdout
 
 
-def test_restart_recipe_in_the_docs_ignores_a_restart_in_an_earlier_test(tmp_path):
-    (tmp_path / "pytest.ini").write_text(SETTINGS)
-    texts = [block.text for block in blocks("docs/recipes.md")]
-    [recipe] = [text for text in texts if "supervisor_restarts" in text]
-    without_restart = recipe.replace("    tlsandbox.send_signal(server, 15)\n", "")
-    assert without_restart != recipe
-    (tmp_path / "test_1.py").write_text(recipe)
-    (tmp_path / "test_2.py").write_text(without_restart.replace("timeout=10", "timeout=1"))
-
-    done = run(tmp_path, "pytest")
-
-    for text in (
-        "\nFAILED test_2.py::test_supervisor_restarts_the_server - ",
-        "1 failed, 1 passed",
-    ):
-        assert text in done.stdout
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from pages import ROOT, failing_pytest
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "timeline.png"
 SUITES = ["examples", "tests/browser/shop.py"]
 # Its OOM kill is expected, but would be one more finding in the screenshot.
@@ -21,18 +19,9 @@ def main() -> None:
     """Run the suites and take the screenshot."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "out.html"
-        command = [sys.executable, "-m", "pytest", "-q", "-c", "examples/pytest.ini"]
-        command += [
-            f"--rootdir={ROOT}",
-            *SUITES,
-            f"--deselect={LEFT_OUT}",
-            "-p",
-            "no:cacheprovider",
-        ]
-        command += ["--tlsandbox-guard=oom,restart", f"--tlsandbox-report={page}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != 1:
-            sys.exit(f"the suite with failures must fail; output of pytest:\n{done.stdout}")
+        where = ("-c", "examples/pytest.ini", f"--rootdir={ROOT}", f"--deselect={LEFT_OUT}")
+        plugin = ("--tlsandbox-guard=oom,restart", f"--tlsandbox-report={page}")
+        failing_pytest(ROOT, "-q", *where, *plugin, *SUITES)
         shoot(page)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs" / "reference.md"
 WIDTH = 88
+WITH_DATA = ("ChecksFailed", "InfrastructureError")
+"""The errors that have additional attributes."""
 HEAD = """\
 # Reference
 
@@ -122,10 +124,9 @@ def awaitable() -> str:
     return f"Await these methods, which are the same as in [Sandbox](#sandbox): {listed}.\n"
 
 
-def for_tests() -> Iterator[str]:
-    """Yield the text about each name in ``pytest_tlsandbox.testing``."""
-    for name in testing.__all__:
-        yield called(getattr(testing, name), name, level=3)
+def section(kind: type, *parts: str) -> list[str]:
+    """Return the section about a class: its docstring, followed by other parts."""
+    return [f"## {kind.__name__}\n", told(kind) + "\n", *parts]
 
 
 def fields(model: type) -> str:
@@ -175,52 +176,33 @@ def page() -> str:
         HEAD,
         "## Fixtures\n",
         *fixtures(),
-        "## Sandbox\n",
-        told(Sandbox) + "\n",
-        *methods(Sandbox),
+        *section(Sandbox, *methods(Sandbox)),
         "## AsyncSandbox\n",
         f"```python\n{call(AsyncSandbox, 'AsyncSandbox')}\n```\n",
         told(AsyncSandbox) + "\n",
         awaitable(),
         *methods(AsyncSandbox, "from_now", "soft"),
-        "## Soft\n",
-        told(Soft) + "\n",
-        "## ProcessSnapshot\n",
-        told(ProcessSnapshot) + "\n",
-        *methods(ProcessSnapshot),
-        "## ProcessInfo\n",
-        told(ProcessInfo) + "\n",
-        fields(ProcessInfo),
-        *methods(ProcessInfo),
-        "## CompletedProcess\n",
-        told(CompletedProcess) + "\n",
-        "## Fields\n",
-        told(Fields) + "\n",
-        "## ManagedProcess\n",
-        told(ManagedProcess) + "\n",
-        fields(ManagedProcess),
-        *(
-            part
-            for kind in (RestartOptions, HealthCheckOptions)
-            for part in (f"## {kind.__name__}\n", told(kind) + "\n", fields(kind))
-        ),
-        "## ProcessLister\n",
-        told(ProcessLister) + "\n",
-        *methods(ProcessLister, "list", "label"),
+        *section(Soft),
+        *section(ProcessSnapshot, *methods(ProcessSnapshot)),
+        *section(ProcessInfo, fields(ProcessInfo), *methods(ProcessInfo)),
+        *section(CompletedProcess),
+        *section(Fields),
+        *section(ManagedProcess, fields(ManagedProcess)),
+        *section(RestartOptions, fields(RestartOptions)),
+        *section(HealthCheckOptions, fields(HealthCheckOptions)),
+        *section(ProcessLister, *methods(ProcessLister, "list", "label")),
         "## Functions\n",
         called(by, "by"),
         called(start_local_sandbox, "start_local_sandbox"),
-        "## LocalSandbox\n",
-        told(LocalSandbox) + "\n",
-        "## Secret\n",
-        told(pytest_tlsandbox.Secret) + "\n",
+        *section(LocalSandbox),
+        *section(pytest_tlsandbox.Secret),
         "## Testing\n",
         "The names of `pytest_tlsandbox.testing`, for tests of your own helpers; see [testing](testing.md).\n",
-        *for_tests(),
+        *(called(getattr(testing, name), name, level=3) for name in testing.__all__),
         "## Errors\n",
         f"```text\n{textwrap.dedent(tree).strip()}\n```\n",
         told(errors.TLSandboxError) + "\n",
-        *(f"**`{name}`**: {told(getattr(errors, name))}\n" for name in with_data()),
+        *(f"**`{name}`**: {told(getattr(errors, name))}\n" for name in WITH_DATA),
         "## Options\n",
         "\n".join(options()) + "\n",
         "## Markers\n",
@@ -230,11 +212,6 @@ def page() -> str:
         told(plugin.Hooks.pytest_tlsandbox_api_key),
     ]
     return "\n".join(parts).rstrip() + "\n"
-
-
-def with_data() -> list[str]:
-    """Return the names of the errors that have additional attributes."""
-    return ["ChecksFailed", "InfrastructureError"]
 
 
 if __name__ == "__main__":

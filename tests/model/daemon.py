@@ -33,7 +33,7 @@ class Run:
         cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
         truth: how the run really ended. ``row_end`` is the end in its row, once the row does not
             lag behind; ``shown_exit`` is the end in last_exit.
-        acts: the numbers of our signals, "kill", "restart".
+        acts: the numbers of our signals, "kill", "restart", "stop".
         oom_at: when the OOM kill (of the process or of a child) happened.
         raced: whether one of our actions reached the run before a list call showed it (U7).
 
@@ -225,11 +225,8 @@ class Daemon:
 
     def is_faulty(self, now):
         """Return whether a poll at this time fails."""
-        if not self.layout.faults:
-            return False
-        mixed = (round(now * 1000) * 2654435761 + self.salt) & 0xFFFFFFFF
-        mixed = ((mixed ^ (mixed >> 15)) * 2246822519) & 0xFFFFFFFF
-        return ((mixed ^ (mixed >> 13)) & 0xFFFF) / 65536 < self.layout.faults
+        at = random.Random(self.salt + round(now * 1000))
+        return at.random() < self.layout.faults
 
     # --- deployments and runs -----------------------------------------------------------------
 

@@ -46,9 +46,7 @@ class Transport:
         if not daemon.advance(now) or (lists and daemon.is_faulty(now)):
             if lists:
                 self.failed_polls.append(f"{now:.3f}")
-            raise SandboxUnreachable(
-                "my-sandbox answered 503", label="503", transient=True, delivered=False
-            )
+            raise _unreachable()
         if lists:
             history.see(now, daemon.listed(), full=True)
         elif method != "GET" and path != "/processes":
@@ -62,6 +60,16 @@ class Transport:
             history.see(now, [shown], full=False)
         body = b"" if document is None else encoder.dumps(document).encode()
         return Answer(200, body, announced=True)
+
+    def probe_port(self, process, _port, *, limit):
+        """Probe the port that a process opens 0.1 s after its start."""
+        self.clock.now += 0.002
+        if not self.daemon.advance(self.clock.now):
+            raise _unreachable()
+        run = self.daemon.find(str(process.pid))
+        is_open = run is not None and run.ended is None and self.daemon.world - run.began >= 100
+        self.history.probes[len(self.history.views) - 1] = is_open
+        return "open" if is_open else "closed"
 
     def notice_end(self, pid, _limit, wake):
         """Follow a process; the stream of an unknown pid ends immediately."""
@@ -86,7 +94,7 @@ class Plugin:
     def __init__(self, transport):
         retry._jitter.seed(0)
         self.client = SandboxClient(transport)
-        self.client.notice_end = transport.notice_end
+        self.client.notice_end, self.client.probe_port = transport.notice_end, transport.probe_port
         self.box = Sandbox(self.client)
         self._monitor = Monitor(self.client.clock)
         self._guard = Guard(self._monitor, ())
@@ -154,6 +162,12 @@ class Plugin:
             )
             for finding in found
         ]
+
+
+def _unreachable():
+    return SandboxUnreachable(
+        "my-sandbox answered 503", label="503", transient=True, delivered=False
+    )
 
 
 def _identity(run):

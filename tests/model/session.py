@@ -9,7 +9,7 @@ from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.waiting import polling
 
 from .daemon import ABRT, KILL, SEGV, SIGNALS, Daemon
-from .oracle import OPEN_ENDED, RULE_OF, History, Question, Target
+from .oracle import OPEN_ENDED, RULE_OF, History, Incident, Question, Target
 from .plugin import STREAMS, Transport
 
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
@@ -26,7 +26,7 @@ NEGATIVE = (
 )  # fmt: skip
 POSITIVE = (
     "assert_not_running", "assert_process", "assert_process", "assert_stays", "wait_for_process",
-    "wait_for_exit",
+    "wait_for_exit", "wait_for_port", "wait_for_restart", "wait_for_count",
 )  # fmt: skip
 STATUSES = (
     "running", "running", "exited", "exited", "signaled", "oom_killed", ["exited", "signaled"],
@@ -194,6 +194,14 @@ class Session:
             self.clock.now += rng.choice((0.0, 0.1, 0.4))
         if old and rng.random() < 0.5:  # the same command and configuration
             spec |= {"command": old.command, "args": [*old.args], "restart": {**old.restart}}
+        if rng.random() < 0.2:
+            options = {
+                "exit_code": rng.choice((0, "any", [0, 1])),
+                "timeout": rng.choice((0.5, 4.0)),
+            }
+            question = self._question("wait_for_exit", None, options)
+            self._compare("run_process", question, "", **spec, health_check=health, **options)
+            return
         self.note(f"start {spec}")
         run = self._keep(self._act(box.start_process, **spec, health_check=health))
         if run is not None:
@@ -207,7 +215,14 @@ class Session:
         if target is None:
             return
         draw, value = rng.random(), target.value
-        if draw < 0.45:
+        if rng.random() < 0.25:
+            options = {"grace": rng.choice((0, 0.2, 2.0))}
+            question = self._question("stop_process", target, options)
+            lives = target.run.ended is None
+            self._compare("stop_process", question, target.run, value, **options)
+            if lives and target.run.acts:
+                target.run.acts.add("stop")
+        elif draw < 0.45:
             signal = rng.choice(SIGNALS)
             self.note(f"send signal {signal} to {target.how} {target.run}")
             self._act(box.send_signal, value, signal)
@@ -312,6 +327,16 @@ class Session:
         elif helper == "wait_for_exit":
             options["exit_code"] = rng.choice((0, 0, "any", 1, [0, 3]))
             options["timeout"] = rng.choice((0.1, 1.0, 3.5, 8.0))
+        elif helper.startswith("wait"):
+            options = {"timeout": rng.choice((0.1, 1.0, 3.5))}
+            if helper == "wait_for_port":
+                options["port"] = 8080
+            else:
+                options["count"] = rng.choice((1, 1, 2))
+        if helper == "wait_for_count":
+            run, command = target.run, target.run.gen.command
+            target = Target("text", command, run, lambda it: it.gen.command == command, command)
+            return helper, target, options
         if helper != "assert_not_running" and not target.exact and rng.random() < 0.15:
             options["pick"] = rng.choice(("newest", "oldest"))
         return helper, target, options
@@ -322,26 +347,42 @@ class Session:
         if drawn is None:
             return
         helper, target, options = drawn
-        question = Question(
-            helper, target, options, self.clock.now, self.test.position, len(self.history.views)
-        )
+        args = [target.value] if target else []
         shown = f"{target.how} {target.text} {target.run}" if target else ""
+        self._compare(helper, self._question(helper, target, options), shown, *args, **options)
+
+    def _question(self, helper, target, options):
+        now, views = self.clock.now, len(self.history.views)
+        return Question(helper, target, options, now, self.test.position, views)
+
+    def _compare(self, helper, question, shown, *args, **options):
+        """Call a helper, and compare its answer with the allowed answers to a question."""
         at = f"at {self.clock.now:.3f} s, views from {question.first_view}"
         self.asked = f"{helper}({shown} {options}) {at}"
         self.note(self.asked)
-        self.answered, full = "pass", ""
+        self.answered, full, known = "pass", "", len(self.daemon.gens)
         try:
-            getattr(self.plugin.box, helper)(*([target.value] if target else []), **options)
+            getattr(self.plugin.box, helper)(*args, **options)
         except Exception as error:
             self.answered, full = type(error).__name__, f": {error}"
+        if helper == "run_process":
+            started = next((gen for gen in self.daemon.gens[known:] if gen.ours), None)
+            if started is None:
+                assert self.answered in {error.__name__ for error in REFUSALS}, full
+                return
+            self.test.started.add(started)
+            question.target = Target(
+                "object", None, started.runs[0], lambda run: run.gen is started
+            )
         self.permitted = sorted(self.history.allowed(question, self.clock.now))
         self.note(f"-> {self.answered}")
-        self.counts["questions"] += 1
-        self.counts["unsure"] += len(self.permitted) > 8
+        if not self.history.replaced:
+            self.counts["questions"] += 1
+            self.counts["unsure"] += len(self.permitted) > 8
         assert self.answered in self.permitted, f"wrong answer{full}"
         if self.answered == "pass":
             settled = not question.negative or self.history.settled(question)
-            assert settled, "passed without two polls at least 0.2 s apart"
+            assert settled or self.history.replaced, "passed without two polls at least 0.2 s apart"
             self._declare(question)
 
     def _declare(self, question):
@@ -354,6 +395,10 @@ class Session:
         if question.options.get("signal") is not None:
             kinds.add("crash")
         declared = self.test.declared
+        if question.helper == "wait_for_restart":
+            for kind, run in self.history.incidents:
+                if kind == "restart" and any(map(question.target.matches, run.gen.runs)):
+                    declared[kind, run] = None
         for shown in self.history.views[-1].rows:
             if not question.target.matches(shown.run) or not shown.end:
                 continue
@@ -368,7 +413,7 @@ class Session:
         self.asked, self.permitted = "incidents()", "see below"
         reported = [*self.plugin.incidents()]
         self.answered = "\n  ".join(map(str, reported))
-        wrong = self.history.check_incidents(reported)
+        wrong = "" if self.history.replaced else self.history.check_incidents(reported)
         assert not wrong, wrong
 
     # --- the guard ----------------------------------------------------------------------------
@@ -380,13 +425,13 @@ class Session:
         self.note(self.asked)
         seen = len(history.views)
         reports = plugin.end_phase(phase) if phase else plugin.end_session()
-        if seen == len(history.views) and not reports:
+        if history.replaced or (seen == len(history.views) and not reports):
             return  # no poll succeeded, so no finding is required yet
         self.answered = "\n  ".join(map(str, reports)) or "none"
         last = len(history.views) - 1
         rules = set(self.test.rules if phase else self.rules)
         strict = bool(phase) or self.same_rules
-        due = self._due(last, rules)
+        due = self._due(last, rules) + (self._leaks(rules) if phase == "teardown" else [])
         self.permitted = "\n  ".join(
             f"{'must' if must else 'may'} {rule} {i.kind} {i.run}" for rule, i, must in due
         )
@@ -394,12 +439,7 @@ class Session:
         for report in reports:
             assert report.of_test == bool(phase), report
             assert not strict or report.rule in rules, f"the rule is off: {report}"
-            if report.rule == "leak":
-                self._check_leak(report, phase)
-            elif report.rule == "unhealthy":
-                self._check_unhealthy(report, last)
-            else:
-                matched |= self._check_report(report, due, phase, last)
+            matched |= self._check_report(report, due, phase, last)
         if strict:
             pids, ids = {r.pid for r in reports}, {r.managed_id for r in reports} - {None}
             for rule, incident, must in due:
@@ -412,14 +452,13 @@ class Session:
                 late = incident.low > self._first(run.gen)
                 doubted = late and history.doubtful(run, 0, incident.low)
                 assert doubted, f"no finding for {incident.kind} of {run}"
-            self._check_missing(reports, phase, last, rules)
         self.reported |= {(rule, incident) for rule, incident, must in due if must} | matched
         self.guarded = last
 
     def _due(self, last, rules):
         """Return the allowed and the required findings for the views since the last phase."""
         history, test, due = self.history, self.test, []
-        for incident in history.incidents.values():
+        for incident in (*history.incidents.values(), *history.unhealthy):
             kind, run = incident.kind, incident.run
             rule = RULE_OF.get(kind, "inconclusive" if kind.endswith("_end") else "")
             if not rule or incident.low > last or incident.high <= self.guarded:
@@ -435,7 +474,6 @@ class Session:
                 and not self.guarded < incident.low <= test.position
                 and not history.doubtful(run, incident.low - 1, incident.low + 1)
                 and (rule, run) not in test.declared and not incident.retracted
-                and history.replaced_at <= self.guarded
             )  # fmt: skip
             if rule == "inconclusive":
                 must = must and (not incident.vanished or run.gen in test.started)
@@ -446,6 +484,7 @@ class Session:
                     must = must and "crash" in rules and last > history.known[run].first
             else:
                 must = must and rule in rules
+                must = must and not (kind == "unhealthy" and history.doubted_since(run, -1))
                 if kind in ("restart", "gave_up"):
                     before = run.gen.runs[run.number - 1] if kind == "restart" else run
                     # What follows a declared end may count as declared.
@@ -453,22 +492,37 @@ class Session:
             due.append((rule, incident, must))
         return due
 
+    def _leaks(self, rules):
+        """Return the allowed and the required findings of processes that a test left running."""
+        history, test, due = self.history, self.test, []
+        for gen in self.daemon.gens:
+            first, began = self._first(gen), gen.runs[0].began
+            # If the newest row was removed, the older run in the remaining row seems to continue.
+            doubted = history.doubted_since(gen.run, test.position)
+            unsure = doubted or gen.run not in history.shown
+            if unsure or (self._alive(gen) and first > test.call_view):
+                must = (
+                    not unsure and "leak" in rules and gen.living and not gen.stopping
+                    and began >= test.call_world and first <= test.call_end
+                )  # fmt: skip
+                leak = Incident("leak", gen.run, first, first, began, not unsure)
+                due.append(("leak", leak, must))
+        return due
+
     def _same(self, report, run):
         known = self.history.known.get(run)
-        if report.pid is None:
-            return run.gen.id is not None and report.managed_id == run.gen.id and (
-                known is None or not known.listed)  # fmt: skip
-        handle = run.handle if self.daemon.layout.handles else None
-        shown = report.handle, report.pid, report.started_at
-        return shown == (handle, run.pid, run.started_at)
+        if report.pid is not None:
+            return self.history.is_row_of(run, report)
+        hidden = known is None or not known.listed
+        return hidden and run.gen.id is not None and report.managed_id == run.gen.id
 
     def _fits(self, report, rule, incident):
         """Return whether a finding may be about an incident."""
         run = incident.run
         if rule == report.rule and report.observed:
             # A restart may be reported by the run that ended or by the run that began.
-            others = run.gen.runs[: run.number] if incident.kind == "restart" else []
-            return any(self._same(report, it) for it in (run, *others))
+            whole = rule in ("restart", "leak")
+            return any(self._same(report, it) for it in (run.gen.runs if whole else [run]))
         return rule == "inconclusive" and not report.observed and (
             self._same(report, run)
             or (run.gen.id is not None and report.managed_id == run.gen.id)
@@ -492,11 +546,9 @@ class Session:
                 ]  # fmt: skip
                 if fits or report.pid is None:
                     return {*fits}
-            if doubted:
-                return set()
-            replaced = self.guarded < history.replaced_at <= last and not report.observed
-            assert replaced, f"unexpected finding: {report}"
+            assert doubted, f"unexpected finding: {report}"
             return set()
+        doubted = doubted or any(i.kind == "leak" and not i.required for _, i in fits)
         if doubted or (not report.observed and (test.blocks or test.allowed)):
             return {*fits}
         # An event that became certain after it was possible counts from either view on.
@@ -512,11 +564,8 @@ class Session:
             flags = [{True}]
         elif any(named is not False for named in declared):
             flags.append({True})
-        self._check_flags(report, flags)
-        return {*fits}
-
-    def _check_flags(self, report, flags):
         assert any(report.allowed in flag for flag in flags), f"allowed: {report}, not {flags}"
+        return {*fits}
 
     def _allowed(self, rule, at, view, phase):
         """Return the allowed values of `allowed` for an event at this time and view."""
@@ -543,60 +592,3 @@ class Session:
     def _first(self, gen):
         known = self.history.known
         return min((known[run].first for run in gen.runs if run in known), default=OPEN_ENDED)
-
-    def _check_leak(self, report, phase):
-        test, history = self.test, self.history
-        if history.replaced_at > test.position:
-            return  # an event before the replacement seems to have begun after the replacement
-        view = history.views[-1]  # a replacement may not be visible yet
-        gens = [
-            gen for gen in self.daemon.gens
-            if gen.epoch == view.epoch and (
-                any(run.pid == report.pid for run in gen.runs)
-                or (report.pid is None and gen.id and gen.id == report.managed_id)
-            )
-        ]  # fmt: skip
-        doubted = [gen for gen in gens if history.doubted_since(gen.run, test.position)]
-        fits = [gen for gen in gens if self._alive(gen) and self._first(gen) > test.call_view]
-        listed = {row.run for row in view.rows}
-        # If the newest row was removed, the older run in the remaining row seems to continue.
-        unsure = doubted or any(gen.run not in listed for gen in gens)
-        assert phase == "teardown", report
-        assert fits or unsure, f"not a leak: {report}"
-        if fits and not {*fits} & {*doubted}:
-            self._check_flags(report, [
-                self._allowed("leak", gen.runs[0].began, self._first(gen), phase) for gen in fits
-            ])  # fmt: skip
-
-    def _check_unhealthy(self, report, last):
-        assert any(
-            self.guarded < at <= last
-            and (run.pid == report.pid or (report.pid is None and run.gen.id == report.managed_id))
-            for at, run, _ in self.history.unhealthy
-        ), f"no health check began to fail: {report}"
-
-    def _check_missing(self, reports, phase, last, rules):
-        """Check that leaks and failing health checks were reported."""
-        test, history = self.test, self.history
-
-        def reported(rule, run):
-            about = [report for report in reports if report.rule == rule]
-            pids, ids = {r.pid for r in about}, {r.managed_id for r in about} - {None}
-            return run.gen.id in ids or any(it.pid in pids for it in run.gen.runs)
-
-        if "unhealthy" in rules and history.replaced_at <= self.guarded:
-            for at, run, began in history.unhealthy:
-                new = max(self.guarded, test.position) < at <= last and began
-                doubted = history.doubted_since(run, -1)
-                assert not new or doubted or reported("unhealthy", run), f"no finding for {run}"
-        if phase == "teardown" and "leak" in rules and history.replaced_at < test.position:
-            for gen in self.daemon.gens:
-                leaks = (
-                    gen.runs[0].began >= test.call_world and gen.epoch == self.daemon.epoch
-                    and test.call_view < self._first(gen) <= test.call_end
-                    and gen.living and not gen.stopping and self._alive(gen)
-                )  # fmt: skip
-                doubted = history.doubted_since(gen.run, test.position)
-                assert not leaks or doubted or reported("leak", gen.run), (
-                    f"no finding for {gen.run}"
-                )

@@ -1,9 +1,10 @@
-"""Compare the answer of every helper with the truth about random processes.
+"""Compare the answers of most helpers with the truth about random processes.
 
 A helper must not pass if a poll showed a failure, must not fail if the processes are as expected,
 and must not exceed its deadline. A wait must not fail while it could still succeed: for a process
 selected by text, that includes the grace period for a successor. If the world does not change faster
-than a wait polls, a stream that is on, wrong or missing must not change the result.
+than a wait polls, a stream that is on, wrong or missing must not change the result. ``session.py``
+covers the waits for a port, a restart and a number of processes.
 """
 
 import os
@@ -18,18 +19,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting import polling
 
-from .checks import (
-    Answer,
-    Target,
-    check_count,
-    check_now,
-    check_output,
-    check_port,
-    check_restart,
-    check_stays,
-    check_until,
-    check_wait,
-)  # fmt: skip
+from .checks import Answer, Target, check_now, check_output, check_stays, check_until, check_wait
 from .strategies import calls, worlds
 from .world import ModelLister
 
@@ -103,15 +93,6 @@ HELPERS = {
     "wait_for_output": (
         lambda box, who, call: box.wait_for_output(who, "ready", timeout=call.timeout),
         lambda answer, _call: check_output(answer)),
-    "wait_for_port": (
-        lambda box, who, call: box.wait_for_port(who, 8080, timeout=call.timeout),
-        lambda answer, _call: check_port(answer)),
-    "wait_for_count": (
-        lambda box, who, call: box.wait_for_count(who, 1 + call.life % 2, timeout=call.timeout),
-        lambda answer, call: check_count(answer, 1 + call.life % 2)),
-    "wait_for_restart": (
-        lambda box, who, call: box.wait_for_restart(who, timeout=call.timeout),
-        lambda answer, _call: check_restart(answer)),
     "wait_until": (
         lambda box, _who, call: box.wait_until(lambda seen: len(seen.alive) >= 2, timeout=call.timeout),
         lambda answer, _call: check_until(answer, 2)),
@@ -144,8 +125,6 @@ def test_every_helper_returns_an_answer_that_is_true_in_the_simulated_sandbox(sh
         alone = None  # Only a wait for an exit opens a stream.
         for stream in STREAMS if name == "wait_for_exit" else ("off",):
             process, target = select(world, call)
-            if name == "wait_for_count" and target.how not in ("text", "name"):
-                continue  # it rejects what selects a single process
             answer = answer_of(helper, world, call, process, target, stream)
             event(f"{name}: {answer.outcome}")
             note(f"{name} by {target.how}, stream {stream}: {answer}")

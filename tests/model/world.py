@@ -215,10 +215,6 @@ class ModelLister(ProcessLister):
     def _read(self, rows):
         return ProcessSnapshot(rows, sandbox=self.label)
 
-    def probe_port(self, process, _port, *, limit):
-        """Return "open" if the process has been ready to accept connections."""
-        return "open" if self.output(process.pid) else "closed"
-
     def output(self, pid, stream="output", *, limit=None):
         """Return the output of the newest listed process with that pid, as the API does."""
         at = self.now

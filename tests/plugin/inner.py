@@ -7,15 +7,19 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import types
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from tests.client.servers import CLOSE, HANG, Server
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
+
+    from tests.client.servers import Request
 
 HEAVY = frozenset(
     {"requests", "urllib3", "pydantic", "tenacity", "psutil", "uvicorn", "tensorlake"}
@@ -89,37 +93,20 @@ def running(mark: str) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def server(answer: bytes | None, asked: threading.Event | None = None) -> Iterator[str]:
-    """Serve one answer, byte by byte as given, to every request; ``None`` is silence. Gives the URL.
+    """Yield the URL of a server that sends one answer to every request; None is silence.
 
-    ``{request}`` in the answer stands for the request as it came; ``asked`` is set when one has.
+    ``{request}`` in the answer stands for the request; ``asked`` is set when a request arrives.
     """
-    listening = socket.create_server(("127.0.0.1", 0))
-    connections: list[socket.socket] = []
 
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listening.accept()
-                connections.append(connection)
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+    def script(request: Request) -> list[object]:
+        if asked is not None:
+            asked.set()
+        if answer is None:
+            return [HANG]
+        return [answer.replace(b"{request}", f"{request.line} {request.headers}".encode()), CLOSE]
 
-    def talk(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            request = connection.recv(65536)
-            if asked is not None:
-                asked.set()
-            if answer is not None:
-                connection.sendall(answer.replace(b"{request}", request.replace(b"\r\n", b" ")))
-                connection.shutdown(socket.SHUT_RDWR)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        for open_socket in (listening, *connections):
-            with contextlib.suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
-            open_socket.close()
+    with contextlib.closing(Server(answer=script)) as running:
+        yield running.url
 
 
 def unused_url() -> str:

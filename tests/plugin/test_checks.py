@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.client.servers import Server, reply
 
 from ..guard.guarded_box import oom
 from ..support import ended, managed, raw
@@ -18,6 +17,8 @@ from .inner import failures, outcomes, unused_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.client.servers import Request
 
     Checked = Callable[..., pytest.RunResult]
 
@@ -29,40 +30,19 @@ CHECKS = ("--pyargs", "pytest_tlsandbox.checks", "--noconftest", "-v")
 def sandboxes(
     rows: dict[str, list[dict[str, Any]]], delay: float = 0.0, asked: list[float] | None = None
 ) -> Iterator[str]:
-    """Serve the lists of many sandboxes on one host, told apart by the header; gives the URL.
+    """Serve the lists of many sandboxes on one host, which the header tells apart.
 
-    ``asked`` is given the moment of each request.
+    ``asked`` receives the time of each request.
     """
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    def script(request: Request) -> list[object]:
+        if asked is not None:
+            asked.append(time.monotonic())
+        name = request.headers["host"].partition(".")[0]
+        return [delay, reply(200, {"processes": rows.get(name, [])})]
 
-        def do_GET(self) -> None:
-            if asked is not None:
-                asked.append(time.monotonic())
-            time.sleep(delay)
-            name = self.headers["Host"].partition(".")[0]
-            body = json.dumps({"processes": rows.get(name, [])}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 256
-
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with contextlib.closing(Server(answer=script)) as server:
+        yield server.url
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +157,7 @@ def test_embedded_sandbox_passes_all_checks(pytester):
 def test_health_checks_poll_each_of_200_remote_sandboxes_once_and_concurrently(
     pytester, monkeypatch
 ):
-    """50 ms away, one after the other would take 10 s. `benchmarks/checks.py` times the whole run."""
+    """In turn, 50 ms away, they would take 10 s. ``benchmarks/checks.py`` times the whole run."""
     names = [f"box-{number}" for number in range(200)]
     monkeypatch.setenv("TLSANDBOX", " ".join(names))
     asked: list[float] = []

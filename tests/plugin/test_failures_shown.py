@@ -3,38 +3,10 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 
 import pytest
 
 from .inner import error_of, errors_of_tests, server, unused_url
-
-
-@pytest.mark.usefixtures("connected")
-def test_traceback_of_an_error_in_a_test_or_fixture_ends_in_user_code(pytester):
-    pytester.makepyfile(
-        test_a="""
-        import pytest
-
-        def test_it(tlsandbox):
-            tlsandbox.wait_for_process("no such", timeout=0)
-
-        @pytest.fixture
-        def broken(tlsandbox):
-            tlsandbox.wait_for_process("", timeout=0)
-
-        def test_setup(broken):
-            pass
-        """,
-    )
-    lines = pytester.runpytest_inprocess("--junitxml=junit.xml").outlines
-    assert '>       tlsandbox.wait_for_process("no such", timeout=0)' in lines
-    places = [line for line in lines if re.match(r"\S+\.py:\d+: ", line)]
-    assert places == ["test_a.py:8: InvalidArgument", "test_a.py:4: ProcessNotFound"]
-    [error] = ET.parse(pytester.path / "junit.xml").iter("error")
-    assert error.attrib["message"] == (
-        'failed on setup with "process must not be an empty text, which would match every command line"'
-    )
 
 
 def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch, box):

@@ -95,63 +95,6 @@ def test_keyboard_interrupt_during_a_call_does_not_show_the_key(pytester, monkey
     assert KEY.encode() not in shown + errors
 
 
-# Only the inner test joins the halves, and it does not store the result in a variable.
-MASKED = """
-    import pytest
-
-    HALVES = {halves}
-
-    def secret():
-        return "-".join(HALVES)
-
-    def test_wrong_end(tlsandbox):
-        job = tlsandbox.start_process("sh", ["-c", "exit 3", "job", "--token=" + secret()])
-        tlsandbox.wait_for_exit(job)
-
-    def test_not_found(tlsandbox):
-        job = tlsandbox.start_process("sleep", ["60", "--password", secret()][:1])
-        snapshot = tlsandbox.list_processes()
-        tlsandbox.wait_for_exit("slepe", timeout=0)
-
-    def test_next_argument(tlsandbox):
-        job = tlsandbox.start_process("sh", ["-c", "exit 3", "job", "--password", secret()])
-        snapshot = tlsandbox.list_processes()
-        tlsandbox.wait_until(lambda snapshot: False, timeout=0)
-
-    def test_url(tlsandbox):
-        url = ["-c", "exit 3", "job", "https://me:" + secret() + "@host/path"]
-        job = tlsandbox.start_process("sh", url)
-        del url
-        tlsandbox.assert_process(job, exit_code=0)
-
-    def test_told_by_text(tlsandbox):
-        tlsandbox.wait_for_process("--token=" + secret(), timeout=0)
-
-    def test_written(tlsandbox):
-        job = tlsandbox.start_process("sh", ["-c", "echo $1 >&2; exit 3", "job", "--token=" + secret()])
-        tlsandbox.wait_for_exit(job)
-
-    def test_shown_whole(tlsandbox):
-        job = tlsandbox.start_process("sh", ["-c", "exit 3", "job", "--token=" + secret()])
-        assert str(tlsandbox.list_processes()) == repr(job)
-
-    def test_refused(tlsandbox):
-        tlsandbox.start_process("no-such-program", ["--token=" + secret()])
-
-    def test_refused_environment(tlsandbox):
-        tlsandbox.start_process("no-such-program", env={{"API_KEY": secret()}})
-"""
-
-
-@pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("options", [(), ALL_FRAMES], ids=["as it is", "all frames"])
-def test_masked_argument_does_not_appear_in_any_output(pytester, options):
-    pytester.makepyfile(MASKED.format(halves=KEY.split("-")))
-    result = pytester.runpytest_subprocess("--junitxml=junit.xml", *options)
-    result.assert_outcomes(failed=9)
-    assert leaks(result, (pytester.path / "junit.xml").read_text()) == []
-
-
 def test_guard_never_prints_or_writes_secrets(pytester, monkeypatch):
     """Findings and gaps; in the summary, in JUnit, in the report, for GitHub."""
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
