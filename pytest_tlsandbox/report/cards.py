@@ -97,8 +97,10 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
             found = card(cause["kind"], cause["process"], (cause["name"], _line_of(test)))
             found.tests.append(number)
             found.process = found.process or cause["name"] or ""
-            if cause["process"]:
-                found.runs.setdefault((cause["process"], cause["run"]), (cause["kind"], cause))
+            run = (cause["process"], cause["run"])
+            known, _ = found.runs.get(run, ("none", None))
+            if cause["process"] and _BADNESS(cause["kind"]) < _BADNESS(known):
+                found.runs[run] = (cause["kind"], cause)
     for found in cards.values():
         _describe(found, document, places)
     order = sorted(cards.values(), key=lambda card: (not card.tests, _BADNESS(card.kind)))
@@ -199,8 +201,9 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
         outputs = [bar["output"] and bar["output"]["lines"] for _, bar, _, _ in known]
         # Nothing is said about output that was not read, or only partly.
         card.output = next(filter(None, outputs), None if None in outputs else [])
-    if card.verdicts:
-        card.what = _what(card)
+    found = [run for kind, run in card.runs.values() if kind == card.kind and "verdict" in run]
+    if found:
+        card.what = _what(card, found)
     elif card.kind == "none":
         card.what = _line_of(document["tests"][card.tests[0]]) or "Failed"
         card.facts.append("No process failed.")
@@ -215,11 +218,10 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
         card.facts.append(f"memory limit of the sandbox: {limit / 2**20:.0f} MiB")
 
 
-def _what(card: Card) -> str:
+def _what(card: Card, found: Sequence[Data]) -> str:
     """Describe what happened once as in the first line of its message, or else count it."""
-    worst = [run for kind, run in card.runs.values() if kind == card.kind and "headline" in run]
-    if len(worst) == 1:
-        return page_text(str(worst[0]["headline"]).rpartition(": ")[0])
+    if len(found) == 1 and "headline" in found[0]:
+        return page_text(str(found[0]["headline"]).rpartition(": ")[0])
     times = [what + (f" {n} times" if n > 1 else "") for what, n in card.verdicts.items()]
     return ", ".join([times[0], *(text[0].lower() + text[1:] for text in times[1:])])
 
@@ -294,12 +296,8 @@ def _causes(cards: Sequence[Card]) -> str:
             )
             parts.append(f"{one if len(codes) == 1 else several} {_join(codes)}")
         elif same:
-            number = sum(
-                len(card.tests)
-                if kind == "none"
-                else max(1, sum(of == kind for of, _ in card.runs.values()))
-                for card in same
-            )
+            happened = (sum(of == kind for of, _ in card.runs.values()) for card in same)
+            number = sum(len(card.tests) for card in same) if kind == "none" else sum(happened)
             parts.append(one if number == 1 else f"{number} {several}")
     return _join(parts)
 

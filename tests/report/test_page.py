@@ -112,6 +112,14 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
     ]
 
 
+def test_exit_that_failed_a_test_is_named_although_the_process_was_restarted():
+    ended = service(20, 0, change("exited", 1, exit_code=4))
+    found = [finding("restart", "Restarted", ended, "test_a.py::test_a")]
+    again = service(21, 2, restarts=1)
+    [card] = cards(report(10, [ended, again], [failed("exit", ended)], findings=found))
+    assert card.startswith("Exited 4 web (pid 1020)\n")
+
+
 def test_generations_of_one_name_have_a_card_and_a_row_each():
     old = service(20, 0, change("signaled", 1, signal=11), generation="one")
     new = service(21, 2, change("signaled", 3, signal=11), generation="two")
