@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 _LONGEST = 1.0
-"""Maximum seconds to list processes and read their output after a failure."""
+"""The maximum time in seconds for listing processes and reading their output after a failure."""
 _SETTLING = 0.1
 """Seconds before the list call, because a failing server closes its connections before it ends."""
 
