@@ -161,7 +161,7 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the same pool of connections for each call, because there is only one server.
 
-        A search for the pool would make up a tenth of the total time of a call. Versions of
+        Searching for the pool in each call would take a tenth of the call's total time. Versions of
         ``requests`` before 2.32 do not call this method.
         """
         if self._pool is None:

@@ -1,7 +1,7 @@
-"""Explain each failure of a session on one card: what happened, to which process, and to which test.
+"""Group the failures of a session by their cause, and explain each cause on one card.
 
-A card collects everything with one cause: the findings of a process and of its restarts, and the
-failed tests that name this process as their cause. The worst card comes first.
+A card contains the findings of a process and of its restarts. The card also contains the failed
+tests that name this process as their cause. The worst card comes first.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _places(timeline: Data) -> dict[str | None, tuple[str, Data, int, Data | Non
 
 
 def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
-    """Complete a card with the facts about the runs to which the worst happened."""
+    """Complete a card with facts about each run that has an incident of the worst kind."""
     worst = [process for (process, _), (kind, _) in card.runs.items() if kind == card.kind]
     known = [places[process] for process in dict.fromkeys(worst) if process in places]
     known.sort(key=lambda place: float(place[1]["from"]))
@@ -219,7 +219,11 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
 
 
 def _what(card: Card, found: Sequence[Data]) -> str:
-    """Describe what happened once as in the first line of its message, or else count it."""
+    """Return a short description of what happened.
+
+    If only one run has an incident of the worst kind, the description is the headline of this
+    incident. Otherwise, the description contains the number of incidents of each kind.
+    """
     if len(found) == 1 and "headline" in found[0]:
         return page_text(str(found[0]["headline"]).rpartition(": ")[0])
     times = [what + (f" {n} times" if n > 1 else "") for what, n in card.verdicts.items()]
