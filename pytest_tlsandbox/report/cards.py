@@ -7,6 +7,7 @@ tests that name this process as their cause. The worst card comes first.
 from __future__ import annotations
 
 import html
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +27,9 @@ _MOST_TESTS = 6
 _MOST_LINES = 4
 _MOST_FACTS = 3
 _MOST_NAMED = 3
-_KINDS = {
-    "sandbox": ("an unreachable sandbox", "unreachable sandboxes"),
-    "oom": ("an OOM kill", "OOM kills"),
-    "crash": ("a crash", "crashes"),
-    "exit": ("an exit code", "exit codes"),
-    "unhealthy": ("a failed health check", "failed health checks"),
-    "restart": ("a restart", "restarts"),
-    "leak": ("a process left running", "processes left running"),
-    "none": ("one although no process failed", "although no process failed"),
-}
-"""The kinds of causes, worst first, each with its name in the singular and in the plural."""
-_BADNESS = [*_KINDS].index
+_KINDS = ("sandbox", "oom", "crash", "exit", "unhealthy", "restart", "leak", "none")
+"""The kinds of causes, worst first."""
+_BADNESS = _KINDS.index
 
 
 @dataclass
@@ -128,35 +120,27 @@ def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     failed = sum(test["outcome"] in BAD_OUTCOMES for test in tests)
     number = count(len(tests), "test")
     causes = [card for card in cards if not card.faint and card.kind in _KINDS]
-    named = [card for card in causes if card.tests]
-    if failed and len(named) <= _MOST_NAMED:
-        texts = [
-            "No process failed"
-            if card.kind == "none"
-            else f"{card.what}: {card.process}".removesuffix(": ")
-            for card in named
-        ]
+    sentences = [f"{number}, none failed" if tests else "No test ran"]
+    if failed:
         sentences = [
-            f"{failed} of {number} failed.",
-            *(f"{text}." for text in dict.fromkeys(texts)),
+            f"{failed} of {number} failed",
+            *_causes([card for card in causes if card.tests]),
         ]
-    elif failed:
-        sentences = [f"{failed} of {number} failed: {_causes(named)}."]
-    else:
-        sentences = [f"{number}, none failed." if tests else "No test ran."]
-    if others := [card for card in causes if not card.tests]:
-        also = "Not the cause of a failed test: " if failed else "Found: "
-        sentences.append(f"{also}{_causes(others)}.")
+    if others := _causes([card for card in causes if not card.tests]):
+        sentences += ["Not in a failed test: " + ", ".join(others)] if failed else others
     if not causes:
-        sentences.append(_uneventful(timeline))
+        runs = sum(len(row["bars"]) for section in timeline["sections"] for row in section["rows"])
+        sentences.append(
+            f"No incident in {count(runs, 'process')}" if runs else "No process was seen"
+        )
     if document["gaps"]:
-        sentences.append("A sandbox was not monitored for some time.")
+        sentences.append("A sandbox was not monitored for some time")
     lost = [worker["id"] for worker in document["workers"] if worker["lost"]]
     if lost:
-        sentences.append(f"{_join(lost)} died.")
+        sentences.append(f"{_join(lost)} died")
     elif not document["complete"]:
-        sentences.append("The run was broken off.")
-    return " ".join(sentences)
+        sentences.append("The run was broken off")
+    return ". ".join(sentences) + "."
 
 
 def list_of_cards(document: Data, cards: Sequence[Card]) -> str:
@@ -289,36 +273,15 @@ def _other_incidents(
 # ------------------------------------------------------------------ sentences
 
 
-def _causes(cards: Sequence[Card]) -> str:
-    """Name the causes of cards with their numbers, such as "an OOM kill and 2 crashes"."""
-    parts = []
-    for kind, (one, several) in _KINDS.items():
-        same = [card for card in cards if card.kind == kind]
-        if kind == "exit" and same:
-            codes = sorted(
-                {card.what.rpartition(" ")[2] for card in same}, key=lambda code: (len(code), code)
-            )
-            parts.append(f"{one if len(codes) == 1 else several} {_join(codes)}")
-        elif same:
-            happened = (sum(of == kind for of, _ in card.runs.values()) for card in same)
-            number = sum(len(card.tests) for card in same) if kind == "none" else sum(happened)
-            parts.append(one if number == 1 else f"{number} {several}")
-    return _join(parts)
-
-
-def _uneventful(timeline: Data) -> str:
-    kinds = [
-        bar["kind"]
-        for section in timeline["sections"]
-        for row in section["rows"]
-        for bar in row["bars"]
-    ]
-    if not kinds:
-        return "No process was seen."
-    names = {"exited": "exited with 0", "failed": "exited with another code", "signaled": "were ended by a signal",
-             "oom": "were OOM-killed", "crash": "crashed", "running": "still ran", "gone": "vanished"}  # fmt: skip
-    parts = [f"{kinds.count(kind)} {text}" for kind, text in names.items() if kind in kinds]
-    return f"{capitalized(count(len(kinds), 'process'))}: {_join(parts)}."
+def _causes(cards: Sequence[Card]) -> list[str]:
+    """Name the causes of a few cards with their processes, and count the causes of many cards."""
+    texts = ["No process failed" if card.kind == "none" else card.what for card in cards]
+    if len(cards) <= _MOST_NAMED:
+        named = zip(texts, cards, strict=True)
+        return [
+            *dict.fromkeys(f"{what}: {card.process}".removesuffix(": ") for what, card in named)
+        ]
+    return [f"{what} ({n})" if n > 1 else what for what, n in Counter(texts).items()]
 
 
 def _join(parts: Sequence[str]) -> str:
