@@ -217,7 +217,7 @@ def test_signal_reaches_the_process_and_the_exit_code_is_reported(box):
     box.kill_process(process)  # succeeds, although it has ended
 
 
-def test_all_processes_that_the_test_left_running_are_killed_by_kill_started(box):
+def test_cleanup_helper_kills_all_processes_that_the_test_left_running(box):
     later = box.from_now()
     process = later.start_process("sleep", ["60"])
 

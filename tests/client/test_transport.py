@@ -356,7 +356,9 @@ def test_api_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypat
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_proxy_is_not_used_for_loopback(serve, connect, monkeypatch, variable, host):
+def test_requests_to_loopback_addresses_bypass_the_proxy(
+    serve, connect, monkeypatch, variable, host
+):
     server, proxy = serve(OK, host=host), serve(reply(502))
     monkeypatch.setenv(variable, proxy.url)
 

@@ -184,7 +184,7 @@ def test_lost_exit_code_is_reported_if_the_test_started_the_process():
     assert (finding["verdict"], finding["test"]) == ("End not seen", "a")
 
 
-def test_marker_that_allows_restarts_does_not_excuse_a_missed_exit():
+def test_marker_that_allows_restarts_does_not_excuse_an_oom_kill_hidden_by_a_restart():
     guarded = GuardedBox(web(7), rules=("oom", "restart"))
     guarded.begin("a", restart="the server restarts once a minute")
     hidden = web(9, start=20_000, restart_count=2, last_exit=last(1, at=19_000))

@@ -136,7 +136,9 @@ def test_sdk_follows_and_reads_the_output_of_a_process(
         ("exec sleep 600", -9, CommandExitReason.TIMED_OUT),
     ],
 )
-def test_sdk_runs_commands(sdk: Sandbox, script: str, code: int, reason: CommandExitReason) -> None:
+def test_sdk_can_run_commands(
+    sdk: Sandbox, script: str, code: int, reason: CommandExitReason
+) -> None:
     timeout = 0.3 if reason == CommandExitReason.TIMED_OUT else 60
     result = sdk.run("sh", ["-c", f"echo out; echo err >&2; {script}"], timeout=timeout)
     assert (result.exit_code, result.reason) == (code, reason)
@@ -163,7 +165,7 @@ def test_sdk_reads_and_writes_files(sdk: Sandbox, tmp_path: Path) -> None:
     assert refused(lambda: sdk.list_directory("../..")) == (403, "PATH_TRAVERSAL")
 
 
-def test_sdk_opens_a_tunnel(sdk: Sandbox) -> None:
+def test_sdk_can_open_a_tunnel(sdk: Sandbox) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as service,
         sdk.create_tunnel(service.getsockname()[1], local_port=0) as tunnel,

@@ -46,7 +46,7 @@ def test_finding_is_not_reported_again_if_one_worker_attributed_it_to_a_test():
     ) == [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]
 
 
-def test_merged_findings_keep_allowances_and_exclude_incidents_caused_by_a_test():
+def test_merged_findings_keep_allowances_and_exclude_incidents_that_a_test_caused():
     assert findings(
         {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
         {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
@@ -132,7 +132,7 @@ def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]
 
 
-def test_failure_of_a_test_has_the_first_line_and_the_masked_text_of_its_first_error():
+def test_session_data_contains_the_masked_first_error_of_a_failed_test():
     session = SessionData()
     at = SimpleNamespace(reprcrash=SimpleNamespace(message="Error: lost --token=abc\nmore"))
     long = ("sandbox during this test", "web exited 1")

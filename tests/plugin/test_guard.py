@@ -196,7 +196,7 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
     }
 
 
-def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(pytester):
+def test_finding_is_attributed_to_the_test_and_phase_in_which_the_incident_happened(pytester):
     suite = """
         @pytest.fixture(scope="session")
         def of_the_session(tlsandbox_session):

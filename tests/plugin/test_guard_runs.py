@@ -313,7 +313,7 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
 
 
 @ALONE_AND_BY_XDIST
-def test_interrupted_run_reports_the_findings_so_far(pytester, options):
+def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
     suite = """
         import time
 
