@@ -71,7 +71,7 @@ DATES = {"Retry_After": "Sun, 06 Nov 1994 08:49:49 GMT", "Date": "Sun, 06 Nov 19
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": "12"}, DATES], ids=["seconds", "date"])
-def test_list_call_is_retried_after_the_delay_requested_by_the_server(
+def test_list_call_is_retried_after_the_delay_that_the_server_requests(
     serve, patient, clock, headers
 ):
     busy = reply(429, {"error": "slow down"}, **headers)

@@ -466,7 +466,7 @@ def test_error_for_a_key_that_cannot_be_sent_does_not_show_the_key(serve, connec
 
 @pytest.mark.parametrize("key", [KEY, "plain-sentinel"])
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-def test_key_echoed_by_the_server_is_not_shown(serve, connect, status, key):
+def test_key_that_the_server_echoes_is_not_shown(serve, connect, status, key):
     server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
 
     assert_key_is_not_seen(error_of(connect(server, key=key)), key)

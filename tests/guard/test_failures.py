@@ -177,7 +177,7 @@ def test_first_line_is_shortened_if_there_are_many_findings():
     )
 
 
-def test_leaked_process_is_reported_without_its_output():
+def test_guard_reports_a_leaked_process_without_its_output():
     guarded = in_call()
     guarded.end("call", raw(1))
     error = error_for(guarded.findings("teardown"), Screen())

@@ -98,7 +98,7 @@ def test_killed_process_is_not_a_leak_even_if_it_is_still_listed_as_running():
     assert 0.07 < sum(guarded.clock.slept) < 0.1
 
 
-def test_process_started_in_a_teardown_is_not_a_leak():
+def test_process_that_starts_during_a_teardown_is_not_a_leak():
     guarded = in_call()
     guarded.end("call")
     assert guarded.end("teardown", raw(7)) == []

@@ -152,7 +152,7 @@ def test_overwritten_file_keeps_its_permissions(api: Api, tmp_path: Path) -> Non
         ("GET", "/files/list", "list folder", "Not a directory"),
     ],
 )
-def test_error_of_the_operating_system_returns_500(
+def test_response_to_a_file_request_is_500_if_the_operating_system_reports_an_error(
     api: Api, tmp_path: Path, method: str, route: str, action: str, reason: str
 ) -> None:
     (tmp_path / "file").touch()

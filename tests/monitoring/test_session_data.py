@@ -32,7 +32,7 @@ def findings(*data: Any) -> list[tuple[str, str, str | None]]:
     ]
 
 
-def test_finding_seen_by_several_workers_is_reported_once():
+def test_finding_that_several_workers_send_is_reported_once():
     assert findings(*[{"findings": [found("oom 1"), found("oom 2")]}] * 3) == [
         ("oom 1", "session", None),
         ("oom 2", "session", None),
@@ -60,7 +60,7 @@ def test_finding_is_reported_once_even_if_two_workers_identify_it_differently():
     ) == [("its row", "session", None)]
 
 
-def test_monitoring_gap_seen_by_several_workers_is_reported_once():
+def test_monitoring_gap_that_several_workers_send_is_reported_once():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a",
            "to_test": None, "to_at": None, "from_at": "1"}  # fmt: skip
     ended = {"to_test": "d", "to_at": "9"}
@@ -156,7 +156,7 @@ def test_very_long_failure_is_cut_at_its_start():
     assert text.endswith("xend")
 
 
-def test_change_observed_by_two_workers_is_reported_once():
+def test_change_that_two_workers_observe_is_recorded_once():
     change = {"sandbox": "box", "process": "1", "state": "running", "at": None, "test": None}
     process = {"id": "1", "sandbox": "box", "before_the_session": True, "test": None}
     mine = {**process, "before_the_session": False, "test": "test_a"}
