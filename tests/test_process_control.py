@@ -20,7 +20,7 @@ from tests.support import box_of, ended, failure, managed, outcome, polls, proce
     ],
     ids=["no sandbox", "terminated", "suspended", "refused", "502"],
 )
-def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_ended(fault, left):
+def test_plugin_reports_a_process_that_it_could_not_kill_unless_the_sandbox_has_ended(fault, left):
     box = box_of({0: fault}, started=[process(41)])
     box._client.list = lambda patience: box._client.poll()
 

@@ -104,7 +104,7 @@ def test_process_that_starts_during_a_teardown_is_not_a_leak():
     assert guarded.end("teardown", raw(7)) == []
 
 
-def test_managed_process_waiting_for_its_restart_is_a_leak():
+def test_managed_process_that_is_waiting_for_a_restart_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7, **ended(1), managed=managed(status="backing_off"))) == [
         "leak 7"

@@ -378,7 +378,7 @@ def test_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any)
     managed.when(health_status="healthy", consecutive_health_failures=0)
 
 
-def test_unhealthy_process_with_the_restart_policy_never_keeps_running(
+def test_unhealthy_process_keeps_running_if_its_restart_policy_is_never(
     managed: Managed, port: int
 ) -> None:
     pid = start_server(managed, port, type="http", path="/nope").json()["pid"]
