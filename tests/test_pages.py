@@ -105,7 +105,7 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path):
+def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
         if block.mark == "fails":
@@ -118,7 +118,7 @@ def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_p
 @pytest.mark.parametrize(
     "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, *SAMPLE)
 )
-def test_commands_shown_on_a_page_of_the_docs_succeed(page, tmp_path, my_sandbox):
+def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     consoles = [block.text for block in blocks(page) if block.language == "console"]
     for line in "".join(consoles).splitlines():
@@ -138,7 +138,7 @@ TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 @pytest.mark.parametrize("table", TABLES)
-def test_settings_shown_on_a_page_of_the_docs_take_effect(page, table, tmp_path):
+def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))

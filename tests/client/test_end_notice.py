@@ -120,7 +120,7 @@ def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, conn
 # Proxies
 
 
-def test_stream_uses_the_proxy_of_the_environment(serve, connect, monkeypatch):
+def test_stream_uses_the_proxy_from_the_environment_variables(serve, connect, monkeypatch):
     proxy = serve([STREAM, chunk(END), chunk(b"")])
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
 

@@ -359,7 +359,9 @@ def test_api_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypat
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_proxy_is_not_used_for_loopback(serve, connect, monkeypatch, variable, host):
+def test_requests_to_loopback_addresses_bypass_the_proxy(
+    serve, connect, monkeypatch, variable, host
+):
     server, proxy = serve(OK, host=host), serve(reply(502))
     monkeypatch.setenv(variable, proxy.url)
 
@@ -467,7 +469,7 @@ def test_error_for_a_key_that_cannot_be_sent_does_not_show_the_key(serve, connec
 
 @pytest.mark.parametrize("key", [KEY, "plain-sentinel"])
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-def test_key_echoed_by_the_server_is_not_shown(serve, connect, status, key):
+def test_key_that_the_server_echoes_is_not_shown(serve, connect, status, key):
     server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
 
     assert_key_is_not_seen(error_of(connect(server, key=key)), key)

@@ -12,7 +12,9 @@ from .conftest import is_gone, new_sandbox, until
 SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 
 
-def test_burst_of_processes_loses_no_exit_status_and_leaves_no_zombie() -> None:
+def test_sandbox_reports_every_exit_status_and_leaves_no_zombies_after_a_burst_of_processes() -> (
+    None
+):
     scripts: dict[str, tuple[int | None, int | None]] = {
         f"exit {code}": (code, None) for code in range(256)
     }

@@ -120,7 +120,7 @@ def test_exit_that_failed_a_test_is_named_although_the_process_was_restarted():
     assert card.startswith("Exited 4 web (pid 1020)\n")
 
 
-def test_generations_of_one_name_have_a_card_and_a_row_each():
+def test_each_generation_of_a_process_name_has_its_own_card_and_row():
     old = service(20, 0, change("signaled", 1, signal=11), generation="one")
     new = service(21, 2, change("signaled", 3, signal=11), generation="two")
     document = report(10, [old, new], [failed("crash", old), failed("crash", new)])
@@ -172,7 +172,7 @@ def test_card_folds_the_tests_after_the_sixth():
     assert lines[2] == "failed test_6: lostfailed test_7: lostfailed test_8: lost"
 
 
-def test_process_that_wrote_nothing_is_told_apart_from_output_that_was_not_read():
+def test_card_says_that_a_process_wrote_no_output():
     silent = {**HOG, "output": {"stream": "output", "lines": [], "total": 0}}
     [card] = cards(report(10, [silent], [failed("oom", HOG)]))
     assert card.endswith("It wrote nothing.")
