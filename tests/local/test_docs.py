@@ -43,4 +43,4 @@ def test_docs_list_every_restart_and_health_check_key_with_its_default() -> None
 
 def test_documented_limits_match_the_code() -> None:
     assert f"the newest {KEPT_ROWS:,} rows of ended processes" in DOCS
-    assert f"{KEPT_OUTPUT >> 20} MiB in total" in DOCS
+    assert f"{KEPT_OUTPUT >> 20} MiB of output in total" in DOCS
