@@ -289,9 +289,9 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ContentDecodingError, "", "bad encoding", _COMPRESSED, False, True),
     (_BROKEN, "NameResolutionError", "no such host", "its host name is not known", True, False),
     (_BROKEN, "NewConnectionError", "refused", "the connection was refused", True, False),
-    (_BROKEN, "IncompleteRead", "cut short", "the answer was cut short", True, True),
-    (_BROKEN, "InvalidChunkLength", "cut short", "the answer was cut short", True, True),
-    (_BROKEN, "ended prematurely", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "IncompleteRead", "cut short", "the response was cut short", True, True),
+    (_BROKEN, "InvalidChunkLength", "cut short", "the response was cut short", True, True),
+    (_BROKEN, "ended prematurely", "cut short", "the response was cut short", True, True),
     (_BROKEN, "", "reset", "the connection was reset", True, True),
 )
 

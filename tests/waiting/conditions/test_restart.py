@@ -71,7 +71,7 @@ def test_restart_requested_by_this_plugin_is_not_counted():
 OVER = {
     "gives up": (
         {0: [web(40, 5)], 2: [web(40, 5, "stopped", end=ended(1), last_error="restart limit reached")]},
-        "UnexpectedExit", "Gave up after 5 restarts (exited 1), wanted 1 restart: web",
+        "UnexpectedExit", "Exited 1 (5 of 5 restarts used), wanted 1 restart: web",
     ),
     "exits with 0": (
         {0: [FIRST], 2: [web(40, 0, "stopped", end=ended(0))]},
@@ -110,4 +110,4 @@ def test_invalid_count_is_rejected(count):
 
     error = failure(lambda: box.wait_for_restart("web", count), errors.InvalidArgument)
 
-    assert str(error).startswith(f"count must be a number >= 1, got {count!r}")
+    assert str(error).startswith(f"argument 'count' must be a number >= 1, got {count!r}")
