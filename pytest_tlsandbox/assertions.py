@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import check_pick, must_be
+from pytest_tlsandbox.arguments.checks import argument_label, check_pick, must_be
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name
@@ -241,7 +241,7 @@ class Assertions:
             return self.baseline
         if isinstance(since, ProcessSnapshot) and since.history not in (None, self._history):
             raise InvalidArgument(
-                f"{name} must be a snapshot of this sandbox, got a snapshot of another sandbox"
+                f"{argument_label(name)} must be a snapshot of this sandbox, got a snapshot of another sandbox"
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since

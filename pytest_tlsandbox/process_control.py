@@ -73,20 +73,22 @@ def _check_command(command: object) -> None:
     if isinstance(command, (list, tuple)) and command:
         program, *rest = mask_args([*map(str, command)])
         raise InvalidArgument(
-            f"command must be text, got a {type(command).__name__}; write command={program!r}"
+            f"argument 'command' must be text, got a {type(command).__name__}; write command={program!r}"
             + (f", args={rest}" if rest else "")
         )
     check_text("command", command)
     if not command:
-        raise InvalidArgument("command must not be empty")
+        raise InvalidArgument("argument 'command' must not be empty")
 
 
 def _check_env(env: object) -> None:
     if not isinstance(env, Mapping):
         kind = type(env).__name__
-        raise InvalidArgument(f"env must be a mapping such as {{'A': '1'}}, got a {kind}")
+        raise InvalidArgument(
+            f"argument 'env' must be a mapping such as {{'A': '1'}}, got a {kind}"
+        )
     for key, value in env.items():
-        check_text("the name of a variable in env", key)
+        check_text("each name in 'env'", key)
         check_text(f"env[{key!r}]", value, secret=True)
 
 
@@ -158,7 +160,7 @@ def _explained(refusal: InfrastructureError, body: Mapping[str, Any]) -> str:
     if " " in body["command"] and not body["args"]:
         program, *args = mask_args(body["command"].split())
         call = f"start_process({program!r}, args={args})"
-        return f"no program has that name ({refusal})\n\n  try  check the spelling of {program!r}, and separate the arguments:\n       {call}"
+        return f"no program has that name ({refusal})\n\n  hint  check the spelling of {program!r}, and separate the arguments:\n        {call}"
     folder = mask_text(body.get("working_dir", ""))
     or_folder = f", or no folder {folder!r}" if folder else ""
     return f"no such program on PATH{or_folder} ({refusal})"

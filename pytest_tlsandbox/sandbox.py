@@ -542,7 +542,7 @@ class Sandbox(Assertions):
         """
         duration = check_seconds("stable_for", stable_for)
         if duration == 0:
-            raise InvalidArgument("stable_for must be > 0 seconds, got 0")
+            raise InvalidArgument("argument 'stable_for' must be > 0 seconds, got 0")
         statuses = check_statuses(status)
         selector = self._selector(process, since)
         condition = Stays(selector, statuses, stable_for=duration, pick=check_pick(pick))

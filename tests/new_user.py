@@ -150,7 +150,7 @@ def main(wheel):
             "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed at a limit of 128 MiB, wanted exit code 0: train.py; last output: shard ",
             "E         | shard 1/8 loaded\n",
             "E         process  python train.py --shards 8 --token=***\n",
-            "E         try      a higher --tlsandbox-memory, if the process is meant to\n",
+            "E         hint     raise --tlsandbox-memory if this memory use is expected\n",
             "FAILED second/test_training.py::test_training_ends_well - OOM-killed at a lim",
         )
         assert len(output.splitlines()) < 45, output

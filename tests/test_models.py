@@ -150,7 +150,7 @@ def test_unknown_enum_values_are_kept_as_lower_case_text():
 # Rows that cannot be read
 
 SECRET = "hunter2"
-CUT_SHORT = "JSON of another shape, or cut short"
+CUT_SHORT = "unexpected or incomplete JSON"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_row_with_a_lone_surrogate_is_unreadable_but_other_rows_are_readable():
 
 # Bodies that are not lists
 
-NO_LIST = "The sandbox answered with JSON that has no list 'processes'"
+NO_LIST = "The sandbox answered with JSON that does not contain a 'processes' list"
 NOT_JSON = "The sandbox answered with {}, not a process list"
 
 
@@ -199,15 +199,15 @@ NOT_JSON = "The sandbox answered with {}, not a process list"
     ("parse", "body", "message", "label"),
     [
         *((parse_list, body, NOT_JSON.format(kind), "not JSON") for body, kind in (
-            (b"", "an empty answer (0 bytes)"),
-            (b" \n", "an empty answer (2 bytes)"),
+            (b"", "an empty response (0 bytes)"),
+            (b" \n", "an empty response (2 bytes)"),
             (b"<!DOCTYPE html><p>hunter2", "an HTML page (25 bytes)"),
             (b"hunter2", "text that is not JSON (7 bytes)"),
             (b'{"processes": [{"pid": 4', f"{CUT_SHORT} (24 bytes)"),
             (b"[" * 100_000, f"{CUT_SHORT} (100000 bytes)"))),
         *((parse_list, body, NO_LIST, "no list") for body in (
             b'{"data": []}', b'{"processes": null}', b'{"processes": {}}', b"[]", b"null")),
-        *((parse_process, body, f"Not a process: {kind}", "not a process") for body, kind in (
+        *((parse_process, body, f"The sandbox answered with {kind}, not a process", "not a process") for body, kind in (
             (b"\n\n<!doctype HTML>", "an HTML page (17 bytes)"),
             (b'{"pid": 41, "command": "hunter2"}', f"{CUT_SHORT} (33 bytes)"),
             (b"\x1f\x8b\x00", "text that is not JSON (3 bytes)"))),

@@ -91,7 +91,7 @@ def test_wait_for_output_reports_an_oom_kill_of_the_process():
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
 
-    line = 'OOM-killed: server.py, which wrote no line with "ready"; last output: starting'
+    line = 'OOM-killed without printing "ready": server.py; last output: starting'
     assert error.first_line == line
 
 
@@ -103,7 +103,7 @@ PLAIN = ["(v1.2)", "up...", "costs $5", "[app] up", "5 % (3/6)", "a | b", "(y/n)
 @pytest.mark.parametrize("pattern", [*REGEXES, *PLAIN, re.compile(r"port \d+")])
 def test_hint_about_regexes_appears_only_if_the_text_looks_like_a_regex(pattern, row):
     box = output_box([row], {0: (["listening"], [])})
-    hint = "try re.compile(...): the text looks like a regular expression, but is searched"
+    hint = "hint use re.compile(...): the text looks like a regular expression, but is matched"
 
     message = str(failure(lambda: box.wait_for_output(77, pattern, timeout=0)))
 
@@ -193,7 +193,7 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
     assert error.first_line == "Output lost: server.py"
     assert "another process has pid 77 now, and output is requested by pid" in str(error)
     assert "\n  process  python server.py\n" in str(error)
-    assert "\n  try      read the output before the process ends" in str(error)
+    assert "\n  hint     read the output before the process ends" in str(error)
 
 
 # --------------------------------------------------------------- infrastructure errors
@@ -225,6 +225,8 @@ def test_pattern_of_an_invalid_type_is_rejected_before_the_first_poll(pattern, g
 
     error = failure(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
-    message = "pattern must be a non-empty text without a line break or a compiled regex, got "
+    message = (
+        "argument 'pattern' must be a non-empty text without a line break or a compiled regex, got "
+    )
     assert str(error) == message + got
     assert polls(box) == []

@@ -122,12 +122,13 @@ def test_wait_for_a_port_reports_that_another_process_uses_the_port(box, port):
     waits = listen(box, port, after=60)
     error = failure(lambda: box.wait_for_port(waits, port, timeout=0.3), errors.WaitTimedOut)
     assert (
-        error.first_line == f"Another process has port {port} after 0.3 s: python -u, still running"
+        error.first_line
+        == f"Another process uses port {port} after 0.3 s: python -u, still running"
     )
 
     fails = listen(box, port, after=0.2)
     error = failure(lambda: box.wait_for_port(fails, port), errors.UnexpectedExit)
-    assert f"s: python -u; another process has port {port}" in error.first_line
+    assert f"s: python -u; another process uses port {port}" in error.first_line
 
 
 # -------------------------------------------------------------- run to completion
@@ -164,10 +165,10 @@ def test_running_a_process_raises_the_same_errors_as_waiting_for_its_exit(box):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"exit_code": -1}, "exit_code must be from 0 to 255, got -1; to wait for a signal that ends "
+        ({"exit_code": -1}, "argument 'exit_code' must be from 0 to 255, got -1; to wait for a signal that ends "
          'the process, use wait_for_process(process, status="signaled")'),
-        ({"timeout": -1}, "timeout must be >= 0 seconds, got -1"),
-        ({"name": 3}, "name must be text, got 3; write '3'"),
+        ({"timeout": -1}, "argument 'timeout' must be >= 0 seconds, got -1"),
+        ({"name": 3}, "argument 'name' must be text, got 3; write '3'"),
     ],
 )  # fmt: skip
 def test_running_a_process_with_an_invalid_argument_does_not_start_the_process(
@@ -235,7 +236,7 @@ def test_process_keeps_running_if_the_call_to_stop_it_has_an_invalid_argument(bo
     server = box.start_process("sleep", ["60"])
 
     error = failure(lambda: box.stop_process(server, grace=grace), errors.InvalidArgument)
-    assert str(error).startswith("grace must be ")
+    assert str(error).startswith("argument 'grace' must be ")
 
     box.assert_process(server, status="running")
     failure(lambda: box.stop_process("no such server"), errors.ProcessNotFound)

@@ -34,9 +34,18 @@ _KINDS: list[tuple[str, tuple[type, ...], tuple[str, ...]]] = [
 """A type in words, the built-in types whose values can equal such a value, and the fields."""
 
 
-def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
+def argument_label(place: str) -> str:
+    """Return an argument in words for an error message, such as "argument 'since'".
+
+    A place inside an argument, such as "args[1]", is returned unchanged.
+    """
+    return f"argument {place!r}" if place.isidentifier() else place
+
+
+def must_be(place: str, expected: str, value: object, hint: str = "") -> str:
     """Return the message for an argument with a wrong value."""
-    return f"{name} must be {expected}{separator_after(expected)} got {shown(value)}{hint}"
+    separator = separator_after(expected)
+    return f"{argument_label(place)} must be {expected}{separator} got {shown(value)}{hint}"
 
 
 def check_choice(name: str, value: object, known: Collection[str]) -> None:
@@ -157,12 +166,12 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
     """
     if not isinstance(value, str):
         if secret:
-            raise InvalidArgument(f"{place} must be text, got {type_name(value)}")
+            raise InvalidArgument(f"{argument_label(place)} must be text, got {type_name(value)}")
         raise InvalidArgument(must_be(place, "text", value, _cure(value, "text")))
     if wrong := re.search("[\0\ud800-\udfff]", value):
         raise InvalidArgument(
-            f"{place} must not contain a NUL character or a lone surrogate, got one at position "
-            f"{wrong.start()}"
+            f"{argument_label(place)} must not contain a NUL character or a lone surrogate, got one at "
+            f"position {wrong.start()}"
         )
 
 
@@ -183,7 +192,8 @@ def check_function(name: str, function: object, argument: str) -> None:
         raise InvalidArgument(must_be(name, expected, function))
     if inspect.iscoroutinefunction(function):
         raise InvalidArgument(
-            f"{name} must be {expected}, got a coroutine function, whose result is always truthy"
+            f"{argument_label(name)} must be {expected}, got a coroutine function, whose result is always "
+            "truthy"
         )
     try:
         signature = inspect.signature(function)
@@ -194,7 +204,7 @@ def check_function(name: str, function: object, argument: str) -> None:
     except TypeError:
         called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
         raise InvalidArgument(
-            f"{name} must be {expected}, got {shorten(mask_text(called), 60)}"
+            f"{argument_label(name)} must be {expected}, got {shorten(mask_text(called), 60)}"
         ) from None
 
 

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-from pytest_tlsandbox.arguments.checks import check_choice, check_number, check_text, must_be
+from pytest_tlsandbox.arguments.checks import (
+    argument_label,
+    check_choice,
+    check_number,
+    check_text,
+    must_be,
+)
 from pytest_tlsandbox.errors import InvalidArgument
 
 
@@ -104,7 +110,7 @@ def _check(place: str, hint: Any, value: object) -> None:
         check_choice(place, value, get_args(kind))
     elif is_typeddict(kind):
         _check_mapping(place, kind, value)
-    elif place == "health_check: port":
+    elif place == "health_check['port']":
         check_number(place, value, 1, 2**16 - 1)
     elif kind is int:
         check_number(place, value, 0, 2**32 - 1)
@@ -119,8 +125,8 @@ def _check_mapping(name: str, kind: Any, value: object) -> None:
         expected = f"a mapping with the keys {', '.join(hints)}"
         raise InvalidArgument(must_be(name, expected, value, example))
     for key, given in value.items():
-        check_choice(f"{name}: key", key, hints)
-        _check(f"{name}: {key}", hints[key], given)
+        check_choice(f"each key of '{name}'", key, hints)
+        _check(f"{name}[{key!r}]", hints[key], given)
     for key in hints:
         if key in kind.__required_keys__ and key not in value:
-            raise InvalidArgument(f"{name}: missing key {key!r}{example}")
+            raise InvalidArgument(f"{argument_label(name)} has no key {key!r}{example}")

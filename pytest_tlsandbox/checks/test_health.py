@@ -96,5 +96,5 @@ def test_everything_readable(listed: ProcessSnapshot) -> None:
     if listed.unreadable:
         rows = "\n".join(f"  {row}" for row in listed.unreadable[:10])
         raise Inconclusive(
-            f"{count(len(listed.unreadable), 'row')} of the list cannot be read\n\n{rows}"
+            f"{count(len(listed.unreadable), 'row')} of the process list cannot be read\n\n{rows}"
         )

@@ -191,7 +191,7 @@ class ProcessLister:
                 )
                 raise
             raise SandboxUnreachable(
-                f"{self.label}: the answer was cut short", label="cut short", transient=True
+                f"{self.label}: the response was cut short", label="cut short", transient=True
             ) from None
 
     def _note_failure(
@@ -322,7 +322,7 @@ class SandboxClient(ProcessLister):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(
-                f"{self.label}: the response with the output of pid {pid} does not contain a list 'lines'"
+                f"{self.label}: the response with the output of pid {pid} does not contain a 'lines' list"
             )
         for observer in self.observers:
             observer.output_read(pid, stream, lines)

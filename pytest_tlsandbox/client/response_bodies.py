@@ -49,7 +49,8 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
     rows = document.get("processes") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise ContractViolation(
-            "The sandbox answered with JSON that has no list 'processes'", label="no list"
+            "The sandbox answered with JSON that does not contain a 'processes' list",
+            label="no list",
         )
     read, unreadable = [], []
     for position, row in enumerate(rows):
@@ -128,7 +129,7 @@ def parse_process(body: bytes) -> ProcessInfo:
         return _PROCESS.validate_json(body)
     except ValidationError:
         raise ContractViolation(
-            f"Not a process: {describe_body(body)}", label="not a process"
+            f"The sandbox answered with {describe_body(body)}, not a process", label="not a process"
         ) from None
 
 
@@ -136,11 +137,11 @@ def describe_body(body: bytes) -> str:
     """Describe an unexpected body in a few words, without quoting it."""
     start = body[:200].lstrip().lower()
     if not start:
-        kind = "an empty answer"
+        kind = "an empty response"
     elif start.startswith((b"<!doctype", b"<html")):
         kind = "an HTML page"
     elif start[:1] in b"{[":
-        kind = "JSON of another shape, or cut short"
+        kind = "unexpected or incomplete JSON"
     else:
         kind = "text that is not JSON"
     return f"{kind} ({len(body)} bytes)"

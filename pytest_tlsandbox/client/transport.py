@@ -292,6 +292,7 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
 # transient, and whether the request may have been delivered. The first row that matches applies.
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
+_CUT_SHORT = "the response was cut short"
 _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ProxyError, "", "proxy", _PROXY, True, False),
     (http.NameResolutionError, "", "no such host", "its host name is not known", True, False),
@@ -299,9 +300,9 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ConnectTimeoutError, "", "no connection", "no connection in time", True, False),
     (http.TimeoutError, "", "no answer", "no answer in time", True, True),
     (http.DecodeError, "", "bad encoding", _COMPRESSED, False, True),
-    (http.ProtocolError, "IncompleteRead", "cut short", "the answer was cut short", True, True),
-    (http.ProtocolError, "InvalidChunkLength", "cut short", "the answer was cut short", True, True),
-    (http.ProtocolError, "ended prematurely", "cut short", "the answer was cut short", True, True),
+    (http.ProtocolError, "IncompleteRead", "cut short", _CUT_SHORT, True, True),
+    (http.ProtocolError, "InvalidChunkLength", "cut short", _CUT_SHORT, True, True),
+    (http.ProtocolError, "ended prematurely", "cut short", _CUT_SHORT, True, True),
     (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )
 

@@ -85,9 +85,9 @@ class Finding:
     def hint(self) -> str:
         """Advice on how to fix the problem without weakening the test."""
         if self.inconclusive:
-            return "list the processes in between"
+            return "list the processes more often"
         if self.rule == LEAK:
-            return "end it in the test, or in the fixture that started it"
+            return "end the process in the test, or in the fixture that started it"
         return absence.hint_of(RULES[self.rule], self.incident)
 
     def as_data(self, monitor: Monitor) -> dict[str, Any]:

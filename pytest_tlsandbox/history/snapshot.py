@@ -114,8 +114,8 @@ class ProcessSnapshot:
         """
         if not hasattr(identity, "started_at"):
             raise InvalidArgument(
-                "identity must be the identity of a run, as in find(process.identity), got a value of "
-                f"type {type(identity).__name__}; to find processes by their fields, use where(...)"
+                "argument 'identity' must be the identity of a run, as in find(process.identity), got a "
+                f"value of type {type(identity).__name__}; to find processes by their fields, use where(...)"
             )
         return next(
             (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),

@@ -179,7 +179,7 @@ class CgroupV2(_Cgroup):
         finally:
             _remove(trial)
         if launched.returncode != 0:
-            raise OSError(f"{self._group} cannot be entered")
+            raise OSError(f"a process cannot join the cgroup {self._group}")
 
 
 def _group_name(server: int) -> str:

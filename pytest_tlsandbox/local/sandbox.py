@@ -120,7 +120,7 @@ def start_local_sandbox(
     """
     _check_extra()
     if memory_limit is not None and memory_limit <= 0:
-        raise LocalSandboxError(f"memory_limit must be > 0 bytes, got {memory_limit}")
+        raise LocalSandboxError(f"argument 'memory_limit' must be > 0 bytes, got {memory_limit}")
     # Hidden, because pytest's -l shows the local variables of a traceback.
     api_key = Secret(secrets.token_urlsafe(32))
     settings: dict[str, Any] = {

@@ -245,7 +245,7 @@ class Renderer:
             if verbose or label not in _ONLY_WITH_V:
                 facts.append((label, wrap(text, room)))
         if output is not None and not output.lines:
-            text = f"not read: {output.unread}" if output.unread else "none on stderr or stdout"
+            text = f"not read: {output.unread}" if output.unread else "stderr and stdout are empty"
             facts.append(("output", [text]))
         return facts
 
@@ -264,8 +264,8 @@ class Renderer:
     def labelled(self, facts: Sequence[_Fact], hint: str = "") -> list[str]:
         """Return the lines of facts and of a hint, and align their labels in a column."""
         if hint:
-            labels = max(len(label) for label, _ in (*facts, ("try", [])))
-            facts = [*facts, ("try", wrap(hint, self._columns - 4 - labels))]
+            labels = max(len(label) for label, _ in (*facts, ("hint", [])))
+            facts = [*facts, ("hint", wrap(hint, self._columns - 4 - labels))]
         cells = [
             ("" if index else label, line)
             for label, lines in facts

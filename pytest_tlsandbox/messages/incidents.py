@@ -19,7 +19,7 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 
 
 def shown_row(run: Run) -> ProcessInfo:
@@ -94,7 +94,7 @@ def describe_run(run: Run) -> str:
     parts = [f"{pid} ({label})" if label else pid]
     end = run.end
     if end is None:
-        parts.append("ended in an unknown way")
+        parts.append("ended (cause unknown)")
     else:
         at = "" if end.ended_at is None else f" at {moment(end.ended_at)} UTC"
         parts.append(f"{describe_end(end)}{at}")
@@ -117,6 +117,14 @@ def aftermath(run: Run) -> str:
     if managed is not None and managed.status == "backing_off" and run.end is not None:
         return "its supervisor backs off before a restart"
     return ""
+
+
+def used_restarts(number: int, managed: ManagedProcess | None) -> str:
+    """Return a text about a supervisor that gave up, such as "5 of 5 restarts used"."""
+    limit = managed.restart.max_restarts if managed and managed.restart else None
+    if number == limit:
+        return f"{number} of {limit} restarts used"
+    return f"its supervisor gave up after {count(number, 'restart')}"
 
 
 def headline_of(incident: Incident) -> str:
@@ -145,17 +153,19 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
         if end and end.signal is not None:
             by = f"{ended} (not by this test)"
             evidence = "killed by a SIGKILL that this plugin did not send"
-        return f"{by}, possibly an OOM kill (not proven)", evidence
+        return f"{by}, possibly an OOM kill", evidence
     if kind == kinds.GAVE_UP:
         number = run.number if managed is None or run.successor else managed.restart_count
         after = f"after {count(number, 'restart')}"
-        headline = f"Gave up {after} ({ended[:1].lower()}{ended[1:]})"
+        headline = f"{ended} ({used_restarts(number, managed)})"
         return headline, f"its supervisor gave up {after}"
     if kind == kinds.UNHEALTHY:
         failures = managed.consecutive_health_failures if managed else 0
-        often = f"{count(failures, 'health check')} in a row failed" if failures else ""
+        in_a_row = " in a row" if failures > 1 else ""
+        often = f"{count(failures, 'health check')}{in_a_row} failed" if failures else ""
+        failed = f"after {count(failures, 'failed health check')}{in_a_row}"
         check = f" ({mask_text(managed.health_check)})" if managed and managed.health_check else ""
-        headline = f"Unhealthy, {often}" if often else "Unhealthy"
+        headline = f"Unhealthy {failed}" if failures else "Unhealthy"
         return headline + check, often or "its health check fails"
     if kind == kinds.LOST_END:
         return "End not known", "the sandbox lost its exit code"
@@ -163,9 +173,9 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
         return "End not seen", "it was alive and is no longer listed"
     if kind == kinds.UNSEEN_END:
         often = "it" if run.times == 1 else f"{run.times} runs"
-        gap = "between two list calls, and the sandbox keeps only the last exit"
+        gap = "between two list calls, and the sandbox reports only how the last run ended"
         return "End not seen", f"{often} ended {gap}"
     if end is not None:
         return restarted, describe_end(end)
-    unseen = "ended in an unknown way" if run.times == 1 else f"{run.times} runs ended unseen"
+    unseen = "ended (cause unknown)" if run.times == 1 else f"{run.times} runs ended unseen"
     return "Restarted", unseen

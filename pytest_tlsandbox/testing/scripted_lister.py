@@ -184,7 +184,7 @@ class ScriptedLister(SandboxClient):
                     self.clock.now = max(self.clock.now, self._start + time)
                     return listed
         raise RequestRefused(
-            f"from +{at:.3g} s on, the script of {self.label} lists no process with this command line",
+            f"the script of {self.label} lists no process with this command line from +{at:.3g} s on",
             label="not in the script",
         )
 

@@ -40,12 +40,12 @@ _LONGEST_LAST_LINE = 120
 _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
     errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
-    errors.ContractViolation: "give the id or URL of a sandbox, not the URL of a console or a login page",
+    errors.ContractViolation: "use the id or URL of a sandbox, not the URL of a console or a login page",
     errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
     errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
     errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
 }
-_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to use more memory"
+_MORE_LOCAL_MEMORY = "raise --tlsandbox-memory if this memory use is expected"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 
 
@@ -145,7 +145,7 @@ def error_of_several(
         failure = explanation.error(explanation.headline)
         failures.append(_with_data(failure, explanation, name, timeline))
     once = timeline.looks == 1
-    stopped = "" if once else f"the last one, after {seconds(wait.seconds)}, gave the result"
+    stopped = "" if once else f"the last one, after {seconds(wait.seconds)}, decided the result"
     renderer = Renderer(timeline, screen, client.label, stopped)
     text = renderer.render_several(explanations, outputs)
     error: errors.TLSandboxError
@@ -210,7 +210,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         )
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # The request did not reach the sandbox, so the hint about its memory does not apply.
-        blocked = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
+        blocked = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
         hint = blocked if fault.label.endswith("BlockedError") else ""
     if timeline.last is not None:
         at = seconds(timeline.last.begun - timeline.start)

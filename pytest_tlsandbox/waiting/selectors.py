@@ -326,7 +326,7 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "process must not be an empty text, which would match every command line"
+                "argument 'process' must not be an empty text, which would match every command line"
             )
         return (
             f'"{_brief(process)}"',
@@ -334,7 +334,7 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
         )
     if isinstance(process, int) and not isinstance(process, bool):
         if process < 0:
-            raise InvalidArgument(f"process must be a pid >= 0, got {process}")
+            raise InvalidArgument(f"argument 'process' must be a pid >= 0, got {process}")
         return f"pid {process}", lambda row: row.pid == process
     if isinstance(process, re.Pattern) and isinstance(process.pattern, str):
         return f"/{_brief(process.pattern)}/", lambda row: bool(process.search(row.command_line))
@@ -349,8 +349,8 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
         name = getattr(process, "__name__", type(process).__name__)
         return f"where {name}", lambda row: bool(process(row))
     raise InvalidArgument(
-        "process must be text, a pid, a compiled regex, a process object, a by(...) selector "
-        f"or a function, got {shown(process)}"
+        "argument 'process' must be text, a pid, a compiled regex, a process object, a by(...) "
+        f"selector or a function, got {shown(process)}"
     )
 
 

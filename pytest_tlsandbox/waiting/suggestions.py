@@ -45,14 +45,16 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
     if selection.older:
         what = f"No process of this test matches {selector.label}"
         subject = f"{count(len(selection.older), 'matching process')} ended before the test began"
-        hint = "start it in this test, or pass since=None if you mean an earlier process"
-        listed, listed_as = tuple(map(Listed, selection.older[-_MOST:])), "ended before this test"
+        hint = "start the process in this test, or pass since=None to match earlier processes too"
+        listed = tuple(map(Listed, selection.older[-_MOST:]))
+        listed_as = "matching processes that ended before this test"
         return Explanation(
             ProcessNotFound, what, subject, listed=listed, listed_as=listed_as, hint=hint
         )
     near = near_misses(selector, snapshot)
     word = _suggestion(near)
     number = count(len(snapshot), "process")
+    closest = "closest match" if len(near) == 1 else "closest matches"
     extent = f"{number} listed" if len(snapshot) else "nothing is listed"
     return Explanation(
         ProcessNotFound,
@@ -61,7 +63,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         because="" if near else extent,
         listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(map(Listed, living_first(snapshot))),
-        listed_as=f"most similar of {number}" if near else "",
+        listed_as=f"{closest} ({number} in total)" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
         hint=_how_to_select(selector, word, snapshot),
     )
@@ -82,20 +84,20 @@ def _suggestion(near: Sequence[NearMiss]) -> str:
 
 def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> str:
     if isinstance(selector.process, int):
-        return "select by text or managed name: a restarted process has another pid"
+        return "select by text or managed name: a restarted process has a new pid"
     literally = regex_hint(selector.text or "")
     if word or literally:
         return literally
     if not len(snapshot):
-        return "start it first, or check that this is the right sandbox"
-    return "a part of the command line as the selector: the command and its arguments, joined by spaces"
+        return "start the process first, or check that this is the right sandbox"
+    return "select by a part of the command line: the command and its arguments, joined by spaces"
 
 
 def regex_hint(text: str) -> str:
     """Return a hint if a text looks like a regular expression, or "" otherwise."""
     if not _REGEX_SYNTAX.search(text):
         return ""
-    return "re.compile(...): the text looks like a regular expression, but is searched literally"
+    return "use re.compile(...): the text looks like a regular expression, but is matched literally"
 
 
 class NearMiss(NamedTuple):
@@ -162,7 +164,7 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
         text = wanted[field]
         if isinstance(was, str) and isinstance(text, str):
             if was.rpartition("/")[2] == text.rpartition("/")[2]:
-                return NearMiss(row, f"same {field}, other path", was, len(wrong))
+                return NearMiss(row, f"same {field}, different path", was, len(wrong))
             letters, word = _nearest(text, [was])
             if letters:
                 return NearMiss(row, f"{field}: {_how(text, word)}", was, len(wrong) + letters)

@@ -24,8 +24,8 @@ from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import OOM, box_of, failure, polls, process, raw
 
-STATUS = "status must be one of running, exited, signaled, oom_killed; got"
-RESTART = "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms; got"
+STATUS = "argument 'status' must be one of running, exited, signaled, oom_killed; got"
+RESTART = "argument 'restart' must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms; got"
 AS_RESTART = 'for example, write restart={"policy": "always"}'
 AS_CHECK = 'for example, write health_check={"type": "http", "port": 8080}'
 NOT_CONTAIN = "must not contain a NUL character or a lone surrogate, got one at position"
@@ -38,88 +38,88 @@ CASES = [
     (call.assert_process("x", status="Running"), f"{STATUS} 'Running'; did you mean 'running'?"),
     (call.wait_for_process("x", status=None), f"{STATUS} None"),
     (call.wait_for_process("x", status="killed"), f"{STATUS} 'killed'"),
-    (call.wait_for_process("x", timeout=-1), "timeout must be >= 0 seconds, got -1"),
-    (call.wait_for_process("x", timeout=math.inf), "timeout must be a number of seconds, got inf"),
-    (call.wait_for_process("x", timeout="5s"), "timeout must be a number of seconds, got '5s'"),
-    (call.wait_for_process("x", stable_for=True), "stable_for must be a number of seconds, got True"),
-    (call.assert_stays("x", stable_for=0), "stable_for must be > 0 seconds, got 0"),
+    (call.wait_for_process("x", timeout=-1), "argument 'timeout' must be >= 0 seconds, got -1"),
+    (call.wait_for_process("x", timeout=math.inf), "argument 'timeout' must be a number of seconds, got inf"),
+    (call.wait_for_process("x", timeout="5s"), "argument 'timeout' must be a number of seconds, got '5s'"),
+    (call.wait_for_process("x", stable_for=True), "argument 'stable_for' must be a number of seconds, got True"),
+    (call.assert_stays("x", stable_for=0), "argument 'stable_for' must be > 0 seconds, got 0"),
     (call.wait_for_exit("x", exit_code=-9),
-     f"exit_code must be from 0 to 255, got -9; to wait for a signal that ends the process, use {SIGNALED}"),
+     f"argument 'exit_code' must be from 0 to 255, got -9; to wait for a signal that ends the process, use {SIGNALED}"),
     *(
         (call.wait_for_exit("x", exit_code=wrong),
-         f'exit_code must be from 0 to 255, got {wrong}; pass "any" to accept every exit code')
+         f"argument 'exit_code' must be from 0 to 255, got {wrong}; pass \"any\" to accept every exit code")
         for wrong in (None, (), 1.0, 256, True)
     ),
-    (call.wait_for_exit("x", pick="last"), "pick must be one of newest, oldest; got 'last'"),
-    (call.wait_for_exit("x", since=0), 'since must be "test", a snapshot or None; got 0'),
-    (call.from_now("x"), "baseline must be \"test\", a snapshot or None; got 'x'"),
+    (call.wait_for_exit("x", pick="last"), "argument 'pick' must be one of newest, oldest; got 'last'"),
+    (call.wait_for_exit("x", since=0), "argument 'since' must be \"test\", a snapshot or None; got 0"),
+    (call.from_now("x"), "argument 'baseline' must be \"test\", a snapshot or None; got 'x'"),
     (call.assert_process("x"), "assert_process needs at least one expected field, such as exit_code=0"),
     (call.assert_process("x", exitcode=0), "a process has no field 'exitcode'; did you mean 'exit_code'?"),
     (lambda box: box.soft().assert_process("x", state="exited"),
      "a process has no field 'state'; did you mean 'status'?"),
     *(
-        (call.send_signal(41, wrong), f"signal must be a number from 1 to 64, got {wrong!r}")
+        (call.send_signal(41, wrong), f"argument 'signal' must be a number from 1 to 64, got {wrong!r}")
         for wrong in ("TERM", 0, 65)
     ),
-    (call.wait_for_count("x", "4"), "count must be a number >= 0, got '4'; write 4"),
+    (call.wait_for_count("x", "4"), "argument 'count' must be a number >= 0, got '4'; write 4"),
     (call.output(41, "stdrr"),
-     "stream must be one of stdout, stderr, output; got 'stdrr'; did you mean 'stderr'?"),
+     "argument 'stream' must be one of stdout, stderr, output; got 'stdrr'; did you mean 'stderr'?"),
     (start("sleep", [60]), "args[0] must be text, got 60; write '60'"),
     (start("cat", ["-n", Path("a.txt")]), "args[1] must be text, got a value of type PosixPath; write 'a.txt'"),
     (start("curl", [b"a secret"]), "args[0] must be text, got a value of type bytes"),
     (start("sh", ["-c", "a\0b"]), f"args[1] {NOT_CONTAIN} 1"),
     (start("cat", ["caf\udce9"]), f"args[0] {NOT_CONTAIN} 3"),
-    (start("sh", "-c true"), "args must be a list of strings, got '-c true'"),
-    (start("sleep", None), "args must be a list of strings, got None"),
+    (start("sh", "-c true"), "argument 'args' must be a list of strings, got '-c true'"),
+    (start("sleep", None), "argument 'args' must be a list of strings, got None"),
     (start("env", env={"PIN": 1234}), "env['PIN'] must be text, got a value of type int"),
-    (start("env", env={1: "A"}), "the name of a variable in env must be text, got 1; write '1'"),
+    (start("env", env={1: "A"}), "each name in 'env' must be text, got 1; write '1'"),
     (start("env", env={"TOKEN": "a secret\0"}), f"env['TOKEN'] {NOT_CONTAIN} 8"),
-    (start("env", env=["A=1"]), "env must be a mapping such as {'A': '1'}, got a list"),
-    (start("sh", name=8), "name must be text, got 8; write '8'"),
-    (start("sh", user=1000), "user must be text, got 1000; write '1000'"),
+    (start("env", env=["A=1"]), "argument 'env' must be a mapping such as {'A': '1'}, got a list"),
+    (start("sh", name=8), "argument 'name' must be text, got 8; write '8'"),
+    (start("sh", user=1000), "argument 'user' must be text, got 1000; write '1000'"),
     (start("sh", stdin_mode="pip"),
-     "stdin_mode must be one of closed, pipe; got 'pip'; did you mean 'pipe'?"),
+     "argument 'stdin_mode' must be one of closed, pipe; got 'pip'; did you mean 'pipe'?"),
     (start("sh", stdout_mode=None, stderr_mode=False),
-     "stderr_mode must be one of capture, discard; got False"),
+     "argument 'stderr_mode' must be one of capture, discard; got False"),
     (start("web", restart="never"), f"{RESTART} 'never'; {AS_RESTART}"),
     (start("web", restart={"polcy": "always"}),
-     "restart: key must be one of policy, max_restarts, initial_backoff_ms, max_backoff_ms; got "
+     "each key of 'restart' must be one of policy, max_restarts, initial_backoff_ms, max_backoff_ms; got "
      "'polcy'; did you mean 'policy'?"),
     (start("web", restart={"policy": None}),
-     "restart: policy must be one of on_failure, never, always; got None"),
+     "restart['policy'] must be one of on_failure, never, always; got None"),
     (start("web", restart={"max_restarts": "3"}),
-     "restart: max_restarts must be a number from 0 to 4294967295, got '3'; write 3"),
+     "restart['max_restarts'] must be a number from 0 to 4294967295, got '3'; write 3"),
     (start("web", restart={"max_backoff_ms": None}),
-     "restart: max_backoff_ms must be a number from 0 to 4294967295, got None"),
-    (start("web", health_check={}), f"health_check: missing key 'type'; {AS_CHECK}"),
-    (start("web", health_check={"type": "tcp"}), f"health_check: missing key 'port'; {AS_CHECK}"),
+     "restart['max_backoff_ms'] must be a number from 0 to 4294967295, got None"),
+    (start("web", health_check={}), f"argument 'health_check' has no key 'type'; {AS_CHECK}"),
+    (start("web", health_check={"type": "tcp"}), f"argument 'health_check' has no key 'port'; {AS_CHECK}"),
     (start("web", health_check={"type": "https", "port": 443}),
-     "health_check: type must be one of http, tcp; got 'https'; did you mean 'http'?"),
+     "health_check['type'] must be one of http, tcp; got 'https'; did you mean 'http'?"),
     (start("web", health_check={"type": "tcp", "port": 0}),
-     "health_check: port must be a number from 1 to 65535, got 0"),
-    (start("web", health_check={**HTTP, "path": 1}), "health_check: path must be text, got 1; write '1'"),
-    (start(""), "command must not be empty"),
+     "health_check['port'] must be a number from 1 to 65535, got 0"),
+    (start("web", health_check={**HTTP, "path": 1}), "health_check['path'] must be text, got 1; write '1'"),
+    (start(""), "argument 'command' must not be empty"),
     (start(("env", "--token", "abc")),
-     "command must be text, got a tuple; write command='env', args=['--token', '***']"),
-    (start(["sleep"]), "command must be text, got a list; write command='sleep'"),
-    (call.assert_process("x", exit_code=[0, "1"]), "exit_code must be a number, got '1'; write 1"),
-    (call.assert_process("x", signal="TERM"), "signal must be a number, got 'TERM'"),
-    (call.assert_process("x", args="60"), "args must be a list of strings, got '60'"),
-    (call.assert_process("x", args=None), "args must be a list of strings, got None"),
-    (call.assert_process("x", args=["60", 60]), "args must be text, got 60; write '60'"),
-    (call.assert_process("x", command=b"--token=abc"), "command must be text, got a value of type bytes"),
-    (call.assert_process("x", oom_killed="true"), "oom_killed must be a bool, got 'true'"),
-    (call.assert_process("x", started_at=0), "started_at must be a datetime, got 0"),
-    (call.assert_process("x", managed="web"), "managed must be a ManagedProcess, got 'web'"),
-    (lambda box: box.wait_for_process(by(pid="60")), "pid must be a number, got '60'; write 60"),
+     "argument 'command' must be text, got a tuple; write command='env', args=['--token', '***']"),
+    (start(["sleep"]), "argument 'command' must be text, got a list; write command='sleep'"),
+    (call.assert_process("x", exit_code=[0, "1"]), "argument 'exit_code' must be a number, got '1'; write 1"),
+    (call.assert_process("x", signal="TERM"), "argument 'signal' must be a number, got 'TERM'"),
+    (call.assert_process("x", args="60"), "argument 'args' must be a list of strings, got '60'"),
+    (call.assert_process("x", args=None), "argument 'args' must be a list of strings, got None"),
+    (call.assert_process("x", args=["60", 60]), "argument 'args' must be text, got 60; write '60'"),
+    (call.assert_process("x", command=b"--token=abc"), "argument 'command' must be text, got a value of type bytes"),
+    (call.assert_process("x", oom_killed="true"), "argument 'oom_killed' must be a bool, got 'true'"),
+    (call.assert_process("x", started_at=0), "argument 'started_at' must be a datetime, got 0"),
+    (call.assert_process("x", managed="web"), "argument 'managed' must be a ManagedProcess, got 'web'"),
+    (lambda box: box.wait_for_process(by(pid="60")), "argument 'pid' must be a number, got '60'; write 60"),
     (call.wait_until("x"),
-     "condition must be a function that takes one argument (the snapshot), got 'x'"),
+     "argument 'condition' must be a function that takes one argument (the snapshot), got 'x'"),
     (call.wait_until(lambda: True),
-     "condition must be a function that takes one argument (the snapshot), got <lambda>()"),
+     "argument 'condition' must be a function that takes one argument (the snapshot), got <lambda>()"),
     (call.wait_until(math.dist),
-     "condition must be a function that takes one argument (the snapshot), got dist(p, q, /)"),
+     "argument 'condition' must be a function that takes one argument (the snapshot), got dist(p, q, /)"),
     (call.wait_for_exit(lambda: True),
-     "process must be a function that takes one argument (the process), got <lambda>()"),
+     "argument 'process' must be a function that takes one argument (the process), got <lambda>()"),
 ]  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def run(call, box):
     return getattr(box, name)(*args, **options)
 
 
-@pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:40] for _, message in CASES])
+@pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:50] for _, message in CASES])
 def test_invalid_call_is_rejected_before_any_request_is_sent(call, message):
     box = box_of([])
 

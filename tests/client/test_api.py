@@ -111,15 +111,15 @@ def test_polls_and_output_requests_with_a_time_limit_are_not_retried(serve, pati
 
 NO_LIST = "my-sandbox answered 200 with {}, not a process list"
 ANSWER_TO = "my-sandbox: the response to a {} request is an HTML page (26 bytes)"
-NO_LINES = "my-sandbox: the response with the output of pid 41 does not contain a list 'lines'"
+NO_LINES = "my-sandbox: the response with the output of pid 41 does not contain a 'lines' list"
 FINAL = [
     ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox rejected the API key (401)"),
     ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
-    ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("JSON of another shape, or cut short (15 bytes)")),
-    ("list", [reply(200)], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
-    ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)").replace("200", "204")),
-    ("start", [reply(201, {"ok": True})], errors.ContractViolation, "Not a process: JSON of another shape, or cut short (12 bytes)"),
+    ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("unexpected or incomplete JSON (15 bytes)")),
+    ("list", [reply(200)], errors.ContractViolation, NO_LIST.format("an empty response (0 bytes)")),
+    ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty response (0 bytes)").replace("200", "204")),
+    ("start", [reply(201, {"ok": True})], errors.ContractViolation, "The sandbox answered with unexpected or incomplete JSON (12 bytes), not a process"),
     ("signal", [reply(400, {"error": "Process 41 is not running"})], errors.RequestRefused, "my-sandbox answered 400: Process 41 is not running"),
     ("signal", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("signal")),
     ("kill", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("kill")),

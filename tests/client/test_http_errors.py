@@ -51,7 +51,7 @@ MEANINGS = [
     ("GET", 404, coded("LIFECYCLE_PATH_NOT_FOUND", "path not found"), errors.SandboxNotFound, FINAL,
      "https://x.example is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as "
      "the proxy URL, and pass the id of the sandbox as the target"),
-    ("GET", 405, b"", errors.RequestRefused, FINAL, "my-sandbox answered 405 with an empty answer (0 bytes)"),
+    ("GET", 405, b"", errors.RequestRefused, FINAL, "my-sandbox answered 405 with an empty response (0 bytes)"),
     ("GET", 409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}, errors.SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is terminated (Timeout)"),
     ("GET", 409, {"sandbox_id": "abc", "status": "failed", "termination_reason": "no_capacity"}, errors.SandboxNotRunning, FINAL_NOT_SENT,
@@ -70,20 +70,20 @@ MEANINGS = [
     ("GET", 503, coded("SANDBOX_NOT_READY", "sandbox is not ready"), errors.SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
     ("GET", 503, {"code": "SANDBOX_UNREACHABLE"}, errors.SandboxUnreachable, NOT_SENT,
-     "my-sandbox answered 503 SANDBOX_UNREACHABLE with JSON of another shape, or cut short "
+     "my-sandbox answered 503 SANDBOX_UNREACHABLE with unexpected or incomplete JSON "
      "(31 bytes)"),
     ("GET", 503, coded("AUTH_SERVICE_UNAVAILABLE", "auth is down"), errors.SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 AUTH_SERVICE_UNAVAILABLE: auth is down"),
     ("GET", 503, coded("SANDBOX_UPSTREAM_ERROR", "later"), errors.SandboxUnreachable, NOT_SENT, "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later"),
     ("GET", 400, coded("SANDBOX_UPSTREAM_ERROR", "bad name"), errors.RequestRefused, FINAL, "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name"),
     ("GET", 504, coded("READ_TIMEOUT", "late"), errors.SandboxUnreachable, PASSES, "my-sandbox answered 504 READ_TIMEOUT: late"),
-    ("GET", 501, b"", errors.RequestRefused, FINAL, "my-sandbox answered 501 with an empty answer (0 bytes)"),
+    ("GET", 501, b"", errors.RequestRefused, FINAL, "my-sandbox answered 501 with an empty response (0 bytes)"),
     ("GET", 400, b"Invalid URL: cannot parse `web` to a `u32`", errors.RequestRefused, FINAL, "my-sandbox answered 400 with text that is not JSON (42 bytes)"),
-    ("GET", 502, b"[" * 100_000, errors.SandboxUnreachable, PASSES, "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)"),
+    ("GET", 502, b"[" * 100_000, errors.SandboxUnreachable, PASSES, "my-sandbox answered 502 with unexpected or incomplete JSON (100000 bytes)"),
     ("GET", 400, {"error": {"a": 1}, "code": 7}, errors.RequestRefused, FINAL, "my-sandbox answered 400 7: {'a': 1}"),
     ("POST", 500, {"error": "Failed to spawn process"}, errors.RequestRefused, FINAL, "my-sandbox answered 500: Failed to spawn process"),
     ("POST", 500, coded("SANDBOX_UPSTREAM_ERROR", "later"), errors.SandboxUnreachable, NOT_SENT, "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later"),
-    ("POST", 500, b"", errors.SandboxUnreachable, PASSES, "my-sandbox answered 500 with an empty answer (0 bytes)"),
+    ("POST", 500, b"", errors.SandboxUnreachable, PASSES, "my-sandbox answered 500 with an empty response (0 bytes)"),
     ("POST", 400, {"error": "cannot start curl --token=hunter2 https://me:pw@x.example"}, errors.RequestRefused, FINAL,
      "my-sandbox answered 400: cannot start curl --token=*** https://***@x.example"),
 ]  # fmt: skip

@@ -87,7 +87,7 @@ def test_redirect_is_not_followed(serve, connect):
 
 # Bad responses: the reason, the label, and (transient, delivered).
 
-CUT = ("the answer was cut short", "cut short", (True, True))
+CUT = ("the response was cut short", "cut short", (True, True))
 RESET_BY_PEER = ("the connection was reset", "reset", (True, True))
 UNREADABLE = ("the answer is compressed and cannot be read", "bad encoding", (False, True))
 BROKEN_GZIP = gzip.compress(BODY)[:10] + b"\xff" * 20

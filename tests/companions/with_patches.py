@@ -18,7 +18,7 @@ def test_error_says_immediately_that_pytest_socket_blocks_the_sandbox(run, optio
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"E *SandboxUnreachable: my-sandbox cannot be reached: {name}: *"])
     result.stdout.fnmatch_lines(
-        ["* try  pytest-socket blocks it: add the host of the sandbox to its allow_hosts"]
+        ["* hint  add the host of the sandbox to allow_hosts of pytest-socket*"]
     )
     result.stdout.no_fnmatch_line("*is the sandbox up?*")
 

@@ -185,11 +185,13 @@ def not_a_body(fault, kind, *, done=(), status=200):
 
     ``done``: the calls for which this body is also a good answer.
     """
-    start = of_a_start("ContractViolation", f"Not a process: {kind}", arrives=True)
+    start = of_a_start(
+        "ContractViolation", f"The sandbox answered with {kind}, not a process", arrives=True
+    )
     told = f"ContractViolation: local: the response to a {{}} request is {kind}"
     but = {
         "start_process": start,
-        "restart_process": f"ContractViolation: Not a process: {kind}",
+        "restart_process": f"ContractViolation: The sandbox answered with {kind}, not a process",
         "output": f"ContractViolation: {_NO_LINES}",
         "wait_for_output, reading": f'ContractViolation: Output of "echo ready" not read: {_NO_LINES}',
         "send_signal": told.format("signal"),
@@ -223,7 +225,7 @@ def _answered(fault):
 _REACHED = "local cannot be reached: "
 _UNKNOWN = f"{_REACHED}its host name is not known"
 _NO_HOST = _fails("SandboxUnreachable", _UNKNOWN, waits=True)
-_CUT = "JSON of another shape, or cut short (N bytes)"
+_CUT = "unexpected or incomplete JSON (N bytes)"
 _LATE = "local did not answer within N s"
 _GONE_404 = "Sandbox local does not exist or is not running (404{})"
 _PATH_404 = (
@@ -234,7 +236,7 @@ _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
 _NOT_STOPPED = "WaitTimedOut: Still running after N s, wanted its end: sleep"
-_NO_LINES = "local: the response with the output of pid N does not contain a list 'lines'"
+_NO_LINES = "local: the response with the output of pid N does not contain a 'lines' list"
 _REPLACED = "SandboxReplaced: Sandbox local was replaced or restarted during this test"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
@@ -254,13 +256,13 @@ TABLE = [
     *tls("for another host", "the certificate is for another host"),
 
     # The body.
-    *passes(faults.LENGTH_TOO_LARGE, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
-    *passes(faults.CHUNKED_AND_CUT, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.LENGTH_TOO_LARGE, f"{_REACHED}the response was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.CHUNKED_AND_CUT, f"{_REACHED}the response was cut short", arrives=True, without_a_body=_NO_BODY),
     *not_a_body(faults.CUT_JSON, _CUT, done=_NO_BODY),
     *not_a_body(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
     *not_a_body(faults.HTML, _PAGE),
-    *not_a_body(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process"), status=204),
-    *not_a_body(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *not_a_body(faults.NO_CONTENT, "an empty response (N bytes)", done=("send_signal", "kill_process"), status=204),
+    *not_a_body(faults.EMPTY, "an empty response (N bytes)", done=("send_signal", "kill_process")),
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
     # The key, the sandbox and the process.

@@ -50,7 +50,7 @@ OOM-killed at a limit of 96 MiB: train.py; last output: shard 2/8 loaded
   process  python train.py
   run      pid 41, ran 9 s until 16:00:09.000 UTC
   found    by the guard, after the call
-  try      a higher --tlsandbox-memory, if the process is meant to use more memory
+  hint     raise --tlsandbox-memory if this memory use is expected
   expected? mark the test with tlsandbox_allow("oom", reason=...)"""
     )
     assert error.wanted == "no oom"
@@ -69,7 +69,7 @@ def test_oom_kills_come_first_in_a_list_of_several_findings():
     pid 41  oom_killed             9 s  python train.py    last line: shard 2/8 loaded
     pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    last line: shard 2/8 loaded
   found  by the guard, after the teardown
-  try    a higher --tlsandbox-memory, if the process is meant to use more memory; run it with python -X faulthandler to see where it crashed
+  hint   raise --tlsandbox-memory if this memory use is expected; use python -X faulthandler to see where the process crashed
   expected? mark the test with tlsandbox_allow("oom", "crash", reason=...)"""
     )
 
@@ -96,7 +96,7 @@ Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
             +2.5 s  signaled 11 (SIGSEGV)
             +2.5 s  running, restarted 1x
   found     by the guard, after the call
-  try       run it with python -X faulthandler to see where it crashed
+  hint      use python -X faulthandler to see where the process crashed
   expected? mark the test with tlsandbox_allow("crash", "restart", reason=...)"""
     )
     assert error.wanted == "no crash and no restart"
@@ -116,9 +116,9 @@ def test_finding_about_a_stopped_supervisor_names_the_crash_that_caused_the_stop
         before=(raw(41, started_at=T5 + 1000, managed=before),),
     )
     assert error.first_line == (
-        "Gave up after 2 restarts (crashed with SIGSEGV): web; last output: shard 2/8 loaded"
+        "Crashed with SIGSEGV (2 of 2 restarts used): web; last output: shard 2/8 loaded"
     )
-    assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
+    assert "  hint     use python -X faulthandler to see where the process crashed\n" in str(error)
 
 
 def test_each_process_is_listed_only_once_if_several_processes_have_findings():
@@ -131,7 +131,7 @@ def test_each_process_is_listed_only_once_if_several_processes_have_findings():
     pid 7   signaled 6 (SIGABRT)   9 s  python train.py    last line: shard 2/8 loaded
     pid 41  signaled 11 (SIGSEGV)  5 s  [web] python train.py    first run: crashed with 11 (SIGSEGV), restarted as pid 42
   found  by the guard, after the call
-  try    run it with python -X faulthandler to see where it crashed
+  hint   use python -X faulthandler to see where the process crashed
   expected? mark the test with tlsandbox_allow("crash", "restart", reason=...)"""
     )
 
@@ -146,7 +146,7 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
     [
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last run: exited 1): web"),
-        ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy, 4 health checks in a row failed: web; last output: shard 2/8 loaded"),
+        ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy after 4 failed health checks in a row: web; last output: shard 2/8 loaded"),
         ("oom", raw(42, managed=RESTARTED_OFTEN), "2 findings: End not seen: web"),
     ],
 )  # fmt: skip
@@ -190,7 +190,7 @@ Left running: train.py
   process  python train.py
   run      pid 1, started 16:00:00.000 UTC
   found    by the guard, after the teardown
-  try      end it in the test, or in the fixture that started it
+  hint     end the process in the test, or in the fixture that started it
   expected? mark the test with tlsandbox_allow("leak", reason=...)"""
     )
     assert type(error) is GuardFailure

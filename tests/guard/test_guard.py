@@ -67,7 +67,7 @@ def test_exits_that_happened_between_two_list_calls_are_reported():
     assert {finding["verdict"] for finding in findings} == {"End not seen"}
     assert [finding["name"] for finding in findings] == ["web, first run", "web, restart 1"]
     assert {finding["what"] for finding in findings} == {
-        "it ended between two list calls, and the sandbox keeps only the last exit"
+        "it ended between two list calls, and the sandbox reports only how the last run ended"
     }
 
 

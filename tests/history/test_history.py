@@ -165,7 +165,7 @@ def test_snapshot_of_another_sandbox_is_rejected_as_a_baseline():
     other, box = box_of([raw(1)]).list_processes(), box_of([raw(1)])
 
     assert str(failure(lambda: box.assert_no_oom(since=other), errors.InvalidArgument)) == (
-        "since must be a snapshot of this sandbox, got a snapshot of another sandbox"
+        "argument 'since' must be a snapshot of this sandbox, got a snapshot of another sandbox"
     )
 
 

@@ -38,8 +38,8 @@ def test_error_for_an_unknown_field_lists_all_fields():
 @pytest.mark.parametrize("value", ["sleep", None, 41])
 def test_snapshot_lookup_rejects_a_value_that_is_not_the_identity_of_a_run(value):
     assert str(failure(lambda: snapshot(raw(41)).find(value), InvalidArgument)) == (
-        "identity must be the identity of a run, as in find(process.identity), got a value of "
-        f"type {type(value).__name__}; to find processes by their fields, use where(...)"
+        "argument 'identity' must be the identity of a run, as in find(process.identity), got a value "
+        f"of type {type(value).__name__}; to find processes by their fields, use where(...)"
     )
 
 

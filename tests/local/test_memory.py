@@ -213,5 +213,5 @@ def test_fake_cgroup_that_the_launcher_cannot_enter_is_rejected(
 ) -> None:
     launcher = "pytest_tlsandbox.local.memory_cgroup._launcher"
     monkeypatch.setattr(launcher, lambda leaf: ["/bin/sh", "-c", "exit 2"])
-    with pytest.raises(OSError, match="cannot be entered"):
+    with pytest.raises(OSError, match="cannot join the cgroup"):
         CgroupV2(own, LIMIT)

@@ -35,7 +35,7 @@ def told(script, ask, verbosity=0, columns=100, output=()) -> str:
     return str(failure(lambda: ask(box)))
 
 
-BLOCKED = "  try  pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
+BLOCKED = "  hint  add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
 
 
 @pytest.mark.parametrize(("cause", "hint"), [("SocketBlockedError", f"\n\n{BLOCKED}"), ("TLS", "")])
@@ -167,8 +167,8 @@ def test_long_command_line_is_shown_on_separate_lines_below_the_state():
             pid 42  running
                 python train.py --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
                 --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
-          try  wait_for_exit() first, if the process should end by
-               itself
+          hint  call wait_for_exit() first if the process should end
+                by itself
     """)
 
 
@@ -178,9 +178,9 @@ def test_long_command_line_is_shown_on_separate_lines_below_the_state():
 @pytest.mark.parametrize(
     ("end", "happened"),
     [
-        (signaled(9), "Killed by SIGKILL (not by this test), possibly an OOM kill (not proven)"),
-        (ended(137), "Exited 137, possibly an OOM kill (not proven)"),
-        (ended(-1), "End not known, may be an OOM kill"),
+        (signaled(9), "Killed by SIGKILL (not by this test), possibly an OOM kill"),
+        (ended(137), "Exited 137, possibly an OOM kill"),
+        (ended(-1), "End not known, possibly an OOM kill"),
     ],
 )
 def test_suspected_oom_kill_raises_a_specific_error(end, happened):
@@ -224,8 +224,8 @@ def test_message_of_an_oom_kill_shows_the_memory_limit_if_it_is_known(ask, end, 
     assert unlimited.first_line == first_line.format("")
     assert limited.first_line == first_line.format(" at a limit of 128 MiB")
     if end != signaled(11):
-        hint = "a higher {}, if the process is meant to use more memory"
-        assert hint.format("memory_mb for the sandbox") in str(unlimited)
+        hint = "raise {} if this memory use is expected"
+        assert hint.format("memory_mb of the sandbox") in str(unlimited)
         assert hint.format("--tlsandbox-memory") in str(limited)
 
 
@@ -251,8 +251,7 @@ def test_message_about_several_oom_kills_shows_the_last_output_of_each_process()
                 +9999891
             pid 131  running, restarted 1x       [web] web
                 first run: OOM-killed, restarted as pid 131
-          try  a higher memory_mb for the sandbox, if the process is meant to use more
-               memory
+          hint  raise memory_mb of the sandbox if this memory use is expected
     """)
 
 

@@ -179,5 +179,5 @@ def summary(result: pytest.RunResult) -> list[str]:
 
 def _without_numbers(text: str) -> str:
     """Replace pids, numbers of health checks, and the time in which a sandbox was not monitored."""
-    text = re.sub(r"\d+(?= health checks)", "#", re.sub(r"(?<=pid )\d+", "#", text))
+    text = re.sub(r"\d+(?= failed health checks)", "#", re.sub(r"(?<=pid )\d+", "#", text))
     return re.sub(r"(?<=not monitored for )[\d.]+ m?s", "# s", text)

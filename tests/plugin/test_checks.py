@@ -81,7 +81,7 @@ def test_each_ready_made_check_fails_only_if_it_finds_its_own_kind_of_problem(ch
         "test_no_crash[crashed]": "Crashed: train.py (pid #)",
         "test_no_restart_loop[loops]": "Restart loop: web (pid #)",
         "test_healthy[ill]": "Unhealthy: web (pid #)",
-        "test_everything_readable[odd]": "1 row of the list cannot be read",
+        "test_everything_readable[odd]": "1 row of the process list cannot be read",
     }
     result.assert_outcomes(passed=31, failed=5)
     assert result.ret == 1

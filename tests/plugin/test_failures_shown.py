@@ -159,7 +159,7 @@ def test_timeout_marker_limits_the_polling_of_the_marked_test_only(pytester):
     assert 0 < float(CUT.findall(messages["test_wait"])[0]) <= 0.6
     assert re.match(
         r"pytest_tlsandbox\.Inconclusive: Cannot be checked: the result did not settle\n\n"
-        r"pytest-timeout ended the wait after [\d.]+ m?s\ntry  raise the time limit of the test, for example with\s+@pytest\.mark\.timeout\(90\)$",
+        r"pytest-timeout ended the wait after [\d.]+ m?s\nhint  raise the time limit of the test, for example with\s+@pytest\.mark\.timeout\(90\)$",
         messages["test_assertion"],
     )
     assert messages["test_without_marker"].startswith(
@@ -182,6 +182,6 @@ def test_unreachable_sandbox_is_reported_before_pytest_timeout_would_stop_the_te
     assert messages["test_baseline"].startswith("pytest_tlsandbox.SandboxUnreachable: ")
     assert re.match(
         rf"pytest_tlsandbox\.SandboxUnreachable: {url} cannot be reached: the connection was refused; "
-        r"could not list the processes for [\d.]+ m?s\n\ntry  ",
+        r"could not list the processes for [\d.]+ m?s\n\nhint  ",
         messages["test_wait"],
     )

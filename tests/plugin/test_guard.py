@@ -72,7 +72,7 @@ def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytes
         "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_crash": 'Crashed with SIGSEGV: "kill -SEGV $$"',
         "test_restart": "Exited 1, then restarted: web",
-        "test_unhealthy": "Unhealthy, # health checks in a row failed (tcp port 1): sick",
+        "test_unhealthy": "Unhealthy after # failed health checks in a row (tcp port 1): sick",
         "test_leak": "Left running: sleep",
     }
     assert failures(result) == told
@@ -248,7 +248,7 @@ def test_finding_is_attributed_to_the_test_and_phase_in_which_the_incident_happe
     # Beside a failure of the test's own, in a section of one line.
     beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[-_=]", result.stdout.str())
     assert beside == [killed] * 3
-    assert result.stdout.str().count("a higher memory_mb for the sandbox") == 3
+    assert result.stdout.str().count("raise memory_mb of the sandbox") == 3
 
 
 def test_junit_file_lists_each_finding_only_under_the_affected_test(pytester):
@@ -292,7 +292,7 @@ E     it began in this test and runs after its teardown
 E     process  sleep 60
 E     run      pid #, started # UTC
 E     found    by the guard, after the teardown
-E     try      end it in the test, or in the fixture that started it
+E     hint     end the process in the test, or in the fixture that started it
 E     expected? mark the test with tlsandbox_allow("leak", reason=...)
 
 sub/test_it.py:1: GuardFailure"""

@@ -34,8 +34,8 @@ WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed; the first: Exi
      run      pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC
   check 5  test_\w+\.py:15: No process matches "no such program"
      \d+ process(es)? listed
-(       (pid \d+ |    \S|\.\.\. and \d+ more).*\n)+     try  a part of the command line as the selector: the command
-          and its arguments, joined by spaces
+(       (pid \d+ |    \S|\.\.\. and \d+ more).*\n)+     hint  select by a part of the command line: the command and
+           its arguments, joined by spaces
   passed  check 2 \(pid \d+: status=exited\), check 3 \(no OOM
           kills\), check 4 \(no living process that matches "no such
           program"\)"""

@@ -122,7 +122,9 @@ def test_older_run_is_not_selected_even_if_handles_are_missing_and_the_clock_is_
      SimpleNamespace(pid=1, started_at=1_710_000_000)],
 )  # fmt: skip
 def test_selector_of_an_invalid_type_is_rejected(meant):
-    with pytest.raises(InvalidArgument, match="process must be text, a pid, a compiled regex"):
+    with pytest.raises(
+        InvalidArgument, match="argument 'process' must be text, a pid, a compiled regex"
+    ):
         Selector(meant, history_of())
 
 

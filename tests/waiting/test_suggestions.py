@@ -84,7 +84,7 @@ def test_process_with_a_similar_managed_name_is_suggested():
 @pytest.mark.parametrize(
     ("fields", "reasons"),
     [
-        ({"command": "/usr/bin/python"}, ["same command, other path"]),
+        ({"command": "/usr/bin/python"}, ["same command, different path"]),
         ({"command": "/usr/local/bin/pyhton"}, [f"command: {SWAPPED}"]),
         ({"name": "wbe"}, [f"name: {SWAPPED}"]),
         ({"name": "db"}, []),

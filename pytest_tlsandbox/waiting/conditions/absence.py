@@ -72,7 +72,7 @@ class NotRunning:
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=alone,
                 listed=() if alone else tuple(map(Listed, living)),
-                hint="wait_for_exit() first, if the process should end by itself",
+                hint="call wait_for_exit() first if the process should end by itself",
             )
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
@@ -150,8 +150,8 @@ def _is_hidden(run: Run) -> bool:
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _KILL_IT_HERE = (
-    "if this test kills the process, use kill_process() or send_signal(), which this check ignores; "
-    "if not, raise the memory limit, and see whether the kill goes away"
+    "if this test kills the process, use kill_process() or send_signal(), so that this check ignores "
+    "the kill; otherwise, raise the memory limit and see whether the kill still happens"
 )
 
 
@@ -299,7 +299,7 @@ class NoIncident:
         if len(counted) == 1:
             what = headline_of(first)
         if first.kind == kinds.LOST_END:
-            what, hint = f"{what}, may be an OOM kill", RUN_AGAIN
+            what, hint = f"{what}, possibly an OOM kill", RUN_AGAIN
         explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
         settled = any(not item.run.may_be_corrected for item in counted)
         return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
@@ -356,9 +356,12 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
         )
         hint = RUN_AGAIN
     elif _is_hidden(first.run):
-        hint, settling_time = "assert_no_restart, or list the processes after each restart", 0.0
+        hint, settling_time = (
+            "use assert_no_restart(), or list the processes after each restart",
+            0.0,
+        )
         if not alone:
-            because = "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
+            because = "these runs began and ended between two list calls, and the sandbox reports only how the last run ended"
     runs = "" if alone else f"{len(incidents)} runs of "
     subject = f"it is not known how {runs}{_names(incidents)} ended"
     what, error = f"Cannot check {check}", errors.Inconclusive

@@ -27,14 +27,14 @@ SETTLING_TIME = 0.2
 """Settling time in seconds for a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
 """Maximum width, in columns, of a user's value in the first line of a message."""
-MORE_MEMORY = "a higher memory_mb for the sandbox, if the process is meant to use more memory"
-RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
+MORE_MEMORY = "raise memory_mb of the sandbox if this memory use is expected"
+RUN_AGAIN = "run the test again: sandboxes sometimes lose an exit code (a few in 1000)"
 
 
 def after_a_crash(row: ProcessInfo) -> str:
     """Return a hint for a crashed process, or "" if there is no hint for its language."""
     python = "python" in row.command.rpartition("/")[2]
-    return "run it with python -X faulthandler to see where it crashed" if python else ""
+    return "use python -X faulthandler to see where the process crashed" if python else ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Until:
 
     def __post_init__(self) -> None:
         name = getattr(self.function, "__name__", type(self.function).__name__)
-        self._name = "the condition" if name == "<lambda>" else name
+        self._name = "the lambda" if name == "<lambda>" else name
         self.wanted = f"{self._name} to be true"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -158,7 +158,8 @@ class Until:
         was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
             WaitTimedOut,
-            f"{printable(self._name)} was still {was}",
+            "Condition not met",
+            f"{printable(self._name)} returned {was}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
             listed_as="processes alive now or started in this test",
@@ -228,8 +229,8 @@ def unreadable_rows(
         return None
     listed = count(len(snapshot) + len(snapshot.unreadable), "row")
     what = f"Cannot check {check}: {len(rows)} of {listed} in the process list cannot be read"
-    because = "an unreadable row may hide what this check looks for"
+    because = "an unreadable row may contain what this check looks for"
     remarks = tuple(("unreadable", str(row)) for row in rows[:5])
-    hint = "update pytest-tlsandbox if the sandbox is newer; to see the row, request GET /api/v1/processes"
+    hint = "update pytest-tlsandbox if the sandbox is newer; to see the row, send GET /api/v1/processes"
     explanation = Explanation(Inconclusive, what, because=because, remarks=remarks, hint=hint)
     return Impossible(explanation, CORRECTION_TIME)

@@ -70,9 +70,11 @@ class HasFields(ProcessCondition):
         if self._is_lost(row):
             return Impossible(self._explain_end(row), CORRECTION_TIME, row.identity)
         if differences(row, self.expected).keys() <= _CHANGING:
-            hint = "wait_for_process or wait_for_exit, which wait for a change"
+            hint = "use wait_for_process() or wait_for_exit(), which wait for a change"
         else:
-            hint = "by(...) or a longer text, to select another process" * bool(self.selector.text)
+            hint = "use by(...) or a longer text to select another process" * bool(
+                self.selector.text
+            )
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:

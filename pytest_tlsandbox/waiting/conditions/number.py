@@ -32,8 +32,8 @@ class NumberRuns:
     def __post_init__(self) -> None:
         if not self.selector.may_select_others:
             raise errors.InvalidArgument(
-                "process must be a selector that can match several processes (text, a regex, by(...) "
-                f"or a function); got {self.selector.label}"
+                "argument 'process' must be a selector that can match several processes (text, a regex, "
+                f"by(...) or a function); got {self.selector.label}"
             )
         self.wanted = f"{self.number} running"
 
@@ -61,6 +61,8 @@ class NumberRuns:
         states = Counter(describe_end(row) if row.ended else row.state for row in rows)
         what = f"{count(states.pop('running', 0), 'process')} running"
         others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
-        subject = self.selector.label + (f"; the others: {', '.join(others)}" if others else "")
+        subject = self.selector.label
+        if others:
+            subject += f"; {states.total()} not running ({', '.join(others)})"
         listed = tuple(Listed(row, output=row.ended) for row in rows)
         return Explanation(error, what, subject, str(self.number), listed=listed)

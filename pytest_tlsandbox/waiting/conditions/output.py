@@ -89,7 +89,7 @@ class HasWritten(ProcessCondition):
         explanation = self._explain_end(row)
         explanation = replace(
             explanation,
-            subject=f"{explanation.subject}, which wrote no line with {self._label}",
+            what=f"{explanation.what} without printing {self._label}",
             wanted="",
             because=f"none of its {count(self._lines, 'line')} of output matches",
         )
@@ -116,7 +116,7 @@ class HasWritten(ProcessCondition):
     def _not_written(self, row: ProcessInfo) -> Explanation:
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
-            hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
+            hint = "use python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
         return self._explain_delay(what, row, hint)
 
 

@@ -39,7 +39,7 @@ class AcceptsConnections(Stays):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._port = f"port {self.port}"
-        self._taken = f"another process has {self._port}"
+        self._taken = f"another process uses {self._port}"
         self.wanted = f"connections on {self._port}"
 
     def met(self, row: ProcessInfo) -> Result:
@@ -48,7 +48,7 @@ class AcceptsConnections(Stays):
             state = self.probe(row)
         except InfrastructureError as fault:
             without_tunnel = isinstance(fault, RequestRefused)
-            hint = "start it with health_check=, and wait_for_process(process, healthy=True)"
+            hint = "start it with health_check=, and use wait_for_process(process, healthy=True)"
             return failed_call(fault, f"Cannot probe {self._port}", row, hint * without_tunnel)
         if state == "open":
             return met

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
-from pytest_tlsandbox.formatting.text import count, seconds
+from pytest_tlsandbox.formatting.text import seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
+from pytest_tlsandbox.messages.incidents import used_restarts
 from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
@@ -66,7 +67,7 @@ class ProcessCondition:
     wants_an_end: bool = field(default=False, init=False)
     waits: ClassVar[bool] = True
     picks_first: ClassVar[bool] = False
-    pick_hint: ClassVar[str] = '; or pass pick="newest" if several are expected'
+    pick_hint: ClassVar[str] = '; or pass pick="newest" if several processes are expected'
     _first: ProcessSnapshot | None = field(default=None, init=False)
     _snapshot: ProcessSnapshot = field(init=False)
 
@@ -165,7 +166,7 @@ class ProcessCondition:
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
         what = f"{len(rows)} processes match {self.selector.label}"
-        hint = "a longer text, a pid or by(...) as the selector" + self.pick_hint
+        hint = "select by a longer text, a pid or by(...)" + self.pick_hint
         listed = tuple(map(Listed, rows))
         error = errors.AmbiguousProcess
         return Impossible(Explanation(error, what, "", "exactly one", listed=listed, hint=hint))
@@ -192,8 +193,7 @@ class ProcessCondition:
         first = self._first.find(row.identity) if self._first is not None else None
         wanted = self.wanted.removeprefix("exit code ") if row.state == "exited" else self.wanted
         if run is not None and run.gave_up and row.managed:
-            restarts = count(row.managed.restart_count, "restart")
-            what = f"Gave up after {restarts} ({what[:1].lower()}{what[1:]})"
+            what += f" ({used_restarts(row.managed.restart_count, row.managed)})"
             wanted = self.wanted
         elif not self.wants_an_end and first is not None and first.ended:
             what += " before the wait began"
@@ -209,11 +209,11 @@ class ProcessCondition:
         if row.exit_code in _HINTS_FOR_SHELLS:
             return _HINTS_FOR_SHELLS[row.exit_code]
         if row.signal is not None and self._was_sent_its_signal(row):
-            return 'wait_for_process(process, status="signaled") if this signal should end it'
+            return 'use wait_for_process(process, status="signaled") if this signal should end the process'
         if row.signal in CRASH_SIGNALS:
             return after_a_crash(row)
         if row.exit_code == 0 and not self.wants_an_end:
-            return "wait_for_exit() instead, if it should end"
+            return "use wait_for_exit() if the process should end"
         return ""
 
 
@@ -223,9 +223,9 @@ def _unknown_end(row: ProcessInfo) -> tuple[str, str]:
     if row.state == "exited":
         return f"Exited, but no exit code was reported {waited}", ""
     if row.signal is None:
-        return "Ended in an unknown way", f"the sandbox did not name the signal {waited}"
+        return "Ended (cause unknown)", f"the sandbox did not name the signal {waited}"
     because = (
         "sandboxes report SIGHUP for some processes that exited, and correct it later; this one was "
         f"not corrected {waited}"
     )
-    return "Ended in an unknown way", because
+    return "Ended (cause unknown)", because

@@ -96,9 +96,10 @@ class HasStatus(ProcessCondition):
         if not self.stable_for:
             return super().met(row)
         self._restarts = _restarts(row) if self._restarts is None else self._restarts
-        what, hint = capitalized(row.state), "a timeout= well above stable_for="
+        what, hint = capitalized(row.state), "pass a timeout= well above stable_for="
         if _restarts(row) > self._restarts:
-            what, hint = f"{_end_before(row)}, restarted, then {row.state}", ""
+            since = "ran" if row.state == "running" else row.state
+            what, hint = f"{_end_before(row)}, then restarted and {since}", ""
         unsettled = self._explain(WaitTimedOut, what, row, hint)
         settling_time = max(self.stable_for, self._correction_time(row))
         key = (row.identity, _restarts(row))
@@ -144,9 +145,12 @@ class Stays(HasStatus):
         self._last_poll = snapshot.ended
         longest = _longest_gap(self.stable_for)
         if gap > longest and self.stable_for:
-            what = f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(longest)}"
-            hint = "a longer stable_for: gaps between polls may last up to a tenth of stable_for"
-            return Impossible(Explanation(Inconclusive, what, self._label, hint=hint))
+            what = f"Polls were {seconds(gap)} apart"
+            wanted = f"at most {seconds(longest)}"
+            hint = (
+                "pass a longer stable_for=: gaps between polls may last up to a tenth of stable_for"
+            )
+            return Impossible(Explanation(Inconclusive, what, self._label, wanted, hint=hint))
         return super().evaluate(snapshot)
 
     def fits(self, row: ProcessInfo) -> bool:

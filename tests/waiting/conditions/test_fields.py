@@ -58,8 +58,8 @@ def test_error_about_several_fields_starts_with_the_exit_of_the_process():
 
 
 RESTARTING = raw(41, **ended(3), managed=managed(status="backing_off", restart_count=1))
-OTHER_PROCESS = "by(...) or a longer text, to select another process"
-WAIT = "wait_for_process or wait_for_exit, which wait for a change"
+OTHER_PROCESS = "use by(...) or a longer text to select another process"
+WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ WAIT = "wait_for_process or wait_for_exit, which wait for a change"
     ],
 )
 def test_hint_for_a_wrong_field_depends_on_whether_the_field_can_still_change(row, expected, hint):
-    assert text_of(row, **expected).partition("\n  try ")[2].strip() == hint
+    assert text_of(row, **expected).partition("\n  hint ")[2].strip() == hint
 
 
 # -------------------------------------------------------------------------- wait_until
@@ -91,7 +91,7 @@ def test_error_of_a_wait_shows_the_class_of_a_callable_without_a_name():
 
     error = failure(lambda: box_of([raw(1)]).wait_until(Never(), timeout=0), errors.WaitTimedOut)
 
-    assert error.first_line == "Never was still 0 after 0 s"
+    assert error.first_line == "Condition not met after 0 s: Never returned 0"
     assert error.wanted == "Never to be true"
 
 
@@ -103,7 +103,7 @@ def test_failed_wait_lists_only_living_processes_and_processes_that_started_in_t
     box = pass_time(box_of({0: before, 1: [*before, raw(3, **ended(1))]}).from_now())
 
     assert str(failure(lambda: box.wait_until(two_passed, timeout=1))) == dedented("""
-        two_passed was still False after 1 s
+        Condition not met after 1 s: two_passed returned False
 
           processes alive now or started in this test
             pid 1  running        python train.py
@@ -173,7 +173,9 @@ def test_failed_wait_shows_masked_and_shortened_values_of_a_comparison(function,
 
     error = failure(lambda: box.wait_until(function, timeout=0))
 
-    assert error.first_line == f"{function.__name__} was still False{values} after 0 s"
+    assert error.first_line == (
+        f"Condition not met after 0 s: {function.__name__} returned False{values}"
+    )
 
 
 def test_failed_wait_shows_a_long_value_below_the_first_line():
@@ -183,7 +185,9 @@ def test_failed_wait_shows_a_long_value_below_the_first_line():
 
     error = failure(lambda: box_of([raw(1)]).wait_until(lambda _seen: Loss(), timeout=0))
 
-    assert error.first_line == f"the condition was still --token=*** {'x' * 27}… after 0 s"
+    assert error.first_line == (
+        f"Condition not met after 0 s: the lambda returned --token=*** {'x' * 27}…"
+    )
     assert f"\n  returned  --token=*** {'x' * 60}\n" in f"{error}\n"
 
 

@@ -65,7 +65,7 @@ def test_wait_times_out_if_too_many_processes_run():
 def test_wait_ends_2_s_after_all_matches_have_ended(end, error, how):
     box = box_of({0: [raw(end["pid"], args=("worker.py",))], 1: [end]})
 
-    line = f'0 processes running, wanted 2: "worker.py"; the others: {how}'
+    line = f'0 processes running, wanted 2: "worker.py"; 1 not running ({how})'
     assert failure(lambda: box.wait_for_count("worker.py", 2), error).first_line == line
     assert 3 <= polls(box)[-1] < 3.5
 
@@ -89,7 +89,7 @@ def test_invalid_count_is_rejected(count):
 
     error = failure(lambda: box.wait_for_count("worker.py", count), errors.InvalidArgument)
 
-    assert str(error).startswith(f"count must be a number >= 0, got {count!r}")
+    assert str(error).startswith(f"argument 'count' must be a number >= 0, got {count!r}")
     assert not polls(box)
 
 
@@ -101,6 +101,6 @@ def test_wait_for_a_count_rejects_a_selector_that_can_match_only_one_process(sel
 
     label = "by(pid=41)" if "by" in repr(selector) else "pid 41"
     assert str(error) == (
-        "process must be a selector that can match several processes (text, a regex, by(...) or a "
-        f"function); got {label}"
+        "argument 'process' must be a selector that can match several processes (text, a regex, "
+        f"by(...) or a function); got {label}"
     )

@@ -103,7 +103,7 @@ def test_message_about_an_ended_process_says_whether_another_process_uses_the_po
 
     line = "Exited 1 after 9 s, wanted connections on port 8080: server.py"
     if taken:
-        line = "Exited 1 after 9 s: server.py; another process has port 8080"
+        line = "Exited 1 after 9 s: server.py; another process uses port 8080"
     assert outcome(lambda: box.wait_for_port(77, 8080)) == ("UnexpectedExit", line)
 
 
@@ -112,6 +112,6 @@ def test_invalid_port_is_rejected_before_the_first_poll(port):
     box = box_of([SERVER])
 
     error = failure(lambda: box.wait_for_port(77, port), errors.InvalidArgument)
-    message = f"port must be a number from 1 to 65535, got {port!r}"
+    message = f"argument 'port' must be a number from 1 to 65535, got {port!r}"
     assert str(error).removesuffix("; write 80") == message
     assert not polls(box)

@@ -36,7 +36,7 @@ UNREADABLE = {"handle": 41, "pid": 41, "status": [], "command": "x", "started_at
 def hint_of(script, ask) -> str | None:
     """Return the hint in the message of a failed call."""
     message = str(failure(lambda: ask(box_of(script, screen=Screen(columns=500)))))
-    found = re.search(r"^  try +(.*)", message, re.MULTILINE)
+    found = re.search(r"^  hint +(.*)", message, re.MULTILINE)
     return found and found[1]
 
 
@@ -146,7 +146,7 @@ def test_exit_after_an_oom_kill_of_a_child_is_reported_as_an_oom_kill():
 
 
 NO_CODE = "Exited, but no exit code was reported within 1 s"
-UNKNOWN = "Ended in an unknown way"
+UNKNOWN = "Ended (cause unknown)"
 SIGHUP = (
     "  sandboxes report SIGHUP for some processes that exited, and correct it later; this one was not "
     "corrected within 1 s\n"
@@ -276,7 +276,7 @@ CHILD_KILLED = "look for an OOM kill: a shell exits 137 if SIGKILL ended its chi
         (raw(1, **ended(127)), NOT_FOUND),
         (raw(1, **ended(137)), CHILD_KILLED),
         (raw(1, **signaled(15)), None),
-        (raw(1, **signaled(11)), "run it with python -X faulthandler to see where it crashed"),
+        (raw(1, **signaled(11)), "use python -X faulthandler to see where the process crashed"),
         (raw(1, "./solver", **signaled(11)), None),
         (raw(1), None),
     ],
@@ -294,13 +294,13 @@ def test_message_names_a_signal_that_this_test_sent():
 
           process  python train.py
           run      pid 1, ran 9 s until 16:00:09.000 UTC
-          output   none on stderr or stdout
-          try      wait_for_process(process, status="signaled") if this signal should end it
+          output   stderr and stdout are empty
+          hint     use wait_for_process(process, status="signaled") if this signal should end the process
     """)
 
 
-OTHER_PID = "select by text or managed name: a restarted process has another pid"
-REGEX = "re.compile(...): the text looks like a regular expression, but is searched literally"
+OTHER_PID = "select by text or managed name: a restarted process has a new pid"
+REGEX = "use re.compile(...): the text looks like a regular expression, but is matched literally"
 
 
 @pytest.mark.parametrize(("name", "hint"), [(7, OTHER_PID), (r"train\.py --lr \d+", REGEX)])

@@ -83,7 +83,7 @@ def test_wait_for_a_restart_does_not_count_a_restart_that_the_plugin_requested()
 OVER = {
     "gives up": (
         {0: [web(40, 5)], 2: [web(40, 5, "stopped", end=ended(1), last_error="restart limit reached")]},
-        "UnexpectedExit", "Gave up after 5 restarts (exited 1), wanted 1 restart: web",
+        "UnexpectedExit", "Exited 1 (5 of 5 restarts used), wanted 1 restart: web",
     ),
     "exits with 0": (
         {0: [FIRST], 2: [web(40, 0, "stopped", end=ended(0))]},
@@ -122,4 +122,4 @@ def test_invalid_count_is_rejected(count):
 
     error = failure(lambda: box.wait_for_restart("web", count), errors.InvalidArgument)
 
-    assert str(error).startswith(f"count must be a number >= 1, got {count!r}")
+    assert str(error).startswith(f"argument 'count' must be a number >= 1, got {count!r}")

@@ -171,7 +171,7 @@ def test_stability_assertion_reports_the_expected_and_the_actual_status():
 
           process  python train.py
           run      pid 41, started 16:00:00.000 UTC
-          output   none on stderr or stdout
+          output   stderr and stdout are empty
     """)
 
 
@@ -187,7 +187,7 @@ def test_stability_assertion_is_inconclusive_after_a_long_gap_between_polls(gap,
         return
     assert outcome(lambda: box.assert_stays("train.py", stable_for=stable_for)) == (
         "Inconclusive",
-        'Monitoring was interrupted for 1 s, longer than 1 s: "train.py"',
+        'Polls were 1 s apart, wanted at most 1 s: "train.py"',
     )
 
 
