@@ -11,6 +11,12 @@ import pytest_tlsandbox
 
 from .inner import HEAVY
 
+
+@pytest.fixture
+def _forked():
+    """Nothing is imported before a run."""
+
+
 IS_THERE_ONCE = """
     def test_it(tlsandbox_lister, pytestconfig):
         assert tlsandbox_lister.label == "my-sandbox"
