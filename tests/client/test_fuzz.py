@@ -28,7 +28,7 @@ HISTORIES = int(os.environ.get("HISTORIES", "0"))
 
 def fuzz(bodies):
     return settings(
-        max_examples=bodies * max(HISTORIES // 2000, 1) if HISTORIES else bodies // 4,
+        max_examples=bodies * max(HISTORIES // 2000, 1) if HISTORIES else bodies // 12,
         deadline=None,
         derandomize=not HISTORIES,
         database=None,

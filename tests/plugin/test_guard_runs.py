@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ..report.read_report import read
+from ..support import sample_of
 from .inner import ending, failures, outcomes, server, start_pytest, summary
 
 pytestmark = pytest.mark.usefixtures("limited")
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("limited")
 
 CRASH = "--tlsandbox-guard=crash"
 REPORT = "--tlsandbox-report=out.json"
-ALONE_AND_BY_XDIST = pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+WAYS = {"alone": (), "xdist": ("-n1",)}
+ALONE_AND_BY_XDIST = pytest.mark.parametrize("options", sample_of(WAYS, "alone", "xdist"))
+ALONE_AND_NIGHTLY_BY_XDIST = pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
 CRASHES = """
         import os
         import pytest
@@ -104,7 +107,7 @@ def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, el
     assert result.stdout.str().count("tlsandbox guard ===") == 1
 
 
-@ALONE_AND_BY_XDIST
+@ALONE_AND_NIGHTLY_BY_XDIST
 def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester, options):
     pytester.makeconftest(
         CRASHES
@@ -341,7 +344,7 @@ def test_interrupted_run_reports_the_findings_so_far(pytester, options):
         assert findings(pytester)[1:] == [("test_interrupted", 1, "call")]
 
 
-@ALONE_AND_BY_XDIST
+@ALONE_AND_NIGHTLY_BY_XDIST
 def test_guard_without_findings_keeps_the_exit_status_of_pytest(pytester, options):
     result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
     assert result.ret == 5

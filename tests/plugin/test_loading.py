@@ -69,8 +69,16 @@ WITHOUT = {
 @pytest.mark.parametrize(
     ("autoload", "route"),
     [
-        pytest.param(autoload, route, id=f"{name}, {'with' if autoload else 'without'} autoload")
-        for autoload, routes in ((True, AUTOLOAD), (False, WITHOUT))
+        pytest.param(
+            autoload,
+            route,
+            id=f"{name}, {'with' if autoload else 'without'} autoload",
+            marks=() if name in sample else pytest.mark.slow,
+        )
+        for autoload, routes, sample in (
+            (True, AUTOLOAD, ("entry point", "-p both", "conftest")),
+            (False, WITHOUT, ("PYTEST_PLUGINS package", "conftest, xdist")),
+        )
         for name, route in routes.items()
     ],
 )

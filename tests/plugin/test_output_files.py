@@ -117,7 +117,7 @@ def test_passing_tests_write_nothing_and_the_plugin_is_not_imported_without_the_
 
 
 @pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+@pytest.mark.parametrize("workers", [pytest.param("-n0", marks=pytest.mark.slow), "-n2"])
 def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers):
     pytester.makepyfile(
         test_it=r"""
