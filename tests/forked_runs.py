@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,24 +34,31 @@ IMPORTED = (
 class ForkedRuns:
     """Runs pytest in forks of one process."""
 
-    def __init__(self, server: subprocess.Popen[str]) -> None:
+    def __init__(self, server: subprocess.Popen[str], folder: str) -> None:
         self._server = server
+        self._files = [Path(folder) / name for name in ("stdout", "stderr")]
 
     def run(
-        self, args: list[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
-    ) -> int:
-        """Run pytest like ``python -m pytest`` with its output in two files; return its status."""
-        request = [args, str(folder), dict(environment), str(out), str(err)]
+        self, options: list[str], folder: Path, environment: Mapping[str, str]
+    ) -> pytest.RunResult:
+        """Run pytest in a folder, like ``python -m pytest``."""
+        request = [options, str(folder), dict(environment), *map(str, self._files)]
         print(json.dumps(request), file=self._server.stdin, flush=True)
-        return int(self._server.stdout.readline())
+        status = int(self._server.stdout.readline())
+        shown = [file.read_text(encoding="utf-8") for file in self._files]
+        print(*shown, sep="\n")
+        return pytest.RunResult(status, *(text.splitlines() for text in shown), duration=0.0)
 
 
 @contextlib.contextmanager
 def forked_runs() -> Iterator[ForkedRuns]:
     command = [sys.executable, "-m", "tests.forked_runs"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server:
-        yield ForkedRuns(server)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server,
+    ):
+        yield ForkedRuns(server, folder)
 
 
 def _serve() -> None:

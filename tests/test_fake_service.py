@@ -8,15 +8,13 @@ from tests.fake_service import KEY, fake_service
 ROOT = Path(__file__).parent.parent
 
 
-def test_suite_of_the_shop_passes_on_a_fake_of_the_service(monkeypatch, forks, tmp_path):
+def test_suite_of_the_shop_passes_on_a_fake_of_the_service(monkeypatch, forks):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     with fake_service() as url:
         options = [
             "examples/test_shop.py", f"--tlsandbox={url}", "--tlsandbox-guard=oom,crash,restart,leak",
             "-q", "-n0", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
         ]  # fmt: skip
-        out, err = tmp_path / "out", tmp_path / "err"
-        forks.run(options, ROOT, os.environ, out, err)
+        result = forks.run(options, ROOT, os.environ)
 
-    shown = out.read_text(encoding="utf-8")
-    assert shown.rstrip().splitlines()[-1].startswith("5 passed"), shown + err.read_text()
+    result.assert_outcomes(passed=5)

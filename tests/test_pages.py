@@ -54,23 +54,14 @@ def blocks(page):
     return [Block(*match.groups(default="")) for match in BLOCK.finditer(text)]
 
 
-class Run(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def run(forks, tmp_path):
     """Return a function that runs pytest on what the test has written."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    out, err = tmp_path / "out", tmp_path / "err"
 
     def run(*options, **environment):
         options = [*options, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-        environment = {**kept, "COLUMNS": "100", **environment}
-        status = forks.run(options, tmp_path, environment, out, err)
-        return Run(status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+        return forks.run(options, tmp_path, {**kept, "COLUMNS": "100", **environment})
 
     return run
 
@@ -106,9 +97,9 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     service = ["-p", "made_up_service"] if page in ("docs/async.md", "docs/sdk.md") else []
     done = run(*guarded, *service)
 
-    assert done.status == 0, done.out
+    assert done.ret == 0, done.stdout.str()
     for reason in re.findall(r'reason="(.+?)"', shown) if guarded else ():
-        assert f"allowed: {reason}" in done.out
+        assert f"allowed: {reason}" in done.stdout.str()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -118,8 +109,8 @@ def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_p
         if block.mark == "fails":
             (tmp_path / "test_it.py").write_text(block.text)
             done = run()
-            assert (done.status, output.language) == (1, "text")
-            assert stable(output.text) in stable(done.out), done.out
+            assert (done.ret, output.language) == (1, "text")
+            assert stable(output.text) in stable(done.stdout.str()), done.stdout.str()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +127,7 @@ def test_commands_shown_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sa
                 TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
                 TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
             )
-            assert done.status == 0, f"{line}\n{done.out}{done.err}"
+            assert done.ret == 0, f"{line}\n{done.stdout.str()}{done.stderr.str()}"
 
 
 TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >= (9,))
@@ -151,8 +142,8 @@ def test_settings_shown_on_a_page_of_the_docs_take_effect(page, table, tmp_path,
 
     done = run()
 
-    assert "\ntlsandbox: local\n" in done.out
-    assert done.status == 0, done.out + done.err
+    assert "\ntlsandbox: local\n" in done.stdout.str()
+    assert done.ret == 0, done.stdout.str() + done.stderr.str()
 
 
 def anchors(page):

@@ -35,15 +35,11 @@ def _clean_environment(monkeypatch, pytester):
 @pytest.fixture(autouse=True)
 def _forked(pytester, forks, monkeypatch, _clean_environment):
     """Have runs in another process share what they import; coverage is to measure each as it is."""
-    out, err = pytester.path / "stdout", pytester.path / "stderr"
 
     def run(*options):
         path = os.pathsep.join(filter(None, [str(pytester.path), os.environ.get("PYTHONPATH")]))
-        args = [f"--basetemp={pytester.path / 'made'}", *map(str, options)]
-        status = forks.run(args, pytester.path, {**os.environ, "PYTHONPATH": path}, out, err)
-        shown = [file.read_text(encoding="utf-8") for file in (out, err)]
-        print(*shown, sep="\n")
-        return pytest.RunResult(status, *(text.splitlines() for text in shown), duration=0.0)
+        options = [f"--basetemp={pytester.path / 'made'}", *map(str, options)]
+        return forks.run(options, pytester.path, {**os.environ, "PYTHONPATH": path})
 
     if "COVERAGE_PROCESS_CONFIG" not in os.environ:
         monkeypatch.setattr(pytester, "runpytest_subprocess", run)
