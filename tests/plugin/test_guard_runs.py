@@ -161,12 +161,14 @@ def test_each_worker_has_its_own_embedded_sandbox(pytester):
     """It is not shared: what happens in it is the test's that runs, whoever started it."""
     suite = """
         @pytest.mark.parametrize("number", range(4))
-        def test_it(tlsandbox_session, number):
+        def test_it(tlsandbox_session, tlsandbox_local, worker_id, number):
+            open(worker_id, "w").write(tlsandbox_local.url)
             crash(tlsandbox_session)
     """
     result = run_apart(pytester, suite, "-n2", "--dist=each", "--tlsandbox=local", CRASH, REPORT)
     assert result.ret == 1
     result.assert_outcomes(failed=8)
+    assert (pytester.path / "gw0").read_text() != (pytester.path / "gw1").read_text()
     report = read(pytester.path / "out.json")
     assert {box["name"] for box in report["sandboxes"]} == {"local@gw0", "local@gw1"}
     assert len(report["findings"]) == 8

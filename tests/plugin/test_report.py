@@ -118,7 +118,14 @@ GUARD, REPORT = "--tlsandbox-guard=oom,leak", "--tlsandbox-report=out.json"
 
 @pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize(
-    "options", [(REPORT,), (REPORT, "-n1"), (GUARD,), (GUARD, REPORT)], ids=" ".join
+    "options",
+    [
+        (REPORT,),
+        pytest.param((REPORT, "-n1"), marks=pytest.mark.slow),
+        pytest.param((GUARD,), marks=pytest.mark.slow),
+        (GUARD, REPORT),
+    ],
+    ids=" ".join,
 )
 def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options):
     """Both see the same: the report alone fails, prints and writes nothing of the guard's."""
