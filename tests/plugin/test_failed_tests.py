@@ -180,7 +180,15 @@ def causes_in_junit(path: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", [(), ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        pytest.param(
+            ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json"), marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(pytester, options):
     pytester.makepyfile(test_it=SUITE)
     record = pytester.inline_run("--junitxml=junit.xml", *options)

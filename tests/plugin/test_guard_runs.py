@@ -73,7 +73,7 @@ def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, el
             if number == 22:
                 os.kill(os.getpid(), 9)
     """
-    result = run_apart(pytester, suite, "-n4", "--dist=load", CRASH, REPORT)
+    result = run_apart(pytester, suite, "-n2", "--dist=load", CRASH, REPORT)
     crashed = [f"test_it[{number}]" for number in (3, 13, 23, 33)]
     told = failures(result)
     assert told.pop("test_it[22]")  # in words of xdist
