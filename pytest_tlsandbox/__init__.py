@@ -107,7 +107,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     """Import a name when it is first used, so that suites without a sandbox start fast.
 
-    This module must not define ``__dir__``. Otherwise, when pytest searches for fixtures, it would
+    This module must not define ``__dir__``. Otherwise, pytest's search for fixtures would
     import every name that ``__dir__`` lists.
 
     Args:

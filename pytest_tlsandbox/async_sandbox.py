@@ -35,7 +35,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_END = 5.0
-"""Maximum seconds to wait until a cancelled call ends; only a start request may take that long."""
+"""The maximum time in seconds until a cancelled call ends.
+
+Only a start request may take that long.
+"""
 
 
 def _awaitable(
@@ -64,8 +67,8 @@ class AsyncSandbox:
 
     Cancelling a call ends its wait and its current poll. If a request to start, signal, kill or
     restart a process has already been sent, the request is still completed. Predicates and
-    conditions must be plain functions, not coroutine functions, because they run in the thread of
-    the call.
+    conditions must be plain functions, not coroutine functions, because they do not run in the
+    event loop.
 
     Args:
         sandbox: the sandbox to wrap.

@@ -1,4 +1,4 @@
-"""The clock of all waits, and the cancellation of waits and calls."""
+"""Provide the clock for all waits, and cancel waits and calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _time_sleep = time.sleep
 
 
 class _Thread(threading.local):
-    """The cancellation object that the current thread has entered, if any."""
+    """Stores the cancellation object that the current thread uses, if there is one."""
 
     # Not a ContextVar, because importing its module adds 0.3 ms to every start of pytest.
     cancellation: Cancellation | None = None
@@ -30,8 +30,8 @@ class Cancelled(BaseException):
 class Cancellation:
     """Cancels a sleep or an API request of one thread. Any thread can call ``cancel``.
 
-    The thread to cancel uses the object in a ``with`` statement. A thread can use only one
-    cancellation object at a time.
+    Before a thread can be cancelled, it must use the object in a ``with`` statement. A thread can
+    use only one cancellation object at a time.
 
     Attributes:
         event: is set when the thread is cancelled.

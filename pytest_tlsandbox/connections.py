@@ -146,7 +146,10 @@ class Connections:
         return self._connections[address]
 
     def started_runs(self) -> list[tuple[SandboxClient, Run]]:
-        """Return the runs that this session started, oldest first for each sandbox."""
+        """Return the runs that this session started, grouped by sandbox.
+
+        Within each sandbox, the oldest run comes first.
+        """
         clients = [connection.client for connection in self._connections.values()]
         return [(client, run) for client in clients for run in client.history.started]
 

@@ -187,7 +187,7 @@ class RequestRefused(InfrastructureError):
 
 
 class Inconclusive(InfrastructureError):
-    """The check cannot be decided, for example because the sandbox lost an exit code."""
+    """The result of the check is unknown, for example because the sandbox lost an exit code."""
 
 
 class InvalidArgument(TLSandboxError, ValueError, TypeError):

@@ -196,8 +196,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
     """Start the plugins that a test report from an xdist worker requires.
 
-    pytest calls this hook on the xdist controller. A report may require two plugins: the guard,
-    and the summary of causes that several failed tests share.
+    pytest calls this hook on the xdist controller. A report may require the guard. A report may
+    also require the summary of the causes that several failed tests share.
     """
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
@@ -270,7 +270,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the traceback at the user's line, and shorten messages that pytest shows on one line.
+    """End the traceback at the user's code, and shorten messages that pytest shows on one line.
 
     Three outputs show only the first line of a failure message: the short summary, the attribute
     ``message`` in JUnit files, and annotations in CI.
@@ -325,7 +325,7 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Store the time at which pytest-timeout will end the test, so that waits can end earlier."""
+    """Store pytest-timeout's deadline for the test, so that waits can end before this deadline."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
@@ -388,7 +388,7 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 
 @pytest.fixture
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
-    """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
+    """Provide the methods of the sandbox under test as awaitable methods, for asyncio and trio.
 
     The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. When a test
     ends, the plugin checks that every call was awaited. If a call was not awaited, the test fails.
@@ -413,7 +413,7 @@ def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
 def tlsandbox_session(
     tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Sandbox:
-    """Provide the sandbox under test, without a baseline, for fixtures of wider scope.
+    """Provide the sandbox under test, without a baseline, for fixtures with a wider scope.
 
     Without a baseline, assertions check all known incidents, including incidents that happened
     before the session. When the session ends, the plugin kills the processes that were started
@@ -458,7 +458,7 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
 @pytest.fixture(scope="session")
 def tlsandbox_target(request: pytest.FixtureRequest) -> object:
-    """Provide the sandbox under test, which is the value of ``--tlsandbox`` by default.
+    """Provide the sandbox under test; the default is the value of ``--tlsandbox``.
 
     Override this fixture in a conftest to return the id, the URL or the SDK object of a sandbox
     that the suite created. All other fixtures, the guard and the report then use that sandbox.

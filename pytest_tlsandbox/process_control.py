@@ -123,8 +123,8 @@ def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> li
     """Return the lines that a process has written to each stream so far.
 
     A sandbox may store the last output of a process only after it has listed the process as ended.
-    For this reason, this function reads the output of an ended process again until the output no
-    longer changes. These repeated reads take at most 1 s in total.
+    For this reason, this function reads the output of an ended process repeatedly until the output
+    no longer changes. These repeated reads take at most 1 s in total.
     """
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME
@@ -222,7 +222,7 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | N
 
 
 def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
-    """Send SIGTERM or SIGKILL to a process that a test stops, unless the process has ended.
+    """Send SIGTERM or SIGKILL to stop a process, unless the process has already ended.
 
     To send SIGTERM to a managed process, this function stops the supervisor of the process. The
     supervisor then sends the signal.

@@ -174,9 +174,9 @@ class Sandbox(Assertions):
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -222,9 +222,9 @@ class Sandbox(Assertions):
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -267,9 +267,9 @@ class Sandbox(Assertions):
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
 
         Returns:
             The first line that matches.
@@ -311,7 +311,7 @@ class Sandbox(Assertions):
         Each poll opens and closes a connection through the tunnel of the sandbox. For this reason,
         the port need not be exposed. The wait fails if the process ends or is restarted.
 
-        The embedded sandbox reports whether another process has the port. Other sandboxes do not
+        The embedded sandbox reports whether another process uses the port. Other sandboxes do not
         report this. On these sandboxes, the wait also succeeds if another process accepts the
         connection while the selected process runs.
 
@@ -324,9 +324,9 @@ class Sandbox(Assertions):
             pick: which process to use if several match, "newest" or "oldest". With None, the call
                 raises ``AmbiguousProcess`` if several match.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -475,9 +475,9 @@ class Sandbox(Assertions):
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
             expected: at least one field with its expected value, such as ``exit_code=0``. To
                 accept several values, pass a tuple, list, set or range. The fields are args,
                 command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,
@@ -511,7 +511,7 @@ class Sandbox(Assertions):
 
         The assertion fails as soon as the status changes or the process is restarted. In contrast,
         ``wait_for_process(stable_for=...)`` can still succeed after a change. After each change,
-        the wait measures the ``stable_for`` seconds again from the beginning.
+        that wait begins a new period of ``stable_for`` seconds.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -522,9 +522,9 @@ class Sandbox(Assertions):
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -534,8 +534,8 @@ class Sandbox(Assertions):
                 the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            Inconclusive: the polls may have missed a change, because the time between two polls was
-                longer than both 1 s and a tenth of ``stable_for``.
+            Inconclusive: the polls may have missed a change. The time between two polls was longer
+                than 1 s, and also longer than a tenth of ``stable_for``.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -660,8 +660,9 @@ class Sandbox(Assertions):
             WaitTimedOut: the process did not exit in time.
             UnexpectedExit: the process exited with another code, or a signal ended it.
             ProcessOOMKilled: the process was OOM-killed.
-            Inconclusive: the sandbox lost the exit code (it reports -1 or no code), or another
-                process now uses the pid. In the second case, the output can no longer be read.
+            Inconclusive: the sandbox lost the exit code (it reports -1 or no code). The error is
+                also raised if another process now uses the pid, because then the output can no
+                longer be read.
             RequestRefused: the sandbox cannot start the program.
             InfrastructureError: the sandbox did not send a valid response.
             InvalidArgument: an argument has a wrong type or value.
@@ -678,22 +679,22 @@ class Sandbox(Assertions):
         return CompletedProcess(**known, stdout=stdout, stderr=stderr)
 
     def stop_process(self, process: Process, grace: float = 5.0) -> ProcessInfo:
-        """Send SIGTERM to a process, and SIGKILL if it has not ended after a grace period.
+        """Send SIGTERM to a process, then SIGKILL if the process still runs after a grace period.
 
         For a managed process, the supervisor is stopped first, so that it does not start the
         program again. If the process is not managed and has already ended, the call sends no signal
-        and returns the process. The guard treats the end as deliberate unless the process crashes
-        or is OOM-killed.
+        and returns the process. The guard treats the end of the process as deliberate unless the
+        process crashes or is OOM-killed.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several processes match, the call uses the living process. If all
+                function. If several processes match, the call uses the only living process. If all
                 matching processes have ended, the call uses the newest one.
             grace: the grace period in seconds; 0 sends SIGKILL right after SIGTERM.
 
         Returns:
-            The ended process. If the sandbox removes the row of the process when it ends, the
-            process as it was last listed.
+            The ended process. If the sandbox no longer lists the process, the result is the process
+            as it was last listed.
 
         Raises:
             WaitTimedOut: the process has not ended although it received SIGKILL.
@@ -740,9 +741,9 @@ class Sandbox(Assertions):
     def kill_process(self, process: Process) -> None:
         """Kill the process group of a process, or stop the supervisor of a managed process.
 
-        A supervisor that is stopped sends SIGTERM to its process. If the process is still running
-        after 10 s, the supervisor sends SIGKILL. The call also succeeds if the process has already
-        ended. The call does not wait for the process to end.
+        When a supervisor is stopped, it sends SIGTERM to its process. If the process is still
+        running after 10 s, the supervisor sends SIGKILL. The call also succeeds if the process has
+        already ended. The call does not wait for the process to end.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -853,7 +854,7 @@ class Sandbox(Assertions):
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
 
     def _time_for_a_call(self, timeout: float) -> Callable[[], float]:
-        """Return a function that returns the time limit for an API call of a wait, in seconds."""
+        """Return a function that returns how many seconds the next API call of a wait may take."""
         end = self._client.clock.monotonic() + timeout
         return lambda: min(max(end - self._client.clock.monotonic(), 0.5), LONGEST_CALL)
 

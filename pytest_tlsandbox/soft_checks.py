@@ -55,8 +55,8 @@ class Together:
             snapshot: the snapshot to evaluate.
 
         Returns:
-            The result of all conditions together. If all conditions are met, its value is the list
-            of their values.
+            The result of all conditions together. If all conditions are met, the value of this
+            result is the list of the conditions' values.
 
         """
         self.results = [
@@ -146,9 +146,9 @@ class Soft(Assertions):
             pick: the process to use if several match, "newest" or "oldest"; with None, the check
                 fails in this case.
             since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, a snapshot to ignore processes that ended before the snapshot
-                was taken, or None to ignore no process. The argument has no effect on a process
-                that is selected by pid, handle or object.
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
             expected: at least one field with its expected value, such as ``exit_code=0``. To
                 accept several values, pass a tuple, list, set or range. The fields are args,
                 command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,

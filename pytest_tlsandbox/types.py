@@ -48,6 +48,7 @@ class Identity(NamedTuple):
 
     Attributes:
         handle: the handle that the sandbox assigned to the run; None on older sandboxes.
+            ``same_run`` assumes that None matches every handle.
         pid: the process id.
         started_at: when the process started, by the clock of the sandbox.
 
@@ -58,7 +59,7 @@ class Identity(NamedTuple):
     started_at: datetime
 
     def same_run(self, other: Identity) -> bool:
-        """Return whether two identities refer to one run. A missing handle matches every handle."""
+        """Return whether two identities refer to the same run."""
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
         return self.pid == other.pid and abs(self.started_at - other.started_at) < SAME_MOMENT

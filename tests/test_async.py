@@ -153,7 +153,7 @@ async def test_wait_ends_if_it_is_cancelled_between_two_polls(box):
     assert_no_call_continues()
 
 
-async def test_cancellation_ends_the_list_call_in_flight(silent):
+async def test_cancelling_a_list_call_ends_its_current_request(silent):
     box, asked = silent
 
     begun = time.perf_counter()

@@ -108,7 +108,7 @@ def test_wait_uses_the_corrected_exit_code():
     assert box.wait_for_exit("true").exit_code == 0
 
 
-def test_oom_kill_that_a_restart_hides_is_reported_only_if_it_happened_after_the_baseline():
+def test_oom_kill_hidden_by_a_restart_is_reported_only_if_the_run_ended_after_the_baseline():
     (row,) = rows(13)
     before = {**row, "managed": {**row["managed"], "restart_count": 2, "last_exit": None}}
     box = pass_time(box_of({0: [before], 1: [row]}).from_now())

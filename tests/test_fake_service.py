@@ -8,7 +8,7 @@ from tests.fake_service import KEY, fake_service
 ROOT = Path(__file__).parent.parent
 
 
-def test_suite_of_the_shop_passes_on_a_fake_of_the_service(monkeypatch, forks):
+def test_example_test_suite_of_the_shop_passes_on_a_fake_service(monkeypatch, forks):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     with fake_service() as url:
         options = [

@@ -175,7 +175,7 @@ CUT_SHORT = "JSON of another shape, or cut short"
         ([SECRET], "row: not an object"),
     ],
 )  # fmt: skip
-def test_unreadable_row_reports_the_reason_without_showing_the_invalid_value(row, reason):
+def test_reason_why_a_row_is_unreadable_does_not_contain_the_invalid_value(row, reason):
     read, (unreadable,) = parse_list(listing(raw(7), row))
 
     pid = 41 if isinstance(row, dict) and type(row["pid"]) is int else None

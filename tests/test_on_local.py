@@ -171,7 +171,7 @@ LEAKY = ("python", ["-c", "import time; time.sleep(0.3); b = bytearray(2**30)"])
 QUICK = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
 
 
-def test_oom_kills_and_restarts_of_earlier_runs_are_reported(box):
+def test_assertions_report_the_oom_kills_and_restarts_of_earlier_runs(box):
     first = box.start_process(*LEAKY, name="leaky", restart=QUICK)
     box.wait_until(lambda rows: any(row.managed and row.managed.restart_count >= 2 for row in rows))
 
@@ -196,7 +196,7 @@ def test_healthy_managed_process_passes_every_assertion_after_a_requested_restar
             assert box.restart_process(first).pid != first.pid
 
 
-def test_oom_kills_are_reported_after_the_supervisor_gave_up(box):
+def test_oom_kill_fails_waits_and_assertions_even_after_the_supervisor_has_given_up(box):
     job = box.start_process(*LEAKY, restart={"max_restarts": 1, **QUICK})
 
     failure(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
@@ -217,7 +217,7 @@ def test_signal_reaches_the_process_and_the_exit_code_is_reported(box):
     box.kill_process(process)  # succeeds, although it has ended
 
 
-def test_all_processes_that_the_test_left_running_are_killed_by_kill_started(box):
+def test_cleanup_helper_kills_all_processes_that_the_test_left_running(box):
     later = box.from_now()
     process = later.start_process("sleep", ["60"])
 

@@ -103,7 +103,7 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, run):
+def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
         if block.mark == "fails":
@@ -116,7 +116,7 @@ def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_p
 @pytest.mark.parametrize(
     "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, "README.md")
 )
-def test_commands_shown_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
+def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     consoles = [block.text for block in blocks(page) if block.language == "console"]
     for line in "".join(consoles).splitlines():
@@ -135,7 +135,7 @@ TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 @pytest.mark.parametrize("table", TABLES)
-def test_settings_shown_on_a_page_of_the_docs_take_effect(page, table, tmp_path, run):
+def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path, run):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))

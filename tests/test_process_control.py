@@ -20,7 +20,7 @@ from tests.support import box_of, ended, failure, managed, outcome, polls, proce
     ],
     ids=["no sandbox", "terminated", "suspended", "refused", "502"],
 )
-def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_ended(fault, left):
+def test_plugin_reports_a_process_that_it_could_not_kill_unless_the_sandbox_has_ended(fault, left):
     box = box_of({0: fault}, started=[process(41)])
     box._client.list = lambda patience: box._client.poll()
 
@@ -46,21 +46,21 @@ SIGNAL = "POST /processes/41/signal"
     ],
     ids=["ignores SIGTERM", "ends in time", "has ended", "managed"],
 )
-def test_stop_sends_only_the_signals_that_are_needed(script, sent):
+def test_stopping_a_process_sends_only_the_signals_that_are_needed(script, sent):
     box = box_of(script)
 
     assert box.stop_process(41).ended
     assert [each for each in box._client.requests if each != "GET /processes"] == sent
 
 
-def test_stop_returns_the_last_row_if_the_sandbox_removes_the_row_of_a_stopped_process():
+def test_stopping_a_process_returns_its_last_row_if_the_sandbox_removes_the_row():
     box = box_of({0: [SERVER], 2: []})
 
     assert box.stop_process(41).status == "running"
     assert 3 <= polls(box)[-1] < 3.5
 
 
-def test_exit_code_that_is_lost_after_a_stop_is_not_a_finding():
+def test_lost_exit_code_of_a_stopped_process_is_not_an_incident():
     box = box_of({0: [SERVER], 2: [raw(41, **ended(-1))]}, started=[process()])
 
     assert box.stop_process(41).exit_code == -1
@@ -68,7 +68,7 @@ def test_exit_code_that_is_lost_after_a_stop_is_not_a_finding():
 
 
 @pytest.mark.parametrize("number", [15, 9])
-def test_stop_fails_if_the_sandbox_rejects_the_signal(number):
+def test_stopping_a_process_fails_if_the_sandbox_rejects_the_signal(number):
     box = box_of([SERVER])
     refusal = errors.RequestRefused("my-sandbox answered 400: not permitted", label="400")
     box._client.signal = mock.Mock(side_effect=[None, refusal] if number == 9 else refusal)
@@ -85,7 +85,7 @@ def test_external_sigkill_before_the_stop_is_not_attributed_to_the_stop():
     assert not box._client.history.run_of(process()).ended_here
 
 
-def test_stop_fails_if_the_process_survives_sigkill():
+def test_stopping_a_process_fails_if_the_process_survives_sigkill():
     box = box_of([SERVER], timeout=10)
 
     line = "Still running after 10 s, wanted its end: train.py; last output: Traceback: no memory"

@@ -125,7 +125,7 @@ def test_progress_report_without_output_shows_the_expected_state(answer):
 # ------------------------------------------------------------------------------ the log
 
 
-def test_progress_is_logged_with_the_sandbox_name_even_if_it_is_not_printed(log):
+def test_log_shows_progress_with_the_sandbox_name_even_if_the_terminal_does_not(log):
     box = box_of({0: [RUNNING]})
     failure(lambda: box.wait_for_exit(41, timeout=50), errors.WaitTimedOut)
 

@@ -65,7 +65,9 @@ def fastest(times, *, within):
 
 
 @pytest.mark.parametrize("after", [0, 0.5, 2])
-def test_wait_for_a_port_ends_within_100_ms_after_the_server_listens(box, after, unused_ports):
+def test_wait_for_a_port_ends_within_100_ms_after_the_server_starts_to_listen(
+    box, after, unused_ports
+):
     def delays():
         for port in unused_ports:
             server = listen(box, port, after=after)
@@ -77,7 +79,7 @@ def test_wait_for_a_port_ends_within_100_ms_after_the_server_listens(box, after,
     assert fastest(delays(), within=0.1)
 
 
-def test_every_wait_for_an_open_port_passes_and_other_requests_are_not_affected(box, port):
+def test_wait_for_an_open_port_and_the_next_call_succeed_every_time(box, port):
     server = listen(box, port)
 
     for _ in range(20):
@@ -85,7 +87,7 @@ def test_every_wait_for_an_open_port_passes_and_other_requests_are_not_affected(
         box.assert_process(server, status="running")
 
 
-def test_wait_accepts_the_port_of_a_child_process(box, port):
+def test_wait_for_a_port_passes_if_a_child_of_the_process_listens(box, port):
     shell = box.start_process("sh", ["-c", f"python -c '{LISTENS}' {port} 0; true"])
 
     assert box.wait_for_port(shell, port).pid == shell.pid
@@ -99,7 +101,7 @@ OVER = {
 
 
 @pytest.mark.parametrize(("program", "args", "options", "error", "line"), OVER.values(), ids=OVER)
-def test_wait_for_a_port_ends_within_100_ms_after_the_process(
+def test_wait_for_a_port_ends_within_100_ms_after_the_process_has_ended(
     box, unused_ports, program, args, options, error, line
 ):
     def delays():
@@ -114,7 +116,7 @@ def test_wait_for_a_port_ends_within_100_ms_after_the_process(
     assert fastest(delays(), within=0.1)
 
 
-def test_port_of_another_process_is_reported(box, port):
+def test_wait_for_a_port_reports_that_another_process_uses_the_port(box, port):
     box.wait_for_port(listen(box, port), port)
 
     waits = listen(box, port, after=60)
@@ -131,7 +133,7 @@ def test_port_of_another_process_is_reported(box, port):
 # -------------------------------------------------------------- run to completion
 
 
-def test_run_process_returns_the_ended_process_with_its_whole_output(box, tmp_path):
+def test_running_a_process_to_its_end_returns_the_process_with_its_complete_output(box, tmp_path):
     script = "seq 3000; echo almost done >&2; printf 'no line break '"
 
     args = ["-c", f"{script}; pwd; exit 3", "--token=abc"]
@@ -143,7 +145,7 @@ def test_run_process_returns_the_ended_process_with_its_whole_output(box, tmp_pa
     assert repr(result) == repr(box.assert_process(result, exit_code=3))
 
 
-def test_run_process_with_a_restart_policy_waits_until_the_job_succeeds(box, tmp_path):
+def test_running_a_process_with_a_restart_policy_waits_until_a_run_succeeds(box, tmp_path):
     job = f"echo try; test -e {tmp_path}/done || {{ touch {tmp_path}/done; exit 1; }}"
 
     result = box.run_process("sh", ["-c", job], restart=SOON)
@@ -151,7 +153,7 @@ def test_run_process_with_a_restart_policy_waits_until_the_job_succeeds(box, tmp
     assert (result.exit_code, result.managed.restart_count) == (0, 1)
 
 
-def test_run_process_raises_the_same_errors_as_wait_for_exit(box):
+def test_running_a_process_raises_the_same_errors_as_waiting_for_its_exit(box):
     error = failure(
         lambda: box.run_process("sh", ["-c", "echo no database >&2; exit 3"]), errors.UnexpectedExit
     )
@@ -168,7 +170,9 @@ def test_run_process_raises_the_same_errors_as_wait_for_exit(box):
         ({"name": 3}, "name must be text, got 3; write '3'"),
     ],
 )  # fmt: skip
-def test_run_process_with_an_invalid_argument_starts_nothing(box, options, message):
+def test_running_a_process_with_an_invalid_argument_does_not_start_the_process(
+    box, options, message
+):
     before = box.list_processes()
 
     error = failure(lambda: box.run_process("true", **options), errors.InvalidArgument)
@@ -184,7 +188,7 @@ SAYS_BYE = "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; do
 
 
 @pytest.mark.parametrize("options", [{}, {"name": "web", "restart": {"policy": "always", **SOON}}])
-def test_stop_process_returns_the_process_after_it_has_ended_by_sigterm(box, options):
+def test_stopping_a_process_returns_the_process_after_sigterm_has_ended_it(box, options):
     server = box.start_process("sh", ["-c", SAYS_BYE], **options)
     box.wait_for_output(server, "ready")
 
@@ -210,7 +214,7 @@ def test_process_that_ignores_sigterm_is_killed_after_the_grace_period(box, opti
     box.assert_no_oom(suspected=True)
 
 
-def test_stop_process_ends_the_restarts_of_a_process_that_keeps_failing(box):
+def test_stopping_a_process_that_keeps_failing_ends_its_restarts(box):
     box.start_process("false", name="web", restart={"initial_backoff_ms": 30_000})
     box.wait_until(lambda seen: any(row.ended for row in seen.where(name="web")))
 
@@ -227,9 +231,7 @@ def test_ended_process_is_returned_at_once(box):
 
 
 @pytest.mark.parametrize("grace", [-1, "5", None])
-def test_process_is_not_stopped_if_the_grace_period_is_invalid_or_another_process_is_selected(
-    box, grace
-):
+def test_process_keeps_running_if_the_call_to_stop_it_has_an_invalid_argument(box, grace):
     server = box.start_process("sleep", ["60"])
 
     error = failure(lambda: box.stop_process(server, grace=grace), errors.InvalidArgument)
@@ -257,7 +259,9 @@ def test_supervisor_restarts_a_process_that_the_test_killed(box):
 # ----------------------------------------------------------------------- health
 
 
-def test_wait_for_health_continues_when_an_unhealthy_process_is_restarted(box, port, tmp_path):
+def test_wait_for_a_healthy_process_continues_across_the_restart_of_an_unhealthy_process(
+    box, port, tmp_path
+):
     serve = f"exec python -c '{LISTENS}' {port} 0"
     script = f"[ -e {tmp_path}/ran ] && {serve}; touch {tmp_path}/ran; exec sleep 600"
     check = {"type": "tcp", "port": port, "initial_delay_ms": 200, "interval_ms": 20}

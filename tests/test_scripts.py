@@ -95,7 +95,7 @@ def test_scripted_sandbox_supports_list_calls_and_async_waits():
     assert repr(lister) == "<ScriptedLister of staging>"
 
 
-def test_scripted_sandbox_lists_its_first_rows_even_before_their_time():
+def test_scripted_sandbox_lists_the_first_rows_of_its_script_even_before_their_time():
     assert len(ScriptedLister({}).list()) == 0
     assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41
 
@@ -121,7 +121,7 @@ def box(serve):  # noqa: F811
         yield box
 
 
-def test_wait_in_a_no_sleep_block_skips_its_pauses(box):
+def test_wait_skips_its_pauses_in_a_block_with_a_fake_clock(box):
     def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
@@ -129,7 +129,7 @@ def test_wait_in_a_no_sleep_block_skips_its_pauses(box):
     assert elapsed(wait) < 50
 
 
-def test_no_sleep_block_restores_the_real_clock_at_its_end():
+def test_real_clock_is_restored_at_the_end_of_a_block_that_skips_pauses():
     before = Clock.sleep, Clock.monotonic
 
     with no_sleep():
@@ -141,7 +141,7 @@ def test_no_sleep_block_restores_the_real_clock_at_its_end():
     assert Clock.monotonic() < begun + 1000
 
 
-def test_wait_in_a_no_sleep_block_can_be_cancelled(box):
+def test_wait_can_be_cancelled_in_a_block_that_skips_pauses(box):
     async def test():
         wait = AsyncSandbox(box).wait_for_process("no such", timeout=1e9)
         with pytest.raises(asyncio.TimeoutError):

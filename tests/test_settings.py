@@ -112,7 +112,7 @@ def test_ini_keys_override_the_defaults():
         ("tlsandbox_no_section", True, "no_section", True),
     ],
 )
-def test_command_line_option_overrides_ini_key_and_default(option, value, field, expected):
+def test_command_line_option_overrides_the_ini_key_and_the_default(option, value, field, expected):
     assert resolved({option: value}) == Settings()._replace(**{field: expected})
     assert resolved({option: value}, INI) == FROM_INI._replace(**{field: expected})
 
@@ -188,7 +188,7 @@ def test_time_is_parsed_as_seconds_and_size_as_bytes(parse, text, value):
     [(parse, text) for parse, texts in INVALID.items() for text in texts],
     ids=lambda value: value[:6] if isinstance(value, str) else value.__name__,
 )
-def test_error_for_an_invalid_setting_does_not_repeat_an_invalid_url(parse, text):
+def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, text):
     expected = {parse_time: TIME, parse_size: SIZE, check_target: TARGET, check_url: URL}[parse]
     received = "" if parse is check_url else f", got {text!r}"
     assert message(parse, text, "here") == f"here: {expected}{received}"

@@ -100,7 +100,7 @@ def test_repeated_calls_do_not_leak_threads_or_file_descriptors_or_objects(box):
 
 
 @pytest.mark.parametrize("waits", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_waits_in_a_row_leave_no_thread_and_no_descriptor_whatever_a_stream_sends(waits):
+def test_consecutive_waits_leak_no_threads_or_descriptors_whatever_a_stream_sends(waits):
     scripts = itertools.cycle([*ENDING.values(), *ENDLESS.values(), *USELESS.values()])
     process = {}
 

@@ -1,1 +1,1 @@
-"""Validation of the arguments of helpers."""
+"""Validate the arguments of helpers."""

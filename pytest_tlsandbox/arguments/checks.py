@@ -108,7 +108,7 @@ def check_seconds(name: str, value: object) -> float:
 
 
 def check_number(name: str, value: Any, least: int, most: float = math.inf) -> int:
-    """Return a whole number after checking that it is not below ``least`` or above ``most``."""
+    """Return a whole number after checking that ``least`` <= number <= ``most``."""
     if not _is_whole(value, least, most):
         allowed = f">= {least}" if most == math.inf else f"from {least} to {most}"
         raise InvalidArgument(must_be(name, f"a number {allowed}", value, _cure(value, "a number")))

@@ -52,10 +52,11 @@ check_healthy = partial(_check_rule, absence.UNHEALTHY)
 
 
 def check_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
-    """Check that no managed process ended after a restart and is about to be restarted again.
+    """Check that no managed process is in a restart loop.
 
-    A process that runs again after a restart does not count, because the list does not show when
-    the restart happened.
+    A process is in a restart loop if it was restarted, has ended again, and waits for the next
+    restart. If a restarted process is running, the check passes, because the list does not show
+    when the restart happened.
     """
     # Some sandboxes also list earlier runs (api-notes, "Managed processes").
     newest = {row.managed.id: row for row in listed if row.managed}

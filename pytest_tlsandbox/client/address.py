@@ -58,7 +58,7 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
     """Return the address of a sandbox.
 
     Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy,
-    each request contains the id in the same header as the requests of the SDK. The header is
+    each request contains the id in the same header that the SDK uses. The header is
     ``Host: <id>.local`` if the proxy is on loopback, and ``X-Tensorlake-Sandbox-Id`` otherwise. A
     URL is used unchanged.
 
@@ -105,7 +105,7 @@ def _locate_embedded(sandbox: Any) -> Address | None:
 
 
 def _locate_sdk_object(sandbox: object) -> Address:
-    """Return the address of a sandbox object of the SDK, even if a tracer has wrapped the object.
+    """Return the address of an SDK sandbox object, even if a tracer has wrapped the object.
 
     The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK does not publish how it
     routes requests, so this function reads private attributes. A test with the real SDK covers the

@@ -345,17 +345,17 @@ class SandboxClient(ProcessLister):
         return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
 
     def probe_port(self, process: ProcessInfo, port: int, *, limit: float) -> PortState:
-        """Connect to a port in the sandbox once, through its tunnel, and disconnect.
+        """Connect once to a port through the tunnel of the sandbox, and disconnect.
 
         Args:
             process: the process that should accept the connection. Only the embedded sandbox can
-                check which process accepts it.
+                check which process accepts the connection.
             port: the port.
             limit: the maximum duration of the call in seconds.
 
         Returns:
-            "open" if something accepts the connection, "taken" if this is another process, or
-            "closed" if nothing accepts it or the daemon cannot be reached.
+            "open" if something accepts the connection, "taken" if another process is known to
+            accept it, or "closed" if nothing accepts it or the daemon cannot be reached.
 
         Raises:
             RequestRefused: the sandbox has no tunnels.

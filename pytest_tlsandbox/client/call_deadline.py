@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    import requests
+
     from pytest_tlsandbox.clock import Clock
 
 
@@ -158,15 +160,48 @@ class WatchedAdapter(HTTPAdapter):
         self._watch(manager)
         return manager
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the same pool of connections for each call, because there is only one server.
+    def open(
+        self,
+        request: requests.PreparedRequest,
+        timeout: float,
+        *,
+        proxies: dict[str, str],
+        verify: bool | str,
+        cert: str | None,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request, and return the response, whose body has not been read.
 
-        A search for the pool would make up a tenth of the total time of a call. Versions of
-        ``requests`` before 2.32 do not call this method.
+        The method does not use ``send`` of the base class, which needs 1.6 times the processor time:
+        ``send`` searches for the pool of connections at each call, although there is only one
+        server, and converts the response.
+
+        Args:
+            request: the request.
+            timeout: the maximum number of seconds for connecting, and for waiting for each part of
+                the response.
+            proxies: the URL of the proxy for each scheme.
+            verify: whether to check the server's certificate, or the path of trusted certificates.
+            cert: the path of a client certificate, if any.
+
+        Returns:
+            The response. The caller closes it.
+
         """
         if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
-        return self._pool
+            self._pool = self.get_connection_with_tls_context(request, verify, proxies, cert)
+            self.cert_verify(self._pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+        response: urllib3.BaseHTTPResponse = self._pool.urlopen(
+            request.method,
+            self.request_url(request, proxies),
+            request.body,
+            request.headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=timeout,
+            preload_content=False,
+        )
+        return response
 
     def _watch(self, manager: urllib3.PoolManager) -> None:
         manager.pool_classes_by_scheme = {

@@ -21,16 +21,17 @@ _MOST_BYTES = 2**20
 
 
 class EndNotice:
-    """Notices when a process ends: the sandbox closes the stderr stream of an ended process.
+    """Notices when a process ends.
 
-    The notice comes when the stream ends for any reason. If the stream is too long, the notice does
-    not come. The notice may come early, late or never (api-notes, "Calls"). The notice does not
-    prove that the process has ended, but it is a reason to list the processes again. The thread
-    does not keep any data from the stream.
+    The sandbox closes the stderr stream of a process that has ended. The notice comes when the
+    stream ends for any reason. If the stream is too long, the notice does not come. The notice may
+    come early, late or never (api-notes, "Calls"). The notice does not prove that the process has
+    ended, but it is a reason to list the processes again. The thread does not keep any data from
+    the stream.
 
     Args:
-        open_stream: a function that yields the data of the stream. Its argument is a callback
-            that receives a function for ending the stream.
+        open_stream: a function that yields the data of the stream. The thread passes a callback to
+            this function. The callback receives another function, which ends the stream.
         wake: a function that the thread calls when the notice comes.
 
     Attributes:

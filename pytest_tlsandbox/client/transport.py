@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import requests
-from requests import exceptions as http
+from urllib3 import exceptions as http
 
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, WatchedAdapter
 from pytest_tlsandbox.client.http_errors import LIST_CALL, error_of_response
@@ -23,7 +23,9 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    from urllib3 import BaseHTTPResponse
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
@@ -175,14 +177,15 @@ class Transport:
         request.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
         with self._watchdog.call(self.clock.monotonic() + limit) as call:
             begun(partial(self._watchdog.end, call))
-            response = self._stream_adapter.send(request, timeout=limit, **self._environment)
-            with response:
-                if response.status_code == HTTPStatus.OK:
+            with _closing(
+                self._stream_adapter.open(request, limit, **self._environment)
+            ) as response:
+                if response.status == HTTPStatus.OK:
                     yield b""
                     # If the body is not chunked, a read of more bytes would wait until they all
                     # have arrived.
                     chunked = "Transfer-Encoding" in response.headers
-                    yield from response.iter_content(_CHUNK if chunked else 1)
+                    yield from response.stream(_CHUNK if chunked else 1, decode_content=True)
 
     def _prepare(
         self,
@@ -209,7 +212,7 @@ class Transport:
         found = self._session.merge_environment_settings(
             self.address.url, proxies={}, stream=True, verify=verify, cert=None
         )
-        return dict(found)
+        return {name: found[name] for name in ("proxies", "verify", "cert")}
 
     def _call(
         self,
@@ -231,11 +234,10 @@ class Transport:
                 adapter = self._stream_adapter if upgrade else self._adapter
                 # Bypass the session, because it looks for proxies, cookies and redirects at each
                 # call.
-                response = adapter.send(prepared, timeout=limit, **self._environment)
-                with response:
-                    if upgrade and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                with _closing(adapter.open(prepared, limit, **self._environment)) as response:
+                    if upgrade and response.status == HTTPStatus.SWITCHING_PROTOCOLS:
                         # If the response were read, the pool would use the connection again.
-                        return Answer(response.status_code, b"", announced=True)
+                        return Answer(response.status, b"", announced=True)
                     body = _read(response, call)
             except Exception:
                 if call.overdue or self.clock.monotonic() >= deadline:
@@ -244,19 +246,29 @@ class Transport:
             if call.overdue:
                 # A body without an announced length looks complete even if it was cut.
                 raise _overdue(self.address, limit, delivered=True)
-        fault = error_of_response(name, response.status_code, response.headers, body, self.address)
+        fault = error_of_response(name, response.status, response.headers, body, self.address)
         if fault is not None:
             raise fault
-        status, headers = response.status_code, response.headers
+        status, headers = response.status, response.headers
         announced = "Content-Length" in headers or "Transfer-Encoding" in headers
         return Answer(status, body, announced=announced or status == 204)
 
 
-def _read(response: requests.Response, call: Call) -> bytes:
+@contextlib.contextmanager
+def _closing(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+    """Return the connection to its pool if the body was read, and close it otherwise."""
+    try:
+        yield response
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def _read(response: BaseHTTPResponse, call: Call) -> bytes:
     chunks, size = [], 0
-    for chunk in response.iter_content(_CHUNK):
+    for chunk in response.stream(_CHUNK, decode_content=True):
         if call.overdue:  # the connection was cut, and decompressing the rest may take minutes
-            raise http.Timeout
+            raise http.TimeoutError
         chunks.append(chunk)
         size += len(chunk)
         if size > _LARGEST_BODY:
@@ -276,28 +288,26 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
     )
 
 
-# Each row contains the exception, a text in the names of its causes, the label, the reason, whether
-# the error is transient, and whether the request may have been delivered. The first row that
-# matches applies.
-_BROKEN = (http.ConnectionError, http.ChunkedEncodingError)
+# Each row contains the exception, a text in its message, the label, the reason, whether the error is
+# transient, and whether the request may have been delivered. The first row that matches applies.
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
 _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ProxyError, "", "proxy", _PROXY, True, False),
-    (http.ConnectTimeout, "", "no connection", "no connection in time", True, False),
-    (http.Timeout, "", "no answer", "no answer in time", True, True),
-    (http.ContentDecodingError, "", "bad encoding", _COMPRESSED, False, True),
-    (_BROKEN, "NameResolutionError", "no such host", "its host name is not known", True, False),
-    (_BROKEN, "NewConnectionError", "refused", "the connection was refused", True, False),
-    (_BROKEN, "IncompleteRead", "cut short", "the answer was cut short", True, True),
-    (_BROKEN, "InvalidChunkLength", "cut short", "the answer was cut short", True, True),
-    (_BROKEN, "ended prematurely", "cut short", "the answer was cut short", True, True),
-    (_BROKEN, "", "reset", "the connection was reset", True, True),
+    (http.NameResolutionError, "", "no such host", "its host name is not known", True, False),
+    (http.NewConnectionError, "", "refused", "the connection was refused", True, False),
+    (http.ConnectTimeoutError, "", "no connection", "no connection in time", True, False),
+    (http.TimeoutError, "", "no answer", "no answer in time", True, True),
+    (http.DecodeError, "", "bad encoding", _COMPRESSED, False, True),
+    (http.ProtocolError, "IncompleteRead", "cut short", "the answer was cut short", True, True),
+    (http.ProtocolError, "InvalidChunkLength", "cut short", "the answer was cut short", True, True),
+    (http.ProtocolError, "ended prematurely", "cut short", "the answer was cut short", True, True),
+    (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )
 
 
 def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Convert an exception that ``requests`` or its libraries raised to an InfrastructureError."""
+    """Convert an exception that an HTTP library raised to an InfrastructureError."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",
@@ -308,8 +318,7 @@ def _error_of_exception(error: Exception, address: Address) -> InfrastructureErr
 
 
 def _explain(error: Exception) -> tuple[str, str, bool, bool]:
-    text = _causes(error)
-    name = type(error).__name__
+    text, name = str(error), type(error).__name__
     if isinstance(error, http.SSLError):
         # A retry may help if the peer hung up during the handshake, but not if a certificate is
         # invalid.
@@ -318,21 +327,12 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
         if isinstance(error, kind) and cause in text:
             return label, reason, transient, delivered
-    if isinstance(error, http.RequestException):
-        return name, f"requests raised {name}", False, True
+    if isinstance(error, (http.HTTPError, requests.RequestException)):
+        return name, f"{type(error).__module__.partition('.')[0]} raised {name}", False, True
     if isinstance(error, ValueError):  # its message quotes the header with the key
         return "invalid request", "the request cannot be sent", False, False
     # For example, pytest-socket blocks the socket. A retry does not help.
     return name, f"{name}: {mask_text(str(error))}", False, False
-
-
-def _causes(error: BaseException | None) -> str:
-    names: list[str] = []
-    while error is not None and len(names) < 10:
-        reason = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        names.append(f"{type(error).__name__}: {error}")
-        error = reason if isinstance(reason, BaseException) else error.__context__
-    return " < ".join(names)
 
 
 _TLS_REASONS = {

@@ -1,1 +1,1 @@
-"""Add the cause and the events in sandboxes to the reports of failed tests."""
+"""Add the cause and the sandbox events to the report of each failed test."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 _LONGEST = 1.0
-"""Maximum seconds to list processes and read their output after a failure."""
+"""The maximum time in seconds for listing processes and reading their output after a failure."""
 _SETTLING = 0.1
 """Seconds before the list call, because a failing server closes its connections before it ends."""
 
@@ -107,6 +107,13 @@ class FailedTests:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add the cause and the events to the report of a failed test."""
         failed_at = self._clock.monotonic()
+        passed_or_skipped = call.excinfo is None or call.excinfo.errisinstance(
+            pytest.skip.Exception
+        )
+        if not passed_or_skipped and item.get_closest_marker("xfail") is None:
+            # pytest-timeout also cancels its timer, but only after the report, which may take a
+            # second.
+            item.config.hook.pytest_timeout_cancel_timer(item=item)
         aside = errors_of_test_case(item)
         error = _our_error(aside[0] if aside else call.excinfo)
         first = None if error is None else self._first_failures.get(self._key_of(error))
@@ -150,8 +157,6 @@ class FailedTests:
         if not (sandboxes or error or monitored):
             return
         shows_section = self._shows_section and not repeated
-        # pytest-timeout also cancels its timer, but only after the report, which may take a second.
-        item.config.hook.pytest_timeout_cancel_timer(item=item)
         deadline = self._clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]

@@ -67,7 +67,7 @@ def describe_state(row: ProcessInfo) -> str:
 
 
 def describe_end(last: _End) -> str:
-    """Return how a run ended, such as "exited 1", "signaled 9 (SIGKILL)" or "OOM-killed"."""
+    """Return a run's end as text, such as "exited 1", "signaled 9 (SIGKILL)" or "OOM-killed"."""
     if last.oom_killed:
         return "OOM-killed"
     if last.signal is not None:
@@ -160,8 +160,8 @@ def process_table(
         remarks: the remark of each row; empty if there are no remarks.
         most: maximum number of processes, or None for all processes; a last line shows the number
             of processes that are left out.
-        columns: the width of the table. A longer command line is cut, and the line shows the number
-            of characters that were cut.
+        columns: the width of the table. A command line that does not fit is cut, and its row shows
+            the number of characters that were cut.
 
     """
     shown = rows[:most]

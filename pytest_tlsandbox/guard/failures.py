@@ -1,4 +1,4 @@
-"""Convert findings of the guard to the failure of a test."""
+"""Convert findings of the guard to an error that fails the test."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _hidden_run(finding: Finding) -> Run | None:
 def _listed(finding: Finding, first: Finding) -> Listed:
     """Return the row of a finding.
 
-    The row shows output only if the sandbox has listed the run, the finding is not a leak, and the
-    finding comes from the same sandbox as the first finding.
+    The row shows no output for a leak, for a run that the sandbox has never listed, or for a
+    finding from another sandbox than the first finding.
     """
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
     # The state in the table already shows how the run ended.

@@ -30,7 +30,7 @@ LEFTOVER_SETTLING = 0.2
 
 
 class _Block(NamedTuple):
-    """A part of a test that allows findings, between two positions in the history of a sandbox."""
+    """A part of a sandbox's history in which a test allows findings."""
 
     sandbox: MonitoredSandbox
     start: int
@@ -75,8 +75,8 @@ class Guard(Observer):
     def exempting(self) -> Iterator[None]:
         """Allow processes that start in this block to outlive the test.
 
-        The guard uses this method when a test sets up a fixture in its call phase, and the scope of
-        the fixture is wider than "function".
+        The guard uses this method when a fixture with a wider scope than "function" is set up in
+        the call phase of a test.
         """
         needed = LEAK in self._rules and self._monitor.place.phase == "call"
         before = self._poll_all() if needed else []

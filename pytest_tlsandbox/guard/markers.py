@@ -84,7 +84,7 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
 def check_allowance(
     rules: Iterable[object], reason: object, where: str = ALLOW_MARKER
 ) -> tuple[tuple[str, ...], str]:
-    """Check the rules that a test allows, and the reason that the test gives.
+    """Check a list of allowed rules, and the reason for allowing them.
 
     Returns:
         The rules, and the reason as a single line in which secrets are masked.
@@ -102,7 +102,7 @@ def check_allowance(
 
 
 def _brings_its_sandbox(item: pytest.Item) -> bool:
-    """Return whether a test may create a sandbox that the plugin can then monitor."""
+    """Return whether a test may provide its own sandbox for the plugin to monitor."""
     parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
     return bool(names) or TARGET in parameters or overrides_target(item)

@@ -115,7 +115,7 @@ def _show(
     call: pytest.CallInfo[None],
     report: pytest.TestReport,
 ) -> None:
-    """Show the findings of a phase in its report."""
+    """Show the findings of a phase in the report of this phase."""
     if call.excinfo is None or call.excinfo.value is not failure:
         if report.failed:
             report.sections.append(("tlsandbox guard", failure.first_line))

@@ -83,7 +83,7 @@ class Finding:
 
     @property
     def hint(self) -> str:
-        """An action that may help, but does not weaken the test."""
+        """Advice on how to fix the problem without weakening the test."""
         if self.inconclusive:
             return "list the processes in between"
         if self.rule == LEAK:
@@ -110,7 +110,7 @@ class Finding:
 
 
 def keys_of(rule: str, incident: Incident) -> list[str]:
-    """Return the keys that identify an incident within its sandbox, in the same way in each worker.
+    """Return the keys by which every worker identifies an incident in a sandbox.
 
     If workers share a sandbox, they list its processes at different times. For example, one worker
     may list the run itself, a second worker may see only how the run ended, and a third worker may
@@ -134,7 +134,7 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
 def apply_rules(
     rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[tuple[str, Incident, bool]]:
-    """Return the incidents that rules report, except leaks.
+    """Return all incidents that the given rules report, except leaks.
 
     Args:
         rules: the rules to apply.

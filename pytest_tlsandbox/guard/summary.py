@@ -69,7 +69,8 @@ class GuardSummary:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the findings and the gaps.
 
-        If there is nothing to report, print nothing, or a single line if pytest runs with -v.
+        If there is nothing to report, print nothing. With pytest's option -v, print a single line
+        instead.
         """
         lines = self._lines
         if not lines and self._settings.guard and self._config.get_verbosity() > 0:
@@ -94,7 +95,7 @@ class GuardSummary:
         return [*found.values()]
 
     def _describe(self, findings: Sequence[Data], gaps: Iterable[Data], now: str) -> list[str]:
-        """Return a line for each finding and gap, after a line that counts the findings."""
+        """Return a line that counts the findings, then a line for each finding and for each gap."""
         rows = []
         for finding in findings:
             allowed = finding["allowed"]

@@ -156,9 +156,8 @@ class History:
 
         Returns:
             The run, so that the caller can remove the number from its attribute ``sent`` if the
-            sandbox rejects the signal. The result is None if there is nothing to undo. In this
-            case, the run is not known, the run had ended, or this plugin had already sent the
-            signal.
+            sandbox rejects the signal. The result is None if the run is not known, if the run
+            has already ended, or if this plugin has already sent the signal.
 
         """
         run = self.run_of(row)
@@ -280,7 +279,10 @@ class History:
         return [*dict.fromkeys(touched)]
 
     def _record(self, rows: Sequence[ProcessInfo], snapshot: ProcessSnapshot) -> None:
-        """Record new or changed rows of a snapshot, sorted by start time."""
+        """Record new or changed rows of a snapshot.
+
+        The caller must sort the rows by start time.
+        """
         self._evidence = self.position_of(snapshot), snapshot.begun
         self._generations.listed = snapshot
         later = count_later(rows)
@@ -309,9 +311,10 @@ class History:
         self._note(run)
 
     def _read(self, rows: Iterable[ProcessInfo]) -> None:
-        """Convert these rows, and rows with the same managed ids, if the first snapshot has them.
+        """Convert the rows that the first snapshot contains for the processes of the given rows.
 
-        The runs and their incidents get the position of the first snapshot.
+        Rows with the same managed id belong to one process. The new runs and their incidents get
+        the position of the first snapshot.
         """
         if self.first is None or not self._unread:
             return
@@ -321,7 +324,7 @@ class History:
         self._touched = touched
 
     def _is_replaced(self, last: ProcessSnapshot, snapshot: ProcessSnapshot) -> bool:
-        """Return whether the daemon was replaced, so that all rows vanished.
+        """Return whether a new daemon has replaced the daemon that sent the previous snapshot.
 
         A new daemon does not list the rows of the old daemon. A kill may also remove the row of the
         killed process (api-notes, "Rows"). For this reason, the result is True in only two cases.
@@ -340,5 +343,9 @@ class History:
 
 
 def _process_of(row: ProcessInfo) -> str | Identity:
-    """Return what the rows of one managed process, or of one unmanaged run, have in common."""
+    """Return a value that is equal for all rows of the same process.
+
+    For a managed process, this value is the managed id. For any other process, this value is the
+    identity of its only run.
+    """
     return row.identity if row.managed is None else row.managed.id

@@ -53,8 +53,8 @@ class Generations:
 
         Returns:
             The rows that are on time, oldest first, and then the late rows, newest first. A row is
-            late if its generation already contains a newer listed run. The late rows are in reverse
-            order because each late row replaces the last hidden run.
+            late if a newer run of the same generation has already been recorded. The late rows are
+            in reverse order because each late row replaces the last hidden run.
 
         """
         on_time: list[ProcessInfo] = []
@@ -64,7 +64,7 @@ class Generations:
         return on_time + late[::-1]
 
     def _is_late(self, row: ProcessInfo) -> bool:
-        """Return whether the run of a row began between two listed runs of one generation."""
+        """Return whether a newer run of the row's generation has already been recorded."""
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
@@ -193,7 +193,10 @@ class Generations:
         return hidden
 
     def _hidden_before(self, run: Run) -> Run:
-        """Return the hidden run directly before ``run``, which is added if it is not known yet."""
+        """Return the hidden run directly before ``run``.
+
+        If this hidden run is not known yet, this method adds it.
+        """
         before = run.generation.before(run)
         if before is not None and before.row is None:
             if before.times == 1:
@@ -207,7 +210,7 @@ class Generations:
         return managed.status == "backing_off" and self.counts_early is None
 
     def _count_of(self, managed: ManagedProcess) -> int:
-        """Return the restart count, but leave out a restart that has not happened yet."""
+        """Return the number of restarts that have already happened."""
         early = self.counts_early and managed.status == "backing_off"
         return max(0, managed.restart_count - bool(early))
 
@@ -262,7 +265,10 @@ class Generations:
         self._note(ended)
 
     def _run_before(self, run: Run, last: LastExit) -> Run:
-        """Return the run that ended directly before ``run``, and whose exit is ``last``."""
+        """Return the run that ended with the exit ``last`` directly before ``run``.
+
+        If no such run was listed, the result is a hidden run.
+        """
         before = run.generation.before(run)
         if before is not None and before.row is not None:
             known = None if before.end is None else before.end.ended_at
@@ -271,10 +277,10 @@ class Generations:
         return self._hidden_before(run)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Record whether this daemon counts a restart before or after the back-off pause.
+        """Record whether this daemon increases the restart count before the back-off pause.
 
         Args:
-            early: whether the daemon counts a restart before the pause.
+            early: whether the daemon increases the restart count before the pause.
 
         """
         if self.counts_early is not None:
@@ -310,7 +316,7 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
 
 
 def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
-    """Return, for each row, how many later runs are included in its restart count.
+    """Return how many later runs are included in the restart count of each row.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
     of the newest run. While a process is being restarted, its row may already contain the restart

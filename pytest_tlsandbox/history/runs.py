@@ -117,7 +117,8 @@ class Run:
         unhealthy: whether the health check of the run is failing.
         assumed: whether the existence of the run depends on whether this daemon counts restarts
             early (when the supervisor begins to back off) or late (when the next run starts).
-            If the daemon counts in the other way, the history no longer returns its incidents.
+            If the daemon turns out to count the other way, the history no longer returns the
+            incidents of the run.
         if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
             the assumed run exists only if the daemon counts restarts late.
         counted_late: whether ``count`` is one too high if this daemon counts restarts early.
@@ -222,7 +223,10 @@ class Run:
         return SIGKILL in self.sent or (end.exit_code or 0) - 128 in self.sent
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether this run has a row and began after the run of the given row."""
+        """Return whether this run began after the run in ``row``.
+
+        If this run was never listed, the result is False.
+        """
         return self.row is not None and by_start(self.row) > by_start(row)
 
     @property
@@ -290,7 +294,7 @@ class Generation:
         return self.newest.end is None or waits
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether this generation's first listed run began after the run of ``row``."""
+        """Return whether the first listed run in this generation began after the run in ``row``."""
         return next(run for run in self.runs if run.row is not None).began_after(row)
 
     def before(self, run: Run) -> Run | None:

@@ -36,7 +36,7 @@ class Outage:
         return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
 
     def add(self, fault: InfrastructureError, ended: float) -> None:
-        """Record a failed poll of this outage; ``ended`` is in seconds since the wait began."""
+        """Record a failed poll that ended ``ended`` seconds after the start of the wait."""
         self.end = ended
         if self.faults and self.faults[-1][0] == fault.label:
             self.faults[-1] = (fault.label, self.faults[-1][1] + 1)

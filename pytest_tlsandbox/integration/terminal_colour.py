@@ -40,7 +40,7 @@ def _show(show: Callable[[Any], None], writer: object) -> None:
 
 
 class _Writer:
-    """A ``TerminalWriter`` that changes the markup of the lines of an error."""
+    """A ``TerminalWriter`` that changes the markup of an error's lines."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer

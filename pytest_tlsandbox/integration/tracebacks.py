@@ -62,7 +62,7 @@ def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseExc
 
 
 def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
-    """Return the report text for an error if no line of the test raised the error.
+    """Return the report text for an error that no line of the test raised.
 
     The text contains the message of the error. Instead of code, the text shows the file and the
     line of the test.

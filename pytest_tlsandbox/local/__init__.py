@@ -12,8 +12,8 @@ modules:
   ``process_table`` keeps the rows.
 - ``process``, ``standard_streams`` and ``process_tree`` represent one process, its streams and its
   descendants.
-- ``memory_limit`` defines the interface of memory limits. ``memory_cgroup`` and ``memory_watchdog``
-  implement it.
+- ``memory_limit`` defines the interface for memory limits. ``memory_cgroup`` and
+  ``memory_watchdog`` implement this interface.
 - ``environment`` removes the secrets from the environment that the server and its programs inherit.
 
 The embedded sandbox is not a security boundary, because it runs commands as the current user.

@@ -108,7 +108,7 @@ class Response(NamedTuple):
 
 
 class ClientDisconnected(Exception):
-    """The client has closed the connection before the end of its request."""
+    """The client closed the connection before it had sent its whole request."""
 
 
 class HttpError(Exception):

@@ -28,7 +28,7 @@ _NO_SECRET = {"SSH_AUTH_SOCK"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of an environment, but leave out the secrets.
+    """Return a copy of an environment without its secrets.
 
     The copy also omits the name of the test, the variables of Tensorlake, and the variables of this
     plugin. A program in a cloud sandbox cannot see the secrets of the test machine, so a program in

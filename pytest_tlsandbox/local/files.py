@@ -39,7 +39,7 @@ class Files:
         self._writable = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
 
     async def read(self, request: Request) -> Response:
-        """Return a file's content in parts. A reported size of 0, as in ``/proc``, is ignored."""
+        """Return a file's content in parts. If ``/proc`` reports the size 0, ignore the size."""
         with _located(request, "read file") as path:
             if os.path.isdir(path):
                 error = f"{path} is a directory: /api/v1/files/list lists its entries"

@@ -128,8 +128,8 @@ class ManagedProcess:
     async def stop(self) -> None:
         """Prevent further restarts, and end the current run in the background.
 
-        The process group receives SIGTERM. When the run ends, or after ``stop_grace_ms`` at the
-        latest, everything that belongs to the process receives SIGKILL.
+        The process group receives SIGTERM. When the run has ended or ``stop_grace_ms`` have passed,
+        everything that belongs to the process receives SIGKILL.
         """
         async with self._changing:
             self._stop_waiting()
@@ -186,7 +186,10 @@ class ManagedProcess:
             self._backing_off = self._supervisor.run_in_background(self._back_off(run))
 
     async def _back_off(self, run: Process) -> None:
-        """Start the next run after a delay. Each restart doubles it, up to ``max_backoff_ms``."""
+        """Start the next run after a delay.
+
+        Each restart doubles the delay, up to ``max_backoff_ms``.
+        """
         doubled = self._rules.initial_backoff_ms * 2 ** min(self._restarts, 32)
         delay = min(doubled, self._rules.max_backoff_ms)
         self._next_restart_at = now_ms() + delay

@@ -2,8 +2,7 @@
 
 The limit applies to the group of the sandbox, which is below the group of the server. Below the
 group of the sandbox, each process has its own group, which is called its leaf. The kernel counts
-OOM kills for each leaf. A leaf's count includes the kills of its process and of the children of
-this process.
+OOM kills for each leaf. The count includes every OOM kill of the process or one of its children.
 
 The kernel's ``Documentation/admin-guide/cgroup-v1/memory.rst`` and ``.../cgroup-v2.rst`` describe
 the files.
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
 def own_groups(
     memberships: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
 ) -> dict[Mechanism, Path]:
-    """Return the folder of the cgroup of this process, for each version of cgroups.
+    """Return the folder of this process's cgroup, for each version of cgroups.
 
-    In a container, the mounted folders may show only the part of the tree below the group of the
-    container. On a system without cgroups, such as macOS, the result is empty.
+    In a container, the mounted folders may show only the group of the container and the groups
+    below this group. On a system without cgroups, such as macOS, the result is empty.
 
     Args:
         memberships: the file that lists the groups of this process.
@@ -88,7 +87,10 @@ class _Cgroup(MemoryLimit):
         return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
 
     def leave(self, handle: int) -> None:
-        """Remove the leaf of an ended process; a leaf that contains children is removed on close."""
+        """Remove the leaf of an ended process.
+
+        If the leaf still contains children of the process, ``close`` removes the leaf later.
+        """
         _remove(self._leaf(handle))
 
     def close(self) -> None:
@@ -141,9 +143,9 @@ class CgroupV2(_Cgroup):
     """Limit memory with the memory controller of cgroup v2.
 
     A group that contains processes cannot enable the memory controller for groups below it. The
-    group of the server contains the server. So if the controller is not yet enabled below the group
-    of the server, the group of the sandbox is created beside the group of the server. systemd's
-    rules for delegation allow this. The project has not tested this class on a real kernel, because
+    server's group contains the server. For this reason, if the controller is not yet enabled below
+    the server's group, the sandbox's group is created beside the server's group. The delegation
+    rules of systemd allow this. The project has not tested this class on a real kernel, because
     its machines use cgroup v1.
     """
 
@@ -205,7 +207,10 @@ def _launcher(leaf: Path) -> list[str]:
 
 
 def _remove_with_leaves(group: Path) -> None:
-    """Wait up to 1 s until the killed members of a group are gone, and remove the group."""
+    """Remove a group and its leaves.
+
+    This function waits up to 1 s until all killed members of the group are gone.
+    """
     for _ in range(100):  # a count, because a test may have frozen the clock
         for entry in group.iterdir():
             if entry.is_dir():

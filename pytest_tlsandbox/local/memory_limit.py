@@ -1,4 +1,4 @@
-"""Define the interface of memory limits. The base class does not limit memory."""
+"""Define the interface for memory limits. The base class does not limit memory."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ class MemoryLimit:
         self.limit_bytes = limit_bytes
 
     def entering(self, handle: int) -> AbstractContextManager[list[str]]:  # noqa: ARG002
-        """Return a context in which the calling thread starts one program under the limit.
+        """Return a context manager for starting one program under the limit.
 
-        The context provides the arguments that must precede the program on its command line.
+        The calling thread must start the program in the ``with`` block. The context manager
+        provides the arguments that must precede the program on its command line.
         """
         return nullcontext([])
 
     def kills_of(self, handle: int) -> int:  # noqa: ARG002
         """Return how many times a process or one of its children was OOM-killed.
 
-        When a killed process is first seen as ended, the kill has already been counted.
+        As soon as an OOM-killed process is seen as ended, the result includes this OOM kill.
         """
         return 0
 

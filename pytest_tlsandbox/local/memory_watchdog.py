@@ -28,7 +28,7 @@ class Watchdog(MemoryLimit):
     The thread adds up the resident memory of the processes. If the sum is above the limit, the
     watchdog kills the largest process, as the kernel would. If the sandbox started an ancestor of
     the killed process, the kill is counted for this ancestor. Processes that allocate memory
-    quickly can exceed the limit until the next poll.
+    quickly can exceed the limit before the next poll.
 
     The sum may be too high, because memory that forked processes share is resident in each of them.
     During a ``vfork``, the memory of the parent also counts twice for a moment. For this reason,
@@ -54,8 +54,8 @@ class Watchdog(MemoryLimit):
     def entering(self, handle: int) -> Iterator[list[str]]:  # noqa: ARG002
         """Suspend polling while a program starts.
 
-        At first, the new process is a fork of the server, and looks as large as the server. As soon
-        as the new process executes the program, it has its real size.
+        At first, the new process is a fork of the server, and looks as large as the server. This
+        changes when the new process executes the program.
 
         Yields:
             An empty command, because no launcher is necessary.

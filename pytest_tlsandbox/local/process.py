@@ -117,8 +117,8 @@ class Process:
         """Record the end of the process.
 
         The number of OOM kills does not show whether the process or a child was the victim. If
-        there was an OOM kill, and if the process ended by a SIGKILL that this API did not send, the
-        process counts as the victim. If a child was the victim, the process usually survives.
+        there was an OOM kill, and the process was killed by a SIGKILL that this API did not send,
+        the process counts as the victim. If a child was the victim, the process usually survives.
 
         Args:
             wait_status: the status from ``os.waitpid``.

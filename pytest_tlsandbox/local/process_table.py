@@ -39,7 +39,7 @@ class ProcessTable:
         self._ended: dict[Process, int] = {}
 
     def find(self, selector: int | str) -> Process | None:
-        """Return the newest process with a pid, or the newest run of a name."""
+        """Return the newest process with the given pid, or the newest run with the given name."""
         if isinstance(selector, int):
             return self._by_pid.get(selector)
         return self._by_name.get(selector)
@@ -69,7 +69,11 @@ class ProcessTable:
         self.rows[process.handle] = self._by_pid[process.pid] = process
 
     def note_end(self, process: Process) -> None:
-        """Add a row to the ended rows, and drop the oldest rows and outputs above the limits."""
+        """Add a row to the ended rows.
+
+        If there are too many ended rows, drop the oldest row. If there is too much output, drop the
+        oldest outputs.
+        """
         self._ended[process] = process.stdout.size + process.stderr.size
         if len(self._ended) > KEPT_ROWS:
             self.remove(next(iter(self._ended)))

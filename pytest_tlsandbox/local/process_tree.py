@@ -1,6 +1,6 @@
 """Find processes on this machine that belong to the sandbox or to one process of the sandbox.
 
-A child of a process can be found in three ways. First, the child is a descendant of the server.
+Three facts help to find a child of a process. First, the child is a descendant of the server.
 Second, the server is a subreaper on Linux: if the parent of the child ends, the server becomes the
 new parent. Third, the child inherits a mark in its environment. The mark shows to which process an
 orphan belongs. The mark also works on macOS, which does not support subreapers. The mark is not a
@@ -34,9 +34,9 @@ def mark(token: str, handle: int) -> str:
 def handle_of(process: psutil.Process, token: str) -> int | None:
     """Return the handle under which the sandbox started a process or one of its ancestors.
 
-    The handle is read from the mark of the process or, if it has none, from the mark of its nearest
-    marked ancestor. Return None if the process and all its living ancestors have cleared their
-    environment.
+    The handle is read from the mark of the process. If the process has no mark, the handle is read
+    from the mark of its nearest marked ancestor. Return None if the process and all its living
+    ancestors have cleared their environment.
     """
     with suppress(psutil.Error):  # it has just ended
         for candidate in (process, *process.parents()):
@@ -52,8 +52,9 @@ def members(pid: int | None, own_mark: str, known: Collection[int]) -> list[psut
     Args:
         pid: the pid of the process; None if it has ended.
         own_mark: the mark of the process.
-        known: pids of processes that the sandbox started itself. They are not orphans and need no
-            check; if a thousand processes run, most children of the server are known.
+        known: the pids of the processes that the sandbox started itself. These processes are not
+            orphans, so their marks are not read. This saves time if many processes run, because
+            the sandbox started most children of the server itself.
 
     """
     found = [] if pid is None else _descendants(pid)
@@ -102,7 +103,10 @@ def listens(pid: int, port: int) -> bool:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Send SIGKILL to each process that has not ended, but never to a process that reused a pid."""
+    """Send SIGKILL to each process that has not ended.
+
+    If the pid of an ended process now belongs to a new process, the new process is not killed.
+    """
     for process in processes:
         with suppress(psutil.Error):
             process.kill()

@@ -1,6 +1,6 @@
 """Use pydantic to parse request bodies.
 
-Import this module when the first body arrives, because the import of pydantic takes 90 ms.
+Import this module only when the first body arrives, because importing pydantic takes 90 ms.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class StartRequest(Program):
 
     @property
     def restart_rules(self) -> Restart:
-        """The requested restart policy, or the default policy."""
+        """The requested restart policy, or the default policy if the request does not set one."""
         return self.restart or Restart()
 
 
@@ -114,7 +114,7 @@ class RunRequest(Program):
     timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     def as_start(self) -> StartRequest:
-        """Return a start request for this program, with stdin closed and output captured."""
+        """Return a start request that runs this program with closed stdin and captured output."""
         return StartRequest(self.command, self.args, self.env, self.working_dir, self.user)
 
 

@@ -1,7 +1,7 @@
 """Start and end the embedded sandbox, which is a child process of the tests.
 
-The child process imports the packages that the extra ``local`` installs. This module imports one of
-these packages only if the child process exits with an error.
+The child process imports the packages that the extra ``local`` installs. If the child process exits
+with an error, this module imports ``psutil``, which is one of these packages.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
 
 
 def _end(server: Popen[bytes], token: str, owner: int) -> None:
-    """End the server, and kill the remaining processes if the server did not exit properly."""
+    """End the server. If the server does not exit properly, kill the remaining processes."""
     if os.getpid() != owner:
         return
     assert server.stdin is not None

@@ -133,7 +133,7 @@ def _listen(port: int) -> socket.socket:
 
 
 async def _wait_for_parent() -> None:
-    """Wait until the parent ends the sandbox, or ends itself, or until SIGTERM arrives."""
+    """Wait until SIGTERM arrives, the parent ends the sandbox, or the parent process ends."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), ended.set)
@@ -161,7 +161,7 @@ def _forget_inherited_signals() -> None:
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files.
+    """Raise the limit on the number of open files.
 
     The server may have to run a thousand processes. For each process, the server needs up to three
     open files. Programs inherit the limit. A higher limit would slow down the start of some

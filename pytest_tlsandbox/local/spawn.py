@@ -40,8 +40,8 @@ def spawn(
         memory: the memory limit.
 
     Returns:
-        The process that was started. The supervisor waits for its end, so ``wait`` must not be
-        called.
+        The process that was started. The caller must not call ``wait``, because the supervisor
+        waits until the process ends.
 
     Raises:
         ApiError: 500 if the program cannot be started. Like the daemon's error, this error does not

@@ -21,8 +21,9 @@ _LEFT_BEHIND = 1024 * 1024
 class ChangeNotifier:
     """Wakes tasks when a process changes.
 
-    The notifier is separate from the process. If a stream referred to its process, a process that
-    was removed from the table would stay in memory until the next garbage collection.
+    The notifier is separate from the process, so that a stream does not refer to its process. With
+    such a reference, a process that was removed from the table would stay in memory until the next
+    garbage collection.
 
     Attributes:
         next: an event that is set at the next change; a new event follows each change.

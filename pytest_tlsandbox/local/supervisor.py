@@ -80,7 +80,10 @@ class Supervisor:
         return process
 
     async def send_signal(self, process: Process, number: int) -> None:
-        """Send a signal to the process group; SIGKILL reaches the same processes as ``kill``."""
+        """Send a signal to the process group.
+
+        For SIGKILL, this method calls ``kill``, which also reaches descendants outside the group.
+        """
         if number == signal.SIGKILL:
             await self.kill(process)
         else:

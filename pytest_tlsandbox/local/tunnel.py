@@ -57,14 +57,14 @@ class Tunnel:
 
 
 async def open_tunnel(request: Request) -> Tunnel:
-    """Connect to the port of 127.0.0.1 that a request names.
+    """Connect to the requested port on 127.0.0.1.
 
     Returns:
         The open tunnel.
 
     Raises:
         PlainTextError: 400 if the request is not a WebSocket handshake.
-        ApiError: 400 if the port is invalid, 502 if nothing accepts the connection.
+        ApiError: 400 if the port is invalid, or 502 if nothing accepts the connection.
 
     """
     if request.scope["type"] != "websocket":
@@ -80,7 +80,7 @@ async def open_tunnel(request: Request) -> Tunnel:
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to a port of 127.0.0.1.
+    """Connect to a port on 127.0.0.1.
 
     Returns:
         The two directions of the connection.

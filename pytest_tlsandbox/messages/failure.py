@@ -89,12 +89,13 @@ class Renderer:
 
     Attributes:
         timeline: the polls of the wait.
-        screen: the terminal. Its width limits all lines of a message except the first. If its
-            verbosity is -1, messages omit the process; 1 adds facts about the polls and longer
-            details, and 2 also adds all processes.
+        screen: the terminal. The width of the terminal limits all lines of a message except the
+            first. With verbosity -1, messages omit the process. With verbosity 1, messages contain
+            facts about the polls and longer details. With verbosity 2, messages also list all
+            processes.
         sandbox: the name of the sandbox.
-        stopped: a text for verbose messages that says when or why the wait stopped; empty to leave
-            it out.
+        stopped: a text that says when or why the wait stopped. Only verbose messages contain this
+            text. The text may be empty.
 
     """
 
@@ -261,7 +262,7 @@ class Renderer:
         return facts
 
     def labelled(self, facts: Sequence[_Fact], hint: str = "") -> list[str]:
-        """Return the lines of facts, followed by a hint, with the labels in a column."""
+        """Return the lines of facts and of a hint, and align their labels in a column."""
         if hint:
             labels = max(len(label) for label, _ in (*facts, ("try", [])))
             facts = [*facts, ("try", wrap(hint, self._columns - 4 - labels))]

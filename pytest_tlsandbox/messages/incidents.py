@@ -86,7 +86,7 @@ def run_name(run: Run) -> str:
 
 
 def describe_run(run: Run) -> str:
-    """Describe a run by its number, its pid, how it ended and how long it ran."""
+    """Return the pid and the label of a run, how the run ended, and how long it ran."""
     pid = "no list call saw it, so its pid is not known"
     if run.row is not None:
         pid = f"pid {run.row.pid}"

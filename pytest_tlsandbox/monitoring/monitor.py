@@ -102,7 +102,7 @@ class Monitor:
         return self.guarding or self.recording
 
     def add(self, connection: Connection, *, patient: bool = True) -> None:
-        """Begin to monitor another sandbox; earlier incidents do not count."""
+        """Begin to monitor another sandbox, and ignore its earlier incidents."""
         name = label = connection.client.label
         # The sandboxes of different workers may have the same name, so add the name of the worker.
         # This is not necessary if the sandbox is shared, or if its name contains the name of the
@@ -170,8 +170,8 @@ class Monitor:
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
         """Return whether a poll after the teardown is unnecessary because nothing can change.
 
-        If this poll is skipped, a process that is still running may cause incidents later. These
-        incidents are attributed to the next test.
+        After a skipped poll, a process that is still running may cause incidents. These incidents
+        are attributed to the next test.
         """
         last = sandbox.after_call
         if not self.tears_nothing_down or last is None or sandbox.started:
@@ -231,8 +231,8 @@ class Monitor:
     ) -> ProcessSnapshot:
         """Poll a sandbox again for as long as ``undecided`` requires.
 
-        This method calls ``undecided`` with each snapshot. The result of ``undecided`` is the total
-        number of seconds for which to poll, counted from the start of this method.
+        This method calls ``undecided`` with each snapshot. The result of ``undecided`` is the
+        number of seconds that this method must take in total.
 
         Returns:
             The last snapshot.

@@ -1,8 +1,8 @@
-"""The pytest plugin of the monitor, which is registered only if the guard or the report needs it.
+"""The pytest plugin of the monitor.
 
-The plugin polls in every process that runs tests. Under xdist, these processes are the workers. The
-controller of xdist also polls sandboxes that the workers share, before the first test and after the
-last test.
+The plugin is registered only if the guard or the report needs the monitor. The plugin polls in
+every process that runs tests. Under xdist, these processes are the workers. The controller of xdist
+also polls sandboxes that the workers share, before the first test and after the last test.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class MonitorPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
-        """Poll after the call, and also before the call if fixtures ran."""
+        """Poll after the call phase of a test. If fixtures ran, also poll before the call phase."""
         self.monitor.begin_call(fixtures=self._fixtures_ran)
         return (yield from self._poll_after("call"))
 
@@ -113,7 +113,7 @@ class MonitorPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Monitor the sandbox that a suite chooses, and record whether fixtures ran."""
+        """Record whether fixtures ran. If a fixture chooses a sandbox, monitor the sandbox."""
         self._fixtures_ran |= _may_start_something(fixturedef)
         result = yield
         if fixturedef.argname == TARGET:
@@ -130,7 +130,11 @@ class MonitorPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Poll once more, and add or send the data that is not attached to any test report."""
+        """Poll once more, then pass on the data that is not attached to any test report.
+
+        An xdist worker sends the data to the controller. Any other process adds the data to its
+        session.
+        """
         self.monitor.end_session()
         data = {**self.monitor.take_data(), "looks": self.monitor.snapshots}
         if self.session is None:

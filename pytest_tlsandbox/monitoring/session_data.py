@@ -1,7 +1,7 @@
 """The data of a test session, collected from test reports and from workers.
 
-Under xdist, the controller collects the data and does not run tests. Without xdist, the process
-that runs the tests also collects the data.
+With xdist, the workers run the tests, and the controller collects the data. Without xdist, a
+single process runs the tests and collects the data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _LONGEST_FAILURE, _LONGEST_LINE = 20_000, 500
 
 
 class SessionData:
-    """The data of one session: a pytest plugin in the process that reports the results."""
+    """The pytest plugin that collects the data of one session.
+
+    The plugin runs in the process that reports the results.
+    """
 
     def __init__(self) -> None:
         self.started_at = iso(datetime.now(timezone.utc))
@@ -176,7 +179,10 @@ class SessionData:
 
 
 def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
-    """Return the first line of an error, and its whole text with what happened in the sandbox."""
+    """Return the phase of a failure, a line that summarizes the error, and the failure's text.
+
+    The text includes the sections of the report that are about a sandbox.
+    """
     crash = getattr(report.longrepr, "reprcrash", None)
     text = report.longreprtext
     sections = [f"{title}:\n{content}" for title, content in report.sections if "sandbox" in title]

@@ -18,8 +18,8 @@ def finding_rows(findings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, s
 
     Yields:
         Four texts: the kind of finding, the place, the process, and what happened. If the finding
-        is allowed, the first text is ``ALLOWED``. The place is the test, or the sandbox if the
-        finding does not belong to a test.
+        is allowed, the first text is ``ALLOWED``. The place is the test to which the finding
+        belongs. If the finding does not belong to a test, the place is the sandbox.
 
     """
     for finding in findings:
@@ -33,7 +33,7 @@ def finding_rows(findings: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, s
 
 
 def describe_gap(gap: Mapping[str, Any], label: str) -> str:
-    """Describe a gap: which sandbox was not monitored, between which tests, and why."""
+    """Describe a gap by its sandbox, its range of tests, and its reason."""
     end = gap["to_test"] or "the end"
     tests = count(gap["tests"], "test")
     return f"{label}, from {gap['from_test'] or 'the start'} to {end}, {tests}: {gap['why']}"

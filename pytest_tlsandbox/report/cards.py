@@ -1,12 +1,13 @@
-"""Explain each failure of a session on one card: what happened, to which process, and to which test.
+"""Group the failures of a session by their cause, and explain each cause on one card.
 
-A card collects everything with one cause: the findings of a process and of its restarts, and the
-failed tests that name this process as their cause. The worst card comes first.
+A card contains the findings of a process and of its restarts. The card also contains the failed
+tests that name this process as their cause. The worst card comes first.
 """
 
 from __future__ import annotations
 
 import html
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +27,9 @@ _MOST_TESTS = 6
 _MOST_LINES = 4
 _MOST_FACTS = 3
 _MOST_NAMED = 3
-_KINDS = {
-    "sandbox": ("an unreachable sandbox", "unreachable sandboxes"),
-    "oom": ("an OOM kill", "OOM kills"),
-    "crash": ("a crash", "crashes"),
-    "exit": ("an exit code", "exit codes"),
-    "unhealthy": ("a failed health check", "failed health checks"),
-    "restart": ("a restart", "restarts"),
-    "leak": ("a process left running", "processes left running"),
-    "none": ("one although no process failed", "although no process failed"),
-}
-"""The kinds of causes, worst first, each with its name in the singular and in the plural."""
-_BADNESS = [*_KINDS].index
+_KINDS = ("sandbox", "oom", "crash", "exit", "unhealthy", "restart", "leak", "none")
+"""The kinds of causes, worst first."""
+_BADNESS = _KINDS.index
 
 
 @dataclass
@@ -97,8 +89,10 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
             found = card(cause["kind"], cause["process"], (cause["name"], _line_of(test)))
             found.tests.append(number)
             found.process = found.process or cause["name"] or ""
-            if cause["process"]:
-                found.runs.setdefault((cause["process"], cause["run"]), (cause["kind"], cause))
+            run = (cause["process"], cause["run"])
+            known, _ = found.runs.get(run, ("none", None))
+            if cause["process"] and _BADNESS(cause["kind"]) < _BADNESS(known):
+                found.runs[run] = (cause["kind"], cause)
     for found in cards.values():
         _describe(found, document, places)
     order = sorted(cards.values(), key=lambda card: (not card.tests, _BADNESS(card.kind)))
@@ -126,35 +120,27 @@ def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     failed = sum(test["outcome"] in BAD_OUTCOMES for test in tests)
     number = count(len(tests), "test")
     causes = [card for card in cards if not card.faint and card.kind in _KINDS]
-    named = [card for card in causes if card.tests]
-    if failed and len(named) <= _MOST_NAMED:
-        texts = [
-            "No process failed"
-            if card.kind == "none"
-            else f"{card.what}: {card.process}".removesuffix(": ")
-            for card in named
-        ]
+    sentences = [f"{number}, none failed" if tests else "No test ran"]
+    if failed:
         sentences = [
-            f"{failed} of {number} failed.",
-            *(f"{text}." for text in dict.fromkeys(texts)),
+            f"{failed} of {number} failed",
+            *_causes([card for card in causes if card.tests]),
         ]
-    elif failed:
-        sentences = [f"{failed} of {number} failed: {_causes(named)}."]
-    else:
-        sentences = [f"{number}, none failed." if tests else "No test ran."]
-    if others := [card for card in causes if not card.tests]:
-        also = "Not the cause of a failed test: " if failed else "Found: "
-        sentences.append(f"{also}{_causes(others)}.")
+    if others := _causes([card for card in causes if not card.tests]):
+        sentences += ["Not in a failed test: " + ", ".join(others)] if failed else others
     if not causes:
-        sentences.append(_uneventful(timeline))
+        runs = sum(len(row["bars"]) for section in timeline["sections"] for row in section["rows"])
+        sentences.append(
+            f"No incident in {count(runs, 'process')}" if runs else "No process was seen"
+        )
     if document["gaps"]:
-        sentences.append("A sandbox was not monitored for some time.")
+        sentences.append("A sandbox was not monitored for some time")
     lost = [worker["id"] for worker in document["workers"] if worker["lost"]]
     if lost:
-        sentences.append(f"{_join(lost)} died.")
+        sentences.append(f"{_join(lost)} died")
     elif not document["complete"]:
-        sentences.append("The run was broken off.")
-    return " ".join(sentences)
+        sentences.append("The run was broken off")
+    return ". ".join(sentences) + "."
 
 
 def list_of_cards(document: Data, cards: Sequence[Card]) -> str:
@@ -188,7 +174,7 @@ def _places(timeline: Data) -> dict[str | None, tuple[str, Data, int, Data | Non
 
 
 def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
-    """Complete a card with the facts about the runs to which the worst happened."""
+    """Complete a card with facts about each run that has an incident of the worst kind."""
     worst = [process for (process, _), (kind, _) in card.runs.items() if kind == card.kind]
     known = [places[process] for process in dict.fromkeys(worst) if process in places]
     known.sort(key=lambda place: float(place[1]["from"]))
@@ -199,8 +185,9 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
         outputs = [bar["output"] and bar["output"]["lines"] for _, bar, _, _ in known]
         # Nothing is said about output that was not read, or only partly.
         card.output = next(filter(None, outputs), None if None in outputs else [])
-    if card.verdicts:
-        card.what = _what(card)
+    found = [run for kind, run in card.runs.values() if kind == card.kind and "verdict" in run]
+    if found:
+        card.what = _what(card, found)
     elif card.kind == "none":
         card.what = _line_of(document["tests"][card.tests[0]]) or "Failed"
         card.facts.append("No process failed.")
@@ -215,11 +202,14 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
         card.facts.append(f"memory limit of the sandbox: {limit / 2**20:.0f} MiB")
 
 
-def _what(card: Card) -> str:
-    """Describe what happened once as in the first line of its message, or else count it."""
-    worst = [run for kind, run in card.runs.values() if kind == card.kind and "headline" in run]
-    if len(worst) == 1:
-        return page_text(str(worst[0]["headline"]).rpartition(": ")[0])
+def _what(card: Card, found: Sequence[Data]) -> str:
+    """Return a short description of what happened.
+
+    If only one run has an incident of the worst kind, the description is the headline of this
+    incident. Otherwise, the description contains the number of incidents of each kind.
+    """
+    if len(found) == 1 and "headline" in found[0]:
+        return page_text(str(found[0]["headline"]).rpartition(": ")[0])
     times = [what + (f" {n} times" if n > 1 else "") for what, n in card.verdicts.items()]
     return ", ".join([times[0], *(text[0].lower() + text[1:] for text in times[1:])])
 
@@ -283,40 +273,15 @@ def _other_incidents(
 # ------------------------------------------------------------------ sentences
 
 
-def _causes(cards: Sequence[Card]) -> str:
-    """Name the causes of cards with their numbers, such as "an OOM kill and 2 crashes"."""
-    parts = []
-    for kind, (one, several) in _KINDS.items():
-        same = [card for card in cards if card.kind == kind]
-        if kind == "exit" and same:
-            codes = sorted(
-                {card.what.rpartition(" ")[2] for card in same}, key=lambda code: (len(code), code)
-            )
-            parts.append(f"{one if len(codes) == 1 else several} {_join(codes)}")
-        elif same:
-            number = sum(
-                len(card.tests)
-                if kind == "none"
-                else max(1, sum(of == kind for of, _ in card.runs.values()))
-                for card in same
-            )
-            parts.append(one if number == 1 else f"{number} {several}")
-    return _join(parts)
-
-
-def _uneventful(timeline: Data) -> str:
-    kinds = [
-        bar["kind"]
-        for section in timeline["sections"]
-        for row in section["rows"]
-        for bar in row["bars"]
-    ]
-    if not kinds:
-        return "No process was seen."
-    names = {"exited": "exited with 0", "failed": "exited with another code", "signaled": "were ended by a signal",
-             "oom": "were OOM-killed", "crash": "crashed", "running": "still ran", "gone": "vanished"}  # fmt: skip
-    parts = [f"{kinds.count(kind)} {text}" for kind, text in names.items() if kind in kinds]
-    return f"{capitalized(count(len(kinds), 'process'))}: {_join(parts)}."
+def _causes(cards: Sequence[Card]) -> list[str]:
+    """Name the causes of a few cards with their processes, and count the causes of many cards."""
+    texts = ["No process failed" if card.kind == "none" else card.what for card in cards]
+    if len(cards) <= _MOST_NAMED:
+        named = zip(texts, cards, strict=True)
+        return [
+            *dict.fromkeys(f"{what}: {card.process}".removesuffix(": ") for what, card in named)
+        ]
+    return [f"{what} ({n})" if n > 1 else what for what, n in Counter(texts).items()]
 
 
 def _join(parts: Sequence[str]) -> str:

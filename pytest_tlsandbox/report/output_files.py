@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _FIRST_LINE = "Output that pytest-tlsandbox kept for a failed test"
 """The first line of each file, by which a later session recognizes the file."""
 _LONGEST = 10.0
-"""Maximum seconds to read and mask output after a failure."""
+"""The maximum time in seconds for reading and masking output after a failure."""
 _SETTLING = 0.1
 """Seconds after which a sandbox has stored the last output of a process that has ended."""
 _LONGEST_NAME = 150
@@ -44,7 +44,7 @@ _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 
 
 class OutputFiles:
-    """Writes the output of each process that a failed test started to a file.
+    """For each process that a failed test started, writes the output to a file.
 
     Args:
         config: the configuration of pytest.
@@ -67,7 +67,7 @@ class OutputFiles:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Write the files after the hooks of all other plugins, which may fail the test."""
+        """Write the files after all other plugins' hooks, because a hook may fail the test."""
         report = yield
         if not report.failed:
             return report
@@ -86,7 +86,7 @@ class OutputFiles:
         return report
 
     def _write_files(self, test: str) -> Iterator[Path]:
-        """Write a file for each run of the processes that the test started since the last call."""
+        """Write a file for each run of each process that the test started since the last call."""
         deadline = Clock.monotonic() + _LONGEST
         runs = [
             (client, run, run.row)
@@ -123,7 +123,10 @@ class OutputFiles:
 def _output(
     run: Run, row: ProcessInfo, stream: Stream, client: SandboxClient, deadline: float
 ) -> Iterator[str]:
-    """Yield the lines of a stream after a title, which also says why output is missing."""
+    """Yield a title, and then the lines of a stream.
+
+    If output is missing, the title or the last line says why.
+    """
     newest = [other for other in client.history.last or () if other.pid == row.pid][-1:]
     left = deadline - Clock.monotonic()
     lines: list[str] = []

@@ -1,9 +1,9 @@
 """The report as one HTML page: the cause of each failure, beside a timeline.
 
 The page is one file and does not send requests. The content security policy identifies the style
-and the script of the page by their hashes, and blocks all other styles and scripts. Data of the
-session appears on the page in two forms: escaped text, and JSON whose values the script shows as
-text. The page shows the causes even if the script does not run.
+and the script of the page by their hashes, and blocks all other styles and scripts. The page
+contains the data of the session as escaped text and as JSON. The script shows the values of the
+JSON as text. The page shows the causes even if the script does not run.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _as_data(value: object) -> str:
     """Return a value as JSON that is safe inside a script element.
 
     The function escapes the characters of HTML markup and the line separators of Unicode. Fields
-    without a value are left out, which saves a fifth of the size of a large page.
+    without a value are left out, which makes a large page a fifth smaller.
     """
     text = json.dumps(_without_nulls(value), ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":

@@ -44,7 +44,7 @@ class ReportPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Link each failed test in the report of pytest-html to the timeline.
 
-        The link leads to the place of the test in the timeline.
+        Each link opens the timeline at the failed test.
         """
         if report.failed and (link := self._timeline_link()):
             url = f"{link}#test={quote(report.nodeid, safe='')}"

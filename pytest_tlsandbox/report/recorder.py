@@ -125,7 +125,7 @@ class _SandboxRecorder(api.Observer):
             self._outputs[identity_text(rows[-1])] = stream, lines[-MOST_OUTPUT:], len(lines)
 
     def add_outputs_and_open_outage(self) -> None:
-        """Add the newest output of each process, and the outage that has not ended yet."""
+        """Add the newest output of each process, and any outage that has not ended yet."""
         if self._outage is not None:
             self._add_outage(*self._outage)
         for process, (stream, last, total) in self._outputs.items():

@@ -17,7 +17,7 @@ def is_page(path: Path) -> bool:
 
 
 def write_report(document: Mapping[str, Any], path: Path) -> None:
-    """Write a document as a page if the file name ends in .html, otherwise as JSON.
+    """Write a document as an HTML page if the file name ends in .html, otherwise as JSON.
 
     A reader of the file sees either the complete report or the previous file, but never a part of
     the report.

@@ -33,17 +33,17 @@ _UNEVENTFUL = ("exited", "signaled", "running")
 
 
 def page_text(text: str) -> str:
-    """Escape control characters, without the mark that a terminal needs after Hebrew or Arabic."""
+    """Escape control characters, and remove the left-to-right mark that only a terminal needs."""
     return printable(text).removesuffix("\u200e")
 
 
 class _Axis:
-    """Converts times to positions on an axis, in milliseconds after ``start``.
+    """Converts times to axis positions, which are milliseconds after ``start``.
 
     A time comes from the clock of the test machine or from the clock of a sandbox.
 
-    ``offset`` is the number of milliseconds by which the sandbox's clock is behind the clock of the
-    test machine. If this number is not known, ``offset`` is None.
+    ``offset`` is the time on the test machine's clock minus the time on the sandbox's clock, in
+    milliseconds. If this difference is not known, ``offset`` is None.
     """
 
     def __init__(self, start: int, span: int, offset: int | None = None) -> None:
@@ -93,9 +93,9 @@ def timeline_of(document: Data) -> dict[str, Any]:
 
 
 def _incidents(document: Data) -> Incidents:
-    """Return the incidents of each run, each with the numbers of the findings about it.
+    """Return the incidents of each run, and the numbers of the findings for each incident.
 
-    A finding without a recorded incident, such as a leak, counts as an incident.
+    If a finding has no recorded incident, the finding counts as an incident. Leaks are an example.
     """
     found: Incidents = defaultdict(dict)
     for incident in [*document["incidents"], *document["findings"]]:
@@ -144,11 +144,11 @@ def _section(
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Estimate by how much the clock of a sandbox is behind the clock of the test machine.
+    """Estimate how far the clock of a sandbox is behind the clock of the test machine.
 
     The sandbox reports when each state change happened, and the test machine records when it saw
-    the change. The difference between these two times also contains a delay, so the smallest
-    difference is the best estimate.
+    the change. The difference between these two times also includes the delay until the test
+    machine saw the change. For this reason, the smallest difference is the best estimate.
 
     Args:
         runs: the runs of the sandbox.
@@ -204,7 +204,7 @@ def _row(
 def _place_of(
     incident: Data, run: Data, number: int, bars: Sequence[Data], axis: _Axis
 ) -> tuple[int, int]:
-    """Return the number of the bar to which the mark of an incident belongs, and its position."""
+    """Return the number of the bar that gets an incident's mark, and the position of the mark."""
     bar = bars[number]
     supervisor = _states_of(run)[0]["supervisor"]
     if supervisor is not None and (incident["run"] or 0) < supervisor["restarts"]:
@@ -275,7 +275,7 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
 
 
 def _state(change: Data, axis: _Axis) -> tuple[int, str]:
-    """Return when a change was seen, and the state that it began."""
+    """Return the axis position of a change, and a description of the new state."""
     text = page_text(change.get("text", change["state"]))
     if (supervisor := change.get("supervisor")) is not None:
         text += f"; supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
@@ -331,7 +331,10 @@ def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
 
 
 def _failure(failure: Data, most: int) -> dict[str, Any]:
-    """Return the first line and the text of a failure; its end matters most if it is too long."""
+    """Return the phase, the first line and the text of a failure.
+
+    If the text is too long, its start is left out, because its end is more important.
+    """
     text = failure["text"]
     beyond = len(text) - most
     lines = [page_text(line) for line in text[-most:].splitlines()]
@@ -370,7 +373,7 @@ def _outages(
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
     """Return the worker to which a sandbox belongs, or None if there is no such worker.
 
-    The timeline shows the tests of this worker behind the bars of the sandbox.
+    In the timeline, the tests of this worker form the background for the bars of the sandbox.
     """
     own = (
         worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")

@@ -1,4 +1,4 @@
-"""A fake clock, on which waits take no time, and a context in which waits skip their pauses."""
+"""A fake clock on which waits take no time, and a context manager that makes waits skip pauses."""
 
 from __future__ import annotations
 
@@ -58,10 +58,11 @@ class FakeClock(Clock):
 def no_sleep() -> Iterator[None]:
     """Make all waits and assertions in this ``with`` block skip their pauses.
 
-    The clock of the waits advances as if the pauses had passed, so a wait of 30 s takes only as
-    long as its polls. Use this function if the list does not change with time, for example because
-    it comes from a recorded response. Skipped time does not give real processes time to run. The
-    skipped pauses count towards the timeout of pytest-timeout.
+    For each skipped pause, the clock of the waits advances by the length of the pause. For this
+    reason, a wait of 30 s takes only as long as its polls. Use this function if the list of
+    processes does not change with time. An example is a list from a recorded response. Skipped time
+    does not give real processes time to run. The skipped pauses count towards the timeout of
+    pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]

@@ -45,7 +45,7 @@ STARTED_AT = 1_710_000_000_000
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Return a row of the process list in the format of the API; its default status is "running".
+    """Return a row of the process list in the API's format, by default with the status "running".
 
     Example: ``row(42, status="exited", exit_code=1)``
 
@@ -54,7 +54,8 @@ def row(
         command: the program.
         args: the arguments of the program.
         fields: additional fields of the row, or values that replace the defaults. Times are in
-            milliseconds since 1970. Unknown fields and values of wrong types are sent unchanged.
+            milliseconds since 1970. Unknown fields are sent unchanged. Values that have the wrong
+            type are also sent unchanged.
 
     Returns:
         The row, for the script of a ``ScriptedLister``.
@@ -97,7 +98,7 @@ class ScriptedLister(SandboxClient):
 
     Attributes:
         polls: the time of each list call, in seconds since the creation of the lister.
-        limits: the maximum seconds that each list call was allowed to take, in the same order.
+        limits: the time limit of each list call, in seconds and in the same order as ``polls``.
         requests: the method and path of each request, in order.
 
     """
@@ -169,7 +170,10 @@ class ScriptedLister(SandboxClient):
         return Answer(101 if upgrade else 200, body, announced=True)
 
     def _entry_at(self, at: float) -> float:
-        """Return the time of the entry that applies; the first entry also applies before it."""
+        """Return the time of the entry that applies at the given time.
+
+        The first entry also applies to all earlier times.
+        """
         return max((time for time in self._script if time <= at + 1e-9), default=min(self._script))
 
     def _started(self, sent: Mapping[str, Any], at: float) -> Row:

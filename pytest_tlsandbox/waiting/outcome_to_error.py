@@ -225,9 +225,10 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
 
 
 class _Tails:
-    """Reads the last lines of output of processes for one message, for at most 1 s in total.
+    """Reads the last lines of output of the processes in one message.
 
-    Reading ends at least 0.15 s before pytest-timeout would kill the test.
+    All reads together take at most 1 s. The last read ends at least 0.15 s before pytest-timeout
+    would kill the test.
 
     Args:
         client: the client of the sandbox.
@@ -246,7 +247,7 @@ class _Tails:
     def read(self, process: ProcessInfo | None, run: Run | None = None) -> OutputTail | None:
         """Return the last lines of output of a process, or of an earlier run of the process.
 
-        If the output cannot be read, the tail contains the reason. This method does not raise an
+        If the output cannot be read, the tail explains why. This method does not raise an
         exception in this case, because the exception would replace the error of the wait.
 
         Returns:

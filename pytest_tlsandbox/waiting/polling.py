@@ -54,7 +54,10 @@ _INSTANT = 1e-6
 _LONGEST_WAVERING = 5.0
 """Seconds after the settling time until an assertion, which has no deadline, gives up."""
 _LONGEST_UNSEEN = 60.0
-"""Maximum seconds by which outages may extend an assertion: twice the budget for one outage."""
+"""The maximum time in seconds by which outages may extend an assertion.
+
+This time is twice the budget for one outage.
+"""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
 _LONGEST_READ = 0.5
@@ -121,11 +124,12 @@ class Wait:
         """Wait until the result is final or the deadline has passed.
 
         Returns:
-            This object. If an infrastructure error ended the wait, it is the attribute ``fault``.
+            This object. If an infrastructure error ended the wait, the attribute ``fault`` contains
+            the error.
 
         Raises:
-            InfrastructureError: a function of the user raised this error. Every other error of such
-                a function is passed on unchanged, too.
+            InfrastructureError: a function of the user raised this error. All other errors that
+                such a function raises are also passed on unchanged.
 
         """
         try:
@@ -226,7 +230,10 @@ class Wait:
         return False
 
     def _awaited(self) -> ProcessInfo | None:
-        """Return the only process whose end can change the result, or None if others can too."""
+        """Return the only process whose end can change the result.
+
+        If other processes can change the result too, return None.
+        """
         return self.result.until_end_of if isinstance(self.result, Pending) else None
 
     def _probes(self) -> bool:

@@ -212,7 +212,12 @@ class Selector:
         return self._scoped(fitting, successors=True)
 
     def selects(self, run: Run) -> bool:
-        """Return whether a run matches, or is the run or a run of the process that was selected."""
+        """Return whether the selector selects a run.
+
+        If the selector is bound to a single run, it selects only this run. If it is bound to a
+        managed process, it selects all runs of this process. Any other selector selects a run if
+        a run of the same process matches.
+        """
         if self.may_select_others:
             rows = [member.row for member in run.generation.runs if member.row is not None]
             return any(map(self.fits, rows))
@@ -226,8 +231,8 @@ class Selector:
 
         Returns:
             The run. The result is None if the row did not vanish, or if this plugin killed the run.
-            The result is also None if the selector does not select a single run or a single managed
-            process, because all other selectors select only listed processes.
+            The result is also None if the selector selects all matching processes, because such a
+            selector selects only listed processes.
 
         """
         run = self._bound_run()
@@ -236,7 +241,10 @@ class Selector:
         return run if run and run.gone and run.end is None and not run.ended_here else None
 
     def _bound_run(self) -> Run | None:
-        """Return the run, or the newest run of the managed process, that the selector is bound to."""
+        """Return the run that the selector is bound to, or None if there is no such run.
+
+        If the selector is bound to a managed process, the result is the newest run of this process.
+        """
         run = self.history.find(self._run) if self._run is not None else None
         return run if run is None or self._one_run else run.generation.newest
 
@@ -304,7 +312,7 @@ def _is_named(row: ProcessInfo, text: str | None) -> bool:
 
 
 def label_of(process: Any) -> str:
-    """Return a short description of a selector for messages, and mask secrets in it.
+    """Return a short description of a selector for messages, with secrets masked.
 
     Raises:
         InvalidArgument: ``process`` has a wrong type, or would match every process or no process.

@@ -33,7 +33,8 @@ _REGEX_SYNTAX = re.compile(
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
     """Return an explanation for a selector that matches no process.
 
-    The explanation lists the matches that ended before the baseline, or otherwise near misses.
+    The explanation lists the matches that ended before the baseline. If there are no such matches,
+    the explanation lists near misses.
 
     Args:
         selector: the selector that matched nothing.

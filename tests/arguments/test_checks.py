@@ -139,7 +139,7 @@ def test_invalid_call_is_rejected_before_any_request_is_sent(call, message):
     assert polls(box) == []
 
 
-def test_valid_values_are_accepted():
+def test_argument_checks_accept_valid_values():
     assert check_statuses(["exited", "signaled"]) == ("exited", "signaled")
     assert check_seconds("timeout", 5) == 5.0
     assert check_codes(range(3)) == (0, 1, 2)

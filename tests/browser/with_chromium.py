@@ -355,7 +355,7 @@ def test_bar_stays_visible_when_zooming_with_keyboard_or_mouse(show):
 @pytest.mark.parametrize(
     "viewport", [(1440, 900), (1920, 1080), (1024, 768), (390, 844)], ids=lambda size: str(size[0])
 )
-def test_each_of_52_links_marks_and_shows_its_item(show, viewport):
+def test_each_of_52_links_highlights_and_shows_the_item_to_which_it_points(show, viewport):
     """The pointer rests on the link, and the page moves under it: nothing else may be shown."""
     jobs = [hog(n, n, n + 2) for n in range(26)]
     tests = [
@@ -457,7 +457,7 @@ def test_page_shows_the_causes_even_without_javascript(show, shop):
 def test_report_without_failures_says_what_the_processes_did(show):
     jobs = [process(n, n, change("exited", n + 1)) for n in range(3)]
     page = show(report(9, jobs, [attempt("test_a.py::test_a", 0, 1)]))
-    assert page.inner_text("h1") == "1 test, none failed. 3 processes: 3 exited with 0."
+    assert page.inner_text("h1") == "1 test, none failed. No incident in 3 processes."
     assert page.locator(".causes").is_hidden()
     empty = show(report(9, [], []))
     assert empty.inner_text("h1") == "No test ran. No process was seen."
@@ -474,7 +474,7 @@ def test_screen_reader_finds_a_list_of_causes_and_a_table(show):
     assert table.get_by_role("cell").count() == 4
 
 
-def test_phone_shows_the_causes_first_and_bars_that_a_finger_can_hit(show, shop):
+def test_phone_shows_the_causes_first_and_the_bars_are_large_enough_for_a_finger(show, shop):
     page = show(shop[1], viewport={"width": 390, "height": 844})
     card, chart = (
         page.locator(".cards > li").first.bounding_box(),
@@ -615,7 +615,7 @@ def test_button_switches_between_light_and_dark(show):
     assert shades == ["rgb(255, 255, 255)", "rgb(20, 24, 30)", "rgb(255, 255, 255)"]
 
 
-def test_bars_and_marks_of_different_kinds_differ_by_more_than_color(show):
+def test_bars_and_marks_of_different_kinds_differ_by_more_than_colour(show):
     page = show(every_kind())
     shapes = page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll(".process .bar")].map((bar) => {
@@ -643,7 +643,7 @@ def test_bars_and_marks_of_different_kinds_differ_by_more_than_color(show):
     assert outcomes == ["test_passed", "F", "E", "s", "x", "X", "R", "!"]
 
 
-def test_printed_page_uses_light_colors_and_contains_every_row(show):
+def test_printed_page_uses_light_colours_and_contains_every_row(show):
     page = show(large(), color_scheme="dark")
     page.keyboard.press("+")
     page.emulate_media(media="print", color_scheme="dark")

@@ -71,7 +71,7 @@ DATES = {"Retry_After": "Sun, 06 Nov 1994 08:49:49 GMT", "Date": "Sun, 06 Nov 19
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": "12"}, DATES], ids=["seconds", "date"])
-def test_list_call_is_retried_after_the_delay_requested_by_the_server(
+def test_list_call_is_retried_after_the_delay_that_the_server_requests(
     serve, patient, clock, headers
 ):
     busy = reply(429, {"error": "slow down"}, **headers)
@@ -99,7 +99,7 @@ LIMITED = [lambda client: client.poll(), lambda client: client.output(41, limit=
 
 
 @pytest.mark.parametrize("call", LIMITED)
-def test_poll_or_output_call_with_a_time_limit_is_tried_only_once(serve, patient, call):
+def test_polls_and_output_requests_with_a_time_limit_are_not_retried(serve, patient, call):
     server = serve(NOT_READY, LIST)
 
     failure(lambda: call(patient(server)), errors.SandboxUnreachable)
@@ -228,7 +228,7 @@ TAKEN = reply(
     ("answer", "state"),
     [(UPGRADED, "open"), (TAKEN, "taken"), (GATEWAY, "closed"), (reply(502, HTML), "closed")],
 )
-def test_probe_returns_the_state_of_a_port_and_a_502_is_not_an_outage(
+def test_probe_returns_the_state_of_a_port_and_treats_status_502_as_closed(
     serve, patient, answer, state
 ):
     server = serve((answer, CLOSE))
@@ -244,7 +244,7 @@ def test_probe_returns_the_state_of_a_port_and_a_502_is_not_an_outage(
     assert sent == {"connection": "Upgrade", "upgrade": "websocket", "x-tlsandbox-process": "41"}
 
 
-def test_connection_of_a_probe_is_not_used_again(serve, patient):
+def test_connection_of_a_probe_is_not_reused(serve, patient):
     server = serve((UPGRADED, b"greeting of the service", READ), (UPGRADED, READ), LIST)
     client = patient(server)
 
@@ -280,7 +280,9 @@ def test_probe_of_a_sandbox_without_tunnels_is_refused(serve, patient, answer):
         (CLOSE, errors.SandboxUnreachable),
     ],
 )
-def test_other_errors_of_a_probe_are_raised(serve, patient, answer, kind):
+def test_probe_raises_an_error_if_the_state_of_the_port_remains_unknown(
+    serve, patient, answer, kind
+):
     client = patient(serve((answer, CLOSE)))
 
     assert failure(lambda: client.probe_port(process(), 80, limit=5), kind).transient == (

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import freezegun
 import pytest
 import requests
-from requests import exceptions as http
+import urllib3
+from urllib3 import exceptions as http
 
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from tests.client.conftest import KEY
@@ -127,30 +128,32 @@ def subclasses(kind):
 
 # Whether an error is transient, and whether the request may have arrived; default (False, True).
 FATES = {
-    "ChunkedEncodingError": (True, True),
-    "ConnectTimeout": (True, False),
-    "ConnectionError": (True, True),
+    "ConnectTimeoutError": (True, False),
+    "NameResolutionError": (True, False),
+    "NewConnectionError": (True, False),
+    "ProtocolError": (True, True),
     "ProxyError": (True, False),
-    "ReadTimeout": (True, True),
+    "ReadTimeoutError": (True, True),
+    "ResponseNotChunked": (True, True),
     "SSLError": (False, False),
     "SocketBlockedError": (False, False),
-    "Timeout": (True, True),
+    "TimeoutError": (True, True),
 }
-OF_REQUESTS = {
-    kind
-    for kind in [http.RequestException, *subclasses(http.RequestException)]
-    if kind.__module__.startswith("requests")
+OF_URLLIB3 = {
+    kind for kind in subclasses(http.HTTPError) if kind.__module__ == "urllib3.exceptions"
 }
 
 
 @pytest.mark.parametrize(
-    "kind", sorted({*OF_REQUESTS, SocketBlockedError}, key=lambda kind: kind.__name__)
+    "kind", sorted({*OF_URLLIB3, SocketBlockedError}, key=lambda kind: kind.__name__)
 )
 def test_every_network_exception_becomes_an_error_of_the_plugin(connect, monkeypatch, kind):
     def fail(*_, **__):
-        raise kind("Bearer " + KEY, KEY, 0) if kind is http.JSONDecodeError else kind(KEY)
+        raise type(
+            kind.__name__, (kind,), {"__init__": Exception.__init__, "__str__": lambda _: KEY}
+        )
 
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fail)
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", fail)
 
     fault = error_of(connect("http://127.0.0.1:1"))
 
@@ -356,7 +359,9 @@ def test_api_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypat
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_proxy_is_not_used_for_loopback(serve, connect, monkeypatch, variable, host):
+def test_requests_to_loopback_addresses_bypass_the_proxy(
+    serve, connect, monkeypatch, variable, host
+):
     server, proxy = serve(OK, host=host), serve(reply(502))
     monkeypatch.setenv(variable, proxy.url)
 
@@ -464,7 +469,7 @@ def test_error_for_a_key_that_cannot_be_sent_does_not_show_the_key(serve, connec
 
 @pytest.mark.parametrize("key", [KEY, "plain-sentinel"])
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-def test_key_echoed_by_the_server_is_not_shown(serve, connect, status, key):
+def test_key_that_the_server_echoes_is_not_shown(serve, connect, status, key):
     server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
 
     assert_key_is_not_seen(error_of(connect(server, key=key)), key)
@@ -510,7 +515,7 @@ def test_ctrl_c_during_a_call_propagates_without_showing_the_key(serve, connect,
 def test_pytest_timeout_exception_during_a_call_propagates_unchanged(connect, monkeypatch):
     # pytest-timeout raises this exception from a signal handler, at any point of the code.
     monkeypatch.setattr(
-        requests.adapters.HTTPAdapter, "send", lambda *_, **__: pytest.fail("Timeout >1.0s")
+        urllib3.HTTPConnectionPool, "urlopen", lambda *_, **__: pytest.fail("Timeout >1.0s")
     )
 
     with pytest.raises(pytest.fail.Exception, match=r"Timeout >1\.0s") as raised:

@@ -11,7 +11,7 @@ BLOCKS = {"--disable-socket": "SocketBlockedError", "--allow-hosts=192.0.2.1": "
 
 
 @pytest.mark.parametrize(("option", "name"), BLOCKS.items())
-def test_socket_blocked_by_pytest_socket_is_reported_immediately(run, option, name):
+def test_error_says_immediately_that_pytest_socket_blocks_the_sandbox(run, option, name):
     start = time.monotonic()
     result = run(LISTS, "pytest_socket", option, "-W", "default::UserWarning")
     assert time.monotonic() - start < 25  # a transient error is retried for 30 s
@@ -24,7 +24,7 @@ def test_socket_blocked_by_pytest_socket_is_reported_immediately(run, option, na
 
 
 @pytest.mark.parametrize("target", ["my-sandbox", "local"])
-def test_sandbox_works_on_a_host_allowed_by_pytest_socket(run, target):
+def test_sandbox_works_on_a_host_that_pytest_socket_allows(run, target):
     result = run(LISTS, "pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
     result.assert_outcomes(passed=1)
 

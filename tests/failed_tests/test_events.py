@@ -57,14 +57,14 @@ def test_exit_event_has_the_time_of_the_list_call_if_the_sandbox_clock_is_wrong(
     assert happened([job()], [job(**ended(3))], ahead=ahead) == [(10.0, "Exited 3: job.py", "exit")]
 
 
-def test_exit_is_not_shown_if_it_was_already_listed_before_the_test():
+def test_exit_is_not_shown_if_the_sandbox_had_reported_it_before_the_test():
     before, after = job(**ended(3)), job(2, **ended(4, ended_at=T0 + 18500))
     assert happened([job(), job(2)], [before, job(2)], [before, after], before=2) == [
         (18.5, "Exited 4: job.py", "exit")
     ]
 
 
-def test_exits_in_the_first_list_call_are_shown_only_if_they_are_recent():
+def test_exits_that_the_first_list_call_reports_are_shown_only_if_they_are_recent():
     old, new = job(**ended(3, ended_at=T0 - 9000)), job(2, **ended(4, ended_at=T0 - 500))
     assert happened([old, new], before=0) == [(-0.5, "Exited 4: job.py", "exit")]
     assert happened([old, new], before=0, ahead=3600.0) == []

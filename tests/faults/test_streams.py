@@ -27,7 +27,7 @@ def wait_behind(here, fake, script, **options):
     return late, proxy.requests
 
 
-def test_wait_notices_an_end_by_polling_if_a_descendant_delays_the_eof(here):
+def test_polling_detects_the_end_of_a_process_if_a_descendant_delays_the_eof_event(here):
     script = f"sleep {HELD_FOR} & sleep 0.6; exit 3"
 
     late, _ = wait_behind(here, FakeOpenSourceDaemon(HELD_FOR), script)

@@ -18,7 +18,9 @@ SAMPLE = (
 
 
 @pytest.mark.parametrize("row", sample_of({row.name: row for row in TABLE}, *SAMPLE))
-def test_each_helper_has_the_outcome_from_the_fault_table_and_ends_in_time(here, row, monkeypatch):
+def test_each_helper_produces_the_outcome_in_the_fault_table_and_ends_in_time(
+    here, row, monkeypatch
+):
     scaled_down(monkeypatch, row.pace)
 
     outcomes = play_all(row.scene, here, timeout=row.pace.timeout)

@@ -58,7 +58,7 @@ OOM-killed at a limit of 96 MiB: train.py; last output: shard 2/8 loaded
     assert [row.pid for row in error.snapshot] == [41]
 
 
-def test_several_findings_are_listed_with_oom_kills_first():
+def test_oom_kills_come_first_in_a_list_of_several_findings():
     error = failure(raw(7, **signaled(11)), oom(41), phase="teardown", rules=("crash", "oom"))
     assert type(error) is ProcessOOMKilled
     assert (
@@ -177,7 +177,7 @@ def test_first_line_is_shortened_if_there_are_many_findings():
     )
 
 
-def test_leaked_process_is_reported_without_its_output():
+def test_guard_reports_a_leaked_process_without_its_output():
     guarded = in_call()
     guarded.end("call", raw(1))
     error = error_for(guarded.findings("teardown"), Screen())

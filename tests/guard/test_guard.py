@@ -45,7 +45,7 @@ def test_guard_polls_after_a_failed_setup():
         ("unhealthy", raw(1, managed=managed(health_status="unhealthy"))),
     ],
 )
-def test_rule_reports_an_incident_only_if_it_is_enabled_and_the_incident_is_new(rule, row):
+def test_incident_is_reported_only_if_it_is_new_and_its_rule_is_enabled(rule, row):
     before = raw(1, managed=managed()) if "managed" in row else raw(1)
     assert GuardedBox(before).test("a", row) == [f"{rule} 1"]
     others = tuple(name for name in ("oom", "crash", "restart", "unhealthy") if name != rule)
@@ -59,7 +59,7 @@ def test_suspected_oom_kills_and_crashes_are_not_findings():
     assert guarded.test("a", *after) == []
 
 
-def test_exits_missed_between_two_list_calls_are_reported():
+def test_exits_that_happened_between_two_list_calls_are_reported():
     guarded = GuardedBox(raw(1, managed=managed()), rules=("oom", "crash"))
     row = raw(2, managed=managed(restart_count=3, last_exit=EXITED))
     assert guarded.test("a", row) == ["oom 1", "oom 2"]
@@ -98,13 +98,13 @@ def test_killed_process_is_not_a_leak_even_if_it_is_still_listed_as_running():
     assert 0.07 < sum(guarded.clock.slept) < 0.1
 
 
-def test_process_started_in_a_teardown_is_not_a_leak():
+def test_process_that_starts_during_a_teardown_is_not_a_leak():
     guarded = in_call()
     guarded.end("call")
     assert guarded.end("teardown", raw(7)) == []
 
 
-def test_managed_process_waiting_for_its_restart_is_a_leak():
+def test_managed_process_that_is_waiting_for_a_restart_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7, **ended(1), managed=managed(status="backing_off"))) == [
         "leak 7"

@@ -73,7 +73,7 @@ def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
     assert guarded.end("call") + guarded.end("teardown") == []
 
 
-def test_new_unhealthy_process_is_reported_even_if_it_reuses_a_name():
+def test_guard_reports_a_new_unhealthy_process_even_if_it_reuses_a_name():
     guarded = GuardedBox(web(7, "stopped", fields=ended(0), health_status="unhealthy"))
 
     assert guarded.test("a", web(9, start=20_000, health_status="unhealthy")) == [
@@ -95,7 +95,7 @@ def test_new_unhealthy_process_is_reported_even_if_it_reuses_a_name():
     ],
     ids=["the same run", "the next run"],
 )
-def test_process_is_reported_if_it_was_listed_as_unhealthy_but_has_recovered(now, found):
+def test_guard_reports_a_process_that_was_listed_as_unhealthy_but_has_recovered(now, found):
     guarded = in_call(web(7, health_status="healthy"))
     guarded.box.rows = [web(7, health_status="unhealthy", consecutive_health_failures=3)]
     guarded.box.poll()
@@ -166,7 +166,7 @@ def test_incident_is_reported_with_advice_even_if_the_test_catches_the_error():
     assert 'tlsandbox_allow("oom", reason=...)' in str(error_for(findings, Screen()))
 
 
-def test_exit_codes_lost_by_the_sandbox_are_counted_but_do_not_fail_a_test():
+def test_exit_codes_that_the_sandbox_lost_are_counted_but_do_not_fail_a_test():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a", raw(1, **ended(-1))) == []
 
@@ -184,7 +184,7 @@ def test_lost_exit_code_is_reported_if_the_test_started_the_process():
     assert (finding["verdict"], finding["test"]) == ("End not seen", "a")
 
 
-def test_marker_that_allows_restarts_does_not_excuse_a_missed_exit():
+def test_marker_that_allows_restarts_does_not_excuse_an_oom_kill_hidden_by_a_restart():
     guarded = GuardedBox(web(7), rules=("oom", "restart"))
     guarded.begin("a", restart="the server restarts once a minute")
     hidden = web(9, start=20_000, restart_count=2, last_exit=last(1, at=19_000))

@@ -128,7 +128,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("steps", "incidents"), CASES.values(), ids=CASES.keys())
-def test_history_finds_the_right_incidents_in_a_series_of_lists_and_own_actions(steps, incidents):
+def test_history_finds_the_right_incidents_after_several_list_calls_and_test_actions(
+    steps, incidents
+):
     assert incidents_of(history_of(*steps)) == incidents
 
 
@@ -176,7 +178,7 @@ def test_assertion_is_inconclusive_if_the_exit_code_of_a_started_process_is_lost
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_assert_not_running_is_inconclusive_if_a_process_vanished_without_being_killed(killed):
+def test_absence_assertion_is_inconclusive_if_a_process_vanished_without_being_killed(killed):
     box = box_of({0: [raw(1), raw(2)], 1: [raw(2)]})
     job = box.list_processes()[0]
     if killed:
@@ -252,7 +254,7 @@ def test_row_that_vanished_and_reappeared_counts_as_listed():
     assert history.vanished_with(2) is None
 
 
-def test_run_is_found_if_its_handle_is_missing_or_its_row_vanished():
+def test_run_is_found_even_if_its_handle_is_missing_or_its_row_has_vanished():
     identity = snapshot(JOB_3)[0].identity
     assert History(lambda: 0.0).find(identity) is None
     history = history_of([JOB_3, OVER_4])

@@ -159,5 +159,5 @@ CASES = {
 
 
 @pytest.mark.parametrize(("steps", "runs"), CASES.values(), ids=CASES.keys())
-def test_history_finds_the_right_runs_in_a_series_of_lists_and_own_actions(steps, runs):
+def test_history_finds_the_right_runs_after_several_list_calls_and_test_actions(steps, runs):
     assert runs_of(history_of(*steps)) == runs

@@ -30,7 +30,7 @@ AT_12 = {"ended_at": T0 + 12_000}
         ({}, {**OOM, "exit_code": 137}, End(137, 9, True, T9)),
     ],
 )
-def test_recorded_exit_of_a_run_can_be_corrected_but_not_removed_by_later_rows(first, then, known):
+def test_later_rows_can_correct_the_recorded_exit_of_a_run_but_cannot_remove_it(first, then, known):
     history = history_of([raw(1)], [raw(1, **first)], [raw(1, **then)])
 
     assert history.runs()[0].end == known

@@ -83,7 +83,7 @@ def test_adding_a_snapshot_to_the_history_returns_only_the_changed_runs():
     assert (run.row.pid, run.state) == (2, "exited 0")
 
 
-def test_snapshot_holds_a_process_object_but_not_an_equal_copy():
+def test_snapshot_contains_its_own_process_objects_but_not_equal_copies():
     seen = snapshot(raw(1))
 
     assert seen.holds(seen[0])

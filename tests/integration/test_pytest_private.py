@@ -13,7 +13,7 @@ def of_wider_scope():
     """Is one that no test requests by an argument."""
 
 
-def test_fixture_of_the_plugin_does_not_count_as_an_override(request):
+def test_target_fixture_of_the_plugin_itself_does_not_count_as_an_override(request):
     assert not pytest_private.overrides_target(request.node)
 
 

@@ -57,7 +57,7 @@ def running() -> Iterator[Running]:
     running.end(signal.SIGKILL)
 
 
-def test_printed_sdk_and_curl_commands_work(running: Running) -> None:
+def test_printed_examples_for_the_sdk_and_curl_work(running: Running) -> None:
     url, key = running.printed["URL"], running.printed["key"]
     sdk_line = f'Sandbox(identifier="local", proxy_url="{url}", api_key="{key}")'
     curl_line = f'curl -H "Authorization: Bearer {key}" {url}/api/v1/processes'
@@ -82,7 +82,7 @@ def test_ctrl_c_and_other_signals_leave_no_process_behind(
     until(lambda: is_gone(process.pid) and is_gone(int(child)))
 
 
-def test_command_applies_its_options_and_frees_the_port_when_it_ends() -> None:
+def test_sandbox_command_applies_its_options_and_frees_the_port_when_it_ends() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -102,7 +102,7 @@ def fail(*options: str) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
-def test_command_reports_that_its_port_is_in_use() -> None:
+def test_sandbox_command_reports_that_its_port_is_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         error = (
@@ -124,11 +124,11 @@ def test_command_reports_that_its_port_is_in_use() -> None:
         ),
     ],
 )
-def test_command_reports_an_invalid_option(option: str, value: str, error: str) -> None:
+def test_sandbox_command_reports_an_invalid_option(option: str, value: str, error: str) -> None:
     assert fail(option, value) == (1, error)
 
 
-def test_command_exits_when_its_server_exits(running: Running) -> None:
+def test_sandbox_command_exits_when_its_server_exits(running: Running) -> None:
     (server,) = psutil.Process(running.process.pid).children()
     server.kill()
     _, stderr = running.process.communicate(timeout=10)

@@ -151,7 +151,9 @@ def test_sandbox_can_be_closed_while_a_client_follows_process_output() -> None:
 # ------------------------------------------------------------------------- run
 
 
-def test_run_request_streams_a_start_event_then_output_lines_then_an_end_event(api: Api) -> None:
+def test_response_to_a_run_request_has_a_start_event_then_output_lines_then_an_end_event(
+    api: Api,
+) -> None:
     before = time.time_ns() // 1_000_000
     answer = start_run(api, "sh", "-c", "echo out; echo err >&2; exit 3")
     start, *lines, end = [data for _, data in events_of(answer)]
@@ -166,7 +168,9 @@ def test_run_request_streams_a_start_event_then_output_lines_then_an_end_event(a
     assert end == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
 
 
-def test_run_request_sets_environment_and_working_directory_and_provides_no_stdin(api: Api) -> None:
+def test_program_of_a_run_request_has_the_given_environment_and_folder_but_no_stdin(
+    api: Api,
+) -> None:
     _, lines, end = run(api, "sh", "-c", "echo $A; pwd; cat", env={"A": "b"}, working_dir="/")
     assert (lines, end["exit_code"]) == ([("stdout", "b"), ("stdout", "/")], 0)
 
@@ -197,7 +201,9 @@ def test_end_event_of_an_oom_killed_run_reports_the_oom_kill() -> None:
     assert end == {"signal": 9, "oom_killed": True, "reason": "oom_killed"}
 
 
-def test_request_to_run_a_program_streams_lines_while_it_is_running(api: Api) -> None:
+def test_response_to_a_run_request_contains_each_line_while_the_program_is_running(
+    api: Api,
+) -> None:
     events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
     _, start = next(events)
     _, up = next(events)
@@ -206,7 +212,7 @@ def test_request_to_run_a_program_streams_lines_while_it_is_running(api: Api) ->
     assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
 
 
-def test_request_to_run_a_program_delivers_every_line_of_a_large_output(api: Api) -> None:
+def test_response_to_a_run_request_contains_every_line_of_a_large_output(api: Api) -> None:
     _, lines, _ = run(api, "seq", "200000")
     assert [int(text) for _, text in lines] == list(range(1, 200_001))
 

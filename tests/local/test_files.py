@@ -152,7 +152,7 @@ def test_overwritten_file_keeps_its_permissions(api: Api, tmp_path: Path) -> Non
         ("GET", "/files/list", "list folder", "Not a directory"),
     ],
 )
-def test_error_of_the_operating_system_returns_500(
+def test_response_to_a_file_request_is_500_if_the_operating_system_reports_an_error(
     api: Api, tmp_path: Path, method: str, route: str, action: str, reason: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -215,7 +215,9 @@ def test_setting_allows_writes_to_additional_folders(
         assert call(api, "DELETE", elsewhere / "allowed/file").status_code == 204
 
 
-def test_writing_follows_a_link_but_deleting_removes_the_link(api: Api, tmp_path: Path) -> None:
+def test_writing_to_a_link_changes_its_target_but_deleting_a_link_removes_only_the_link(
+    api: Api, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     call(api, "PUT", tmp_path / "link", data=b"new")

@@ -14,7 +14,9 @@ SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_burst_of_processes_loses_no_exit_status_and_leaves_no_zombie(times: int) -> None:
+def test_sandbox_reports_every_exit_status_and_leaves_no_zombies_after_a_burst_of_processes(
+    times: int,
+) -> None:
     scripts: dict[str, tuple[int | None, int | None]] = {
         f"exit {code}": (code, None) for code in range(256)
     }

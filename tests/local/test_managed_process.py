@@ -378,7 +378,7 @@ def test_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any)
     managed.when(health_status="healthy", consecutive_health_failures=0)
 
 
-def test_process_that_fails_its_health_checks_is_unhealthy_but_with_the_policy_never_keeps_running(
+def test_unhealthy_process_keeps_running_if_its_restart_policy_is_never(
     managed: Managed, port: int
 ) -> None:
     pid = start_server(managed, port, type="http", path="/nope").json()["pid"]
@@ -394,7 +394,7 @@ def test_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> N
         managed.when(health_status="unhealthy")
 
 
-def test_process_is_unhealthy_after_enough_failed_checks_until_it_is_restarted(
+def test_process_becomes_unhealthy_after_enough_failed_checks_and_a_restart_resets_its_health(
     managed: Managed, port: int
 ) -> None:
     managed.start(
@@ -413,7 +413,7 @@ def test_process_is_unhealthy_after_enough_failed_checks_until_it_is_restarted(
         ("trap 'exit 0' TERM; while :; do sleep 0.01; done", (0, None)),
     ],
 )
-def test_unhealthy_process_is_restarted_up_to_the_limit_whatever_its_exit_code(
+def test_unhealthy_process_is_restarted_up_to_the_limit_whatever_its_exit_code_is(
     managed: Managed, port: int, script: str, end: Any
 ) -> None:
     check = often(type="tcp", port=port, failure_threshold=3)

@@ -94,7 +94,7 @@ def test_oom_kill_of_a_child_is_shown_only_after_the_parent_has_ended(limited: A
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, True)
 
 
-def test_oom_kill_is_reported_only_for_the_killed_process(limited: Api) -> None:
+def test_sandbox_reports_an_oom_kill_only_for_the_killed_process(limited: Api) -> None:
     large = limited.python(hold(36), stdin_mode="pipe")
     limited.lines(large, at_least=1)
     small = limited.python(hold(24), stdin_mode="pipe")
@@ -105,7 +105,7 @@ def test_oom_kill_is_reported_only_for_the_killed_process(limited: Api) -> None:
     limited.ended(small)
 
 
-def test_every_oom_killed_process_is_reported(limited: Api) -> None:
+def test_sandbox_reports_every_oom_killed_process(limited: Api) -> None:
     pids = [limited.python(HOG) for _ in range(4)]
     assert [limited.ended(pid)["status"] for pid in pids] == ["oom_killed"] * 4
 

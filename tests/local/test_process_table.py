@@ -64,7 +64,7 @@ def test_reused_pid_selects_the_newer_process(table: ProcessTable) -> None:
     assert table.find(7) is newer
 
 
-def test_output_of_the_processes_that_ended_first_is_discarded_above_the_limit(
+def test_output_of_the_processes_that_ended_first_is_discarded_if_the_limit_is_exceeded(
     table: ProcessTable,
 ) -> None:
     living, *ended = [add(table, b"text\n" * 700) for _ in range(6)]

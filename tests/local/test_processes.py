@@ -53,7 +53,7 @@ def test_kill_reaches_descendants_that_left_the_group(api: Api, sleeper: int, sc
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_output_is_complete_when_the_exit_is_reported() -> None:
+def test_output_is_complete_when_the_sandbox_reports_the_exit() -> None:
     async def end_with_unread_output() -> list[str]:
         reading, writing = os.pipe()
         process = unstarted(stdout=reading)

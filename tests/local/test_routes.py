@@ -71,7 +71,7 @@ def test_output_of_a_discarded_stream_is_empty(api: Api) -> None:
     assert (api.lines(pid), api.lines(pid, "stderr")) == ([], ["shown"])
 
 
-def test_output_of_an_unknown_pid_is_empty_instead_of_404(api: Api) -> None:
+def test_output_request_for_an_unknown_pid_returns_empty_output_instead_of_404(api: Api) -> None:
     answer = api.call("GET", "/processes/999999/output")
     assert shape(answer) == (200, JSON, '{"pid":999999,"lines":[],"line_count":0}')
 
@@ -106,7 +106,7 @@ def test_write_to_a_process_without_a_stdin_pipe_is_rejected(api: Api, sleeper: 
     assert refusal(api.send(sleeper, "stdin/close")) == (400, error, None)
 
 
-def test_signal_and_kill_request_succeed_but_are_rejected_after_the_process_ended(api: Api) -> None:
+def test_signal_and_kill_requests_succeed_only_until_the_process_has_ended(api: Api) -> None:
     pid = api.start("sh", "-c", "trap 'echo' TERM; echo; while :; do sleep 0.02; done")
     api.lines(pid, at_least=1)
     answer = api.send(pid, "signal", json={"signal": 15})

@@ -44,7 +44,7 @@ def refused(call: Any) -> tuple[int, str | None]:
     return caught.value.status_code, caught.value.code
 
 
-def test_sdk_reads_health_and_info(sdk: Sandbox) -> None:
+def test_sdk_can_read_the_health_and_the_facts_of_the_daemon(sdk: Sandbox) -> None:
     assert sdk.health().healthy is True
     before = sdk.daemon_info()
     pid = sdk.start_process("sleep", ["600"]).pid
@@ -84,7 +84,7 @@ def test_sdk_can_kill_and_signal_processes(sdk: Sandbox) -> None:
     assert refused(lambda: sdk.send_signal(signaled, 15)) == (400, None)
 
 
-def test_sdk_restarts_a_managed_process(sdk: Sandbox) -> None:
+def test_sdk_can_restart_a_managed_process(sdk: Sandbox) -> None:
     first = sdk.start_process("sleep", ["600"], name="sdk web 1%", restart={"policy": "always"})
     assert first.managed.name == first.managed.id == "sdk web 1%"
     second = sdk.restart_process("sdk web 1%")
@@ -99,7 +99,7 @@ def test_sdk_restarts_a_managed_process(sdk: Sandbox) -> None:
     sdk.kill_process(unmanaged)
 
 
-def test_sdk_writes_to_stdin_and_closes_it(sdk: Sandbox) -> None:
+def test_sdk_can_write_to_stdin_and_close_stdin(sdk: Sandbox) -> None:
     pid = sdk.start_process("cat", stdin_mode=StdinMode.PIPE).pid
     sdk.write_stdin(pid, b"hello\n")
     sdk.write_stdin(pid, b"world")
@@ -117,7 +117,7 @@ def test_sdk_writes_to_stdin_and_closes_it(sdk: Sandbox) -> None:
         ("output", [("out", "stdout"), ("more", "stdout"), ("err", "stderr")]),
     ],
 )
-def test_sdk_follows_and_reads_the_output_of_a_process(
+def test_sdk_can_read_and_follow_the_output_of_a_process(
     sdk: Sandbox, stream: str, wanted: Any
 ) -> None:
     pid = sdk.start_process("sh", ["-c", "echo out; echo err >&2; sleep 0.2; echo more"]).pid
@@ -136,14 +136,16 @@ def test_sdk_follows_and_reads_the_output_of_a_process(
         ("exec sleep 600", -9, CommandExitReason.TIMED_OUT),
     ],
 )
-def test_sdk_runs_commands(sdk: Sandbox, script: str, code: int, reason: CommandExitReason) -> None:
+def test_sdk_can_run_commands(
+    sdk: Sandbox, script: str, code: int, reason: CommandExitReason
+) -> None:
     timeout = 0.3 if reason == CommandExitReason.TIMED_OUT else 60
     result = sdk.run("sh", ["-c", f"echo out; echo err >&2; {script}"], timeout=timeout)
     assert (result.exit_code, result.reason) == (code, reason)
     assert (result.stdout, result.stderr) == ("out", "err")
 
 
-def test_sdk_reads_and_writes_files(sdk: Sandbox, tmp_path: Path) -> None:
+def test_sdk_can_read_and_write_files(sdk: Sandbox, tmp_path: Path) -> None:
     content = bytes(range(256)) * 2**15
     (tmp_path / "local").write_bytes(content)
     folder = str(tmp_path / "new folder")
@@ -163,7 +165,7 @@ def test_sdk_reads_and_writes_files(sdk: Sandbox, tmp_path: Path) -> None:
     assert refused(lambda: sdk.list_directory("../..")) == (403, "PATH_TRAVERSAL")
 
 
-def test_sdk_opens_a_tunnel(sdk: Sandbox) -> None:
+def test_sdk_can_open_a_tunnel(sdk: Sandbox) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as service,
         sdk.create_tunnel(service.getsockname()[1], local_port=0) as tunnel,

@@ -103,7 +103,7 @@ def test_tunnel_to_a_port_without_a_listener_returns_502(api: Api) -> None:
     assert refusal(answer) == (502, error, "CONNECTION_REFUSED")
 
 
-def test_service_connection_closes_if_a_plain_http_client_disconnects_after_the_upgrade(
+def test_tunnel_closes_its_connection_to_the_service_if_the_client_disconnects_after_the_upgrade(
     api: Api, service: socket.socket
 ) -> None:
     answer = handshake(api, f"?port={port_of(service)}")

@@ -111,7 +111,7 @@ def test_comparison_of_snapshots_shows_differences_in_unreadable_rows():
     ]
 
 
-def test_comparison_of_snapshots_ignores_the_order_of_the_list():
+def test_comparison_of_snapshots_ignores_the_order_of_the_processes():
     rows = [raw(1), raw(2, started_at=T0 + 1000)]
 
     assert snapshot(*rows) == snapshot(*rows[::-1])

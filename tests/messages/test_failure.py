@@ -131,7 +131,7 @@ def test_message_names_the_sandbox_in_verbose_mode_or_with_several_sandboxes(
         ),
     ],
 )
-def test_single_wrong_field_gets_a_table_only_if_the_table_adds_information(
+def test_table_for_a_single_wrong_field_is_shown_only_if_the_table_adds_information(
     verbosity, fields, first_line, table
 ):
     row = raw(41, command="x" * 40, args=(), **ended(1))

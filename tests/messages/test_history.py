@@ -111,5 +111,5 @@ POLLS = [
 
 
 @pytest.mark.parametrize(("events", "expected"), POLLS)
-def test_poll_summary_shows_the_count_and_the_duration_and_the_faults(events, expected):
+def test_summary_of_the_polls_shows_their_number_and_duration_and_errors(events, expected):
     assert polls(timeline(*events, took=0.0614)) == expected

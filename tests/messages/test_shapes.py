@@ -67,7 +67,7 @@ def test_every_error_class_that_a_check_can_raise_has_a_stored_message():
 
 
 @every_shape
-def test_first_line_contains_no_pid_and_is_the_same_at_every_terminal_width(name):
+def test_first_line_of_a_message_contains_no_pid_and_is_the_same_at_every_terminal_width(name):
     """Short summaries, JUnit messages and annotations show it, and tools group failures by it."""
     first_lines = set()
     for _, _, message in messages(name):
@@ -82,7 +82,7 @@ def test_first_line_contains_no_pid_and_is_the_same_at_every_terminal_width(name
 
 
 @every_shape
-def test_all_lines_except_the_first_fit_the_terminal(name):
+def test_all_lines_of_a_message_except_the_first_fit_the_terminal_width(name):
     wide = set()
     for room, _, message in messages(name):
         for part in ALL_PROCESSES.split(message.partition("\n")[2]):
@@ -98,7 +98,7 @@ def test_message_contains_only_printable_characters(name):
 
 
 @every_shape
-def test_message_shows_no_secret(name):
+def test_no_message_shows_a_secret(name):
     assert not [message for _, _, message in messages(name) if "abc" in message]
 
 

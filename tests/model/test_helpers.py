@@ -119,7 +119,7 @@ HELPERS = {
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(world=worlds(), call=calls)
-def test_every_helper_returns_an_answer_that_is_true_in_the_simulated_sandbox(shard, world, call):
+def test_results_of_every_helper_agree_with_the_state_of_the_simulated_sandbox(shard, world, call):
     selected = select(world, call)
     for name, (helper, check) in HELPERS.items() if selected else ():
         alone = None  # Only a wait for an exit opens a stream.

@@ -40,7 +40,7 @@ def test_monitor_polls_after_each_test_phase_without_waiting_if_only_a_report_is
     assert recorded.monitor.take_data().keys() == kinds
 
 
-def test_outage_does_not_delay_or_fail_a_session_monitored_only_for_a_report():
+def test_outage_does_not_delay_or_fail_a_session_that_is_monitored_only_for_a_report():
     recorded = Recorded(raw(1), recording=True)
     recorded.box.fault = REFUSED
     recorded.test(raw(1))
@@ -50,7 +50,7 @@ def test_outage_does_not_delay_or_fail_a_session_monitored_only_for_a_report():
     assert (gap["from_test"], gap["guarded"]) == ("a", False)
 
 
-def test_sandbox_is_not_polled_without_a_guard_or_report():
+def test_sandbox_is_polled_only_if_the_guard_or_the_report_is_on():
     recorded = Recorded(raw(1), recording=False)
     recorded.test(raw(1))
     recorded.monitor.end_session()

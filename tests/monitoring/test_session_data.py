@@ -32,7 +32,7 @@ def findings(*data: Any) -> list[tuple[str, str, str | None]]:
     ]
 
 
-def test_finding_seen_by_several_workers_is_reported_once():
+def test_finding_that_several_workers_send_is_reported_once():
     assert findings(*[{"findings": [found("oom 1"), found("oom 2")]}] * 3) == [
         ("oom 1", "session", None),
         ("oom 2", "session", None),
@@ -46,7 +46,7 @@ def test_finding_is_not_reported_again_if_one_worker_attributed_it_to_a_test():
     ) == [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]
 
 
-def test_merged_findings_keep_allowances_and_exclude_incidents_caused_by_a_test():
+def test_merged_findings_keep_allowances_and_exclude_incidents_that_a_test_caused():
     assert findings(
         {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
         {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
@@ -60,7 +60,7 @@ def test_finding_is_reported_once_even_if_two_workers_identify_it_differently():
     ) == [("its row", "session", None)]
 
 
-def test_monitoring_gap_seen_by_several_workers_is_reported_once():
+def test_monitoring_gap_that_several_workers_send_is_reported_once():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a",
            "to_test": None, "to_at": None, "from_at": "1"}  # fmt: skip
     ended = {"to_test": "d", "to_at": "9"}
@@ -132,7 +132,7 @@ def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]
 
 
-def test_failure_of_a_test_has_the_first_line_and_the_masked_text_of_its_first_error():
+def test_session_data_contains_the_masked_first_error_of_a_failed_test():
     session = SessionData()
     at = SimpleNamespace(reprcrash=SimpleNamespace(message="Error: lost --token=abc\nmore"))
     long = ("sandbox during this test", "web exited 1")
@@ -156,7 +156,7 @@ def test_very_long_failure_is_cut_at_its_start():
     assert text.endswith("xend")
 
 
-def test_change_observed_by_two_workers_is_reported_once():
+def test_change_that_two_workers_observe_is_recorded_once():
     change = {"sandbox": "box", "process": "1", "state": "running", "at": None, "test": None}
     process = {"id": "1", "sandbox": "box", "before_the_session": True, "test": None}
     mine = {**process, "before_the_session": False, "test": "test_a"}

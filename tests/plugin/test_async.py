@@ -61,7 +61,7 @@ def test_async_and_sync_fixtures_share_the_baseline_and_the_cleanup(pytester, su
     suite.run(pytester, code).assert_outcomes(passed=2 * suite.backends)
 
 
-def test_traceback_ends_at_the_line_with_the_await(pytester, suite):
+def test_traceback_ends_at_the_line_with_the_await_expression(pytester, suite):
     code = """
         async def test_it(tlsandbox_async):
             job = await tlsandbox_async.start_process("sh", ["-c", "exit 3"])
@@ -74,9 +74,9 @@ def test_traceback_ends_at_the_line_with_the_await(pytester, suite):
         == suite.backends
     )
     assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == suite.backends
-    assert text.count("test_traceback_ends_at_the_line_with_the_await.py:5: UnexpectedExit") == (
-        suite.backends
-    )
+    assert text.count(
+        "test_traceback_ends_at_the_line_with_the_await_expression.py:5: UnexpectedExit"
+    ) == (suite.backends)
     assert "async_sandbox.py" not in text
 
 

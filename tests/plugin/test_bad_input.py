@@ -161,7 +161,7 @@ def test_connecting_to_an_object_that_is_not_a_sandbox_raises_an_error(pytester)
     }
 
 
-def test_tlsandbox_allow_checks_its_arguments_even_outside_a_with_block(pytester):
+def test_allow_fixture_checks_its_arguments_even_if_it_is_not_used_in_a_with_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):

@@ -74,7 +74,7 @@ def checked(pytester, monkeypatch):
     return run
 
 
-def test_each_health_check_fails_only_for_the_problem_that_it_checks(checked):
+def test_each_ready_made_check_fails_only_if_it_finds_its_own_kind_of_problem(checked):
     result = checked(ROWS)
     assert failures(result) == {
         "test_no_oom[killed]": "OOM-killed: train.py (pid #)",

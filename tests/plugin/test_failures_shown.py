@@ -144,7 +144,7 @@ def test_wait_ends_before_pytest_timeout_would_stop_the_test(pytester, mark, ini
 
 
 @pytest.mark.usefixtures("connected")
-def test_timeout_marker_ends_the_polling_of_its_own_test_only(pytester):
+def test_timeout_marker_limits_the_polling_of_the_marked_test_only(pytester):
     pytester.makepyfile(
         """
         import pytest

@@ -197,7 +197,7 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
     }
 
 
-def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(pytester):
+def test_finding_is_attributed_to_the_test_and_phase_in_which_the_incident_happened(pytester):
     suite = """
         @pytest.fixture(scope="session")
         def of_the_session(tlsandbox_session):
@@ -317,7 +317,7 @@ def test_guard_failure_shows_the_location_of_the_test(pytester, options):
     assert "ERROR sub/test_it.py::test_it - Left running: sleep\n" in text
 
 
-def test_findings_allowed_by_a_marker_or_block_are_shown_but_fail_no_test(pytester):
+def test_allowed_findings_are_shown_but_do_not_fail_a_test(pytester):
     suite = """
         pytestmark = pytest.mark.tlsandbox_allow("oom", reason="all of this file")
 
@@ -452,7 +452,7 @@ def test_guard_page_of_the_docs_shows_the_real_output_of_pytest(pytester, monkey
     assert re.sub(varying, "", shown, flags=re.M) == re.sub(varying, "", pasted, flags=re.M)
 
 
-def test_guard_monitors_a_sandbox_selected_by_the_suite(pytester, monkeypatch):
+def test_guard_monitors_a_sandbox_that_the_suite_selects(pytester, monkeypatch):
     """Without --tlsandbox: by tlsandbox_target, by tlsandbox_connect, by the embedded one."""
     monkeypatch.delenv("TLSANDBOX")
     pytester.makeconftest(

@@ -318,7 +318,7 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
 
 
 @ALONE_AND_BY_XDIST
-def test_interrupted_run_reports_the_findings_so_far(pytester, options):
+def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
     suite = """
         import time
 
@@ -396,7 +396,7 @@ def test_guard_monitors_unittest_test_cases(pytester):
     }
 
 
-def test_silent_sandbox_is_reported_before_pytest_timeout_would_kill_the_test(
+def test_guard_reports_a_silent_sandbox_before_pytest_timeout_would_kill_the_test(
     pytester, monkeypatch
 ):
     pytester.makepyfile("def test_it(): pass")
@@ -428,7 +428,7 @@ def test_missing_api_key_is_reported_once_and_fails_the_session(pytester, monkey
 
 
 @pytest.mark.parametrize("scope", ["session", "function"])
-def test_guard_reports_no_gap_if_the_test_suite_ends_its_own_sandboxes(pytester, scope):
+def test_guard_reports_no_gap_if_the_test_suite_terminates_its_own_sandboxes(pytester, scope):
     pytester.makepyfile(
         f"""
         import pytest

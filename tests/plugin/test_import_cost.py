@@ -40,7 +40,9 @@ def test_plugin_imports_only_standard_library_modules_if_the_folder_contains_no_
     assert tops.isdisjoint({"asyncio", "concurrent", "email", "http", "ssl", "multiprocessing"})
 
 
-def test_test_suite_without_plugin_fixtures_imports_no_further_plugin_modules(pytester):
+def test_test_suite_without_plugin_fixtures_does_not_import_the_modules_of_unused_features(
+    pytester,
+):
     """Not even where a sandbox is set for it, and its tests import names of ours and fail."""
     pytester.makepyfile(
         """

@@ -128,7 +128,7 @@ def test_private_name_is_not_an_attribute_of_the_package():
     assert str(error.value) == "module 'pytest_tlsandbox' has no attribute 'Sandbx'"
 
 
-def test_no_modules_are_imported_when_the_package_is_inspected():
+def test_reading_all_attributes_of_the_package_imports_no_heavy_modules():
     """As pytest looks through the ``dir()`` of a plugin for fixtures; a ``__dir__`` would tell it more."""
     assert "__dir__" not in vars(pytest_tlsandbox)
     code = (

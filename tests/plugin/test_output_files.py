@@ -31,7 +31,9 @@ def kept(folder: Path) -> list[tuple[str, list[str]]]:
     )
 
 
-def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytester, connected):
+def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets_masked(
+    pytester, connected
+):
     pytester.makepyfile(
         test_it="""
         import os
@@ -100,7 +102,9 @@ def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytest
 
 
 @pytest.mark.usefixtures("connected")
-def test_passing_tests_write_nothing_and_the_plugin_is_not_imported_without_the_option(pytester):
+def test_output_file_module_writes_nothing_for_passing_tests_and_is_imported_only_if_needed(
+    pytester,
+):
     pytester.makepyfile(
         """
         import sys
@@ -181,7 +185,7 @@ def test_it(tlsandbox_local, tlsandbox_connect, pytestconfig):
 """
 
 
-def test_unreachable_sandbox_is_described_in_the_file_and_changes_no_result(pytester):
+def test_output_file_says_why_output_could_not_be_read_from_an_unreachable_sandbox(pytester):
     pytester.makepyfile(FAILS.format("proxy.fail(faults.CONNECTION_REFUSED, times=6)"))
     result = pytester.runpytest_inprocess(OUTPUT, "--tlsandbox-no-section")
     result.assert_outcomes(failed=1)
@@ -230,7 +234,7 @@ def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_output_is_kept_if_the_guard_or_the_setup_fails_the_test(pytester):
+def test_output_files_are_written_even_if_the_guard_or_the_setup_fails_the_test(pytester):
     pytester.makepyfile(
         test_it="""
         import pytest

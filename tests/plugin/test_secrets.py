@@ -154,7 +154,7 @@ def test_guard_never_prints_or_writes_secrets(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.html"])
-def test_key_printed_by_a_program_does_not_appear_in_any_report(pytester, connected, name):
+def test_key_that_a_program_prints_does_not_appear_in_any_report(pytester, connected, name):
     pytester.makepyfile(
         """
         import os

@@ -82,7 +82,7 @@ def test_error_in_a_soft_block_is_shown_above_its_failed_checks(pytester):
     ), message
 
 
-def test_soft_block_and_pytest_check_report_their_failures_whichever_contains_the_other(pytester):
+def test_soft_block_and_pytest_check_both_report_failures_if_one_contains_the_other(pytester):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """

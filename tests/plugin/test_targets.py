@@ -101,7 +101,7 @@ def test_message_of_an_oom_kill_shows_the_memory_limit_of_an_embedded_sandbox(el
         elsewhere.wait_for_exit(hog)
 
 
-def test_several_sandboxes_cause_an_error_for_a_test_that_cannot_be_parametrized(pytester):
+def test_a_test_that_cannot_be_parametrized_fails_if_several_sandboxes_are_configured(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -135,7 +135,7 @@ def test_several_sandboxes_cause_an_error_for_a_test_that_cannot_be_parametrized
 
 
 @pytest.mark.usefixtures("connected")
-def test_with_one_sandbox_a_test_that_cannot_be_parametrized_still_runs(pytester):
+def test_a_test_that_cannot_be_parametrized_runs_if_one_sandbox_is_configured(pytester):
     pytester.makepyfile(
         """
         import unittest

@@ -31,7 +31,7 @@ WRAPPED = ("-o", "asyncio_default_fixture_loop_scope=function")
 UNWRAPPED = ("-p", "no:asyncio")
 
 
-def test_error_raised_by_a_plugin_fixture_shows_no_plugin_frames(pytester, shown):
+def test_error_in_a_plugin_fixture_shows_no_plugin_frames(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     text = shown(*WRAPPED)

@@ -62,16 +62,16 @@ HOG, OTHER = hogs(2)
 EXITED = process(3, 1, change("exited", 2, exit_code=4))
 HEADLINES = [
     ([process(1, 1, change("exited", 2)), process(2, 1)], [PASSED], {},
-     "1 test, none failed. 2 processes: 1 exited with 0 and 1 still ran."),
+     "1 test, none failed. No incident in 2 processes."),
     ([EXITED], [PASSED, failed("exit", EXITED)], {}, "1 of 2 tests failed. Exited 4: job-3.py."),
     ([HOG, OTHER, CRASHED, EXITED],
      [failed("oom", HOG), failed("oom", OTHER), failed("crash", CRASHED), failed("exit", EXITED)], {},
-     "4 of 4 tests failed: 2 OOM kills, a crash and an exit code 4."),
+     "4 of 4 tests failed. OOM-killed (2). Crashed. Exited 4."),
     ([], [PASSED, failed("none")], {}, "1 of 2 tests failed. No process failed."),
     ([], [failed("none")] * 2, {}, "2 of 2 tests failed. No process failed."),
     ([], [failed("sandbox")], {}, "1 of 1 test failed. Sandbox unreachable."),
     ([HOG], [PASSED], {"findings": [finding("oom", "OOM-killed", HOG, None)]},
-     "1 test, none failed. Found: an OOM kill."),
+     "1 test, none failed. OOM-killed: job-0.py."),
     ([], [], {}, "No test ran. No process was seen."),
     ([], [PASSED], {"complete": False},
      "1 test, none failed. No process was seen. The run was broken off."),
@@ -112,7 +112,15 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
     ]
 
 
-def test_generations_of_one_name_have_a_card_and_a_row_each():
+def test_exit_that_failed_a_test_is_named_although_the_process_was_restarted():
+    ended = service(20, 0, change("exited", 1, exit_code=4))
+    found = [finding("restart", "Restarted", ended, "test_a.py::test_a")]
+    again = service(21, 2, restarts=1)
+    [card] = cards(report(10, [ended, again], [failed("exit", ended)], findings=found))
+    assert card.startswith("Exited 4 web (pid 1020)\n")
+
+
+def test_each_generation_of_a_process_name_has_its_own_card_and_row():
     old = service(20, 0, change("signaled", 1, signal=11), generation="one")
     new = service(21, 2, change("signaled", 3, signal=11), generation="two")
     document = report(10, [old, new], [failed("crash", old), failed("crash", new)])
@@ -155,7 +163,16 @@ def test_finding_has_a_card_even_if_its_process_is_not_drawn():
     ]
 
 
-def test_process_that_wrote_nothing_is_told_apart_from_output_that_was_not_read():
+def test_card_folds_the_tests_after_the_sixth():
+    tests = [failed("oom", HOG, name=f"test_a.py::test_{n}") for n in range(9)]
+    [card] = cards(report(10, [HOG], tests))
+    lines = card.splitlines()
+    assert lines[1].count("failed test_") == 6
+    assert lines[1].endswith("and 3 more tests")
+    assert lines[2] == "failed test_6: lostfailed test_7: lostfailed test_8: lost"
+
+
+def test_card_says_that_a_process_wrote_no_output():
     silent = {**HOG, "output": {"stream": "output", "lines": [], "total": 0}}
     [card] = cards(report(10, [silent], [failed("oom", HOG)]))
     assert card.endswith("It wrote nothing.")

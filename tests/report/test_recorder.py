@@ -48,7 +48,7 @@ class Recorded:
         ]
 
 
-def test_outage_lasts_until_the_sandbox_responds_and_belongs_to_the_test_where_it_began():
+def test_outage_lasts_until_the_sandbox_responds_and_belongs_to_the_test_in_which_it_began():
     seen = Recorded()
     seen.monitor.place = Place("test_a", 1, "call")
     seen.fail(1.0)
@@ -63,7 +63,7 @@ def test_outage_lasts_until_the_sandbox_responds_and_belongs_to_the_test_where_i
     assert seen.outages() == []
 
 
-def test_outage_also_ends_with_a_call_that_is_not_a_list_call():
+def test_successful_call_other_than_a_list_call_also_ends_an_outage():
     seen = Recorded()
     seen.fail(1.0)
     seen.clock.now = 2.0
@@ -84,7 +84,7 @@ def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():
     assert seen.take("outputs") == []
 
 
-def test_output_read_by_pid_is_recorded_for_the_newest_process_with_that_pid():
+def test_output_that_is_requested_by_pid_is_recorded_for_the_newest_process_with_the_pid():
     seen = Recorded(raw(41, started_at=T0 - 1), raw(41, handle=9))
     seen.box.poll()
     read = seen.box.observers[0].output_read

@@ -58,7 +58,7 @@ def restart_of(run: dict[str, Any], number: int, **fields: Any) -> dict[str, Any
     return finding("restart", "Restarted", run, None, run=number, **fields)  # type: ignore[no-any-return]
 
 
-def test_times_from_a_sandbox_with_a_wrong_clock_are_corrected_by_one_offset():
+def test_all_times_from_a_sandbox_with_a_wrong_clock_are_corrected_by_the_same_offset():
     early = [change("exited", 5 - 3600, seen_at=time_at(5.5)), change("exited", 8 - 3600)]
     jobs = [process(n, n - 3600, end) for n, end in enumerate(early, 1)]
     for job, seen in zip(jobs, (1.2, 2.3), strict=True):

@@ -141,7 +141,7 @@ def test_stopped_process_of_an_earlier_test_does_not_hide_a_running_process():
     assert pids("web", snapshot(dead, new), snapshot(dead)) == [8]
 
 
-def test_selector_matches_a_process_that_awaited_a_restart_at_the_baseline():
+def test_selector_matches_a_process_that_was_waiting_for_a_restart_at_the_baseline():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off"))
 
     assert pids("web", snapshot(row), snapshot(row)) == [7]

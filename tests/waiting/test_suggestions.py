@@ -92,18 +92,18 @@ def test_process_with_a_similar_managed_name_is_suggested():
         ({"args": ["x"]}, []),
     ],
 )
-def test_process_with_a_similar_field_is_suggested_for_a_selector_with_fields(fields, reasons):
+def test_suggestion_for_a_field_selector_is_a_process_with_similar_field_values(fields, reasons):
     row = raw(1, command="/usr/local/bin/python", args=("serve.py",), managed=managed("web"))
     assert [why for _, why, _ in near(by(**fields), row)] == reasons
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_unselected_process_that_matches_the_selector_is_suggested_as_an_earlier_run(meant):
+def test_matching_process_of_an_earlier_run_is_suggested_with_an_explanation(meant):
     [(_, reason, _)] = near(meant, raw(1, managed=managed()))
     assert reason == "an earlier run, replaced by another run or deployment"
 
 
-def test_at_most_three_suggestions_are_returned_with_the_best_first():
+def test_at_most_three_suggestions_are_returned_and_the_best_comes_first():
     names = ["tranin.pyx", "Train.py", "trani.py", "tranie.pyxx", "something else"]
     rows = [raw(pid, command=name, args=()) for pid, name in enumerate(names, 1)]
 

@@ -125,7 +125,7 @@ OTHER_WAITS = {
 
 
 @pytest.mark.parametrize("wait", OTHER_WAITS.values(), ids=OTHER_WAITS)
-def test_wait_opens_no_stream_unless_it_waits_100_ms_for_an_exit(wait):
+def test_wait_opens_a_stream_only_if_it_has_waited_100_ms_for_an_exit(wait):
     starting = managed("web", health_status="starting")
     box, streams = streaming([RUNNING, raw(50, managed=starting)], None)
 

@@ -104,7 +104,7 @@ class Rule:
     needs_ends: bool = False
 
     def name(self, incidents: Sequence[Incident]) -> str:
-        """Return the first words of a message about incidents, such as "Restarted 3 times"."""
+        """Return the headline for the given incidents, for example "Restarted 3 times"."""
         number = len(incidents)
         if len({item.run.generation for item in incidents}) > 1:
             return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
@@ -144,7 +144,7 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 
 def _is_hidden(run: Run) -> bool:
-    """Return whether a later run has replaced the run, or no list call saw the run."""
+    """Return whether a later run has replaced the run, or whether no list call saw the run."""
     return not run.is_newest or run.row is None
 
 
@@ -220,7 +220,7 @@ class NoIncident:
         return Met(shown, settling_time)
 
     def _select(self, snapshot: ProcessSnapshot) -> tuple[Sequence[ProcessInfo], Impossible | None]:
-        """Return the rows to check, and the failure if a selector matches no process."""
+        """Return the rows to check, and a failure if a selector matches no process."""
         if not self.selectors and not self.only_started:
             return snapshot.processes, None
         run_of = self.history.run_of
@@ -280,7 +280,7 @@ class NoIncident:
     def _failed(
         self, rule: Rule, incidents: Sequence[Incident], rows: Iterable[ProcessInfo]
     ) -> Impossible | None:
-        """Return the failure of a rule, or None if the rule found nothing that counts."""
+        """Return the failure that a rule reports, or None if no incident counts as a failure."""
         found = [item for item in incidents if item.kind in rule.kinds]
         if rule is UNHEALTHY:
             found = self._unhealthy_now(rows)
@@ -316,8 +316,8 @@ def _names(incidents: Iterable[Incident]) -> str:
 def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
     """Return an explanation that also contains the evidence for the incidents.
 
-    For a single incident, the evidence is the process. For several incidents, the evidence is a
-    table.
+    If there is only one incident, the explanation shows the affected process. If there are several
+    incidents, the explanation shows a table.
     """
     if len(incidents) > 1:
         return replace(explanation, listed=tuple(map(_listed, incidents)))

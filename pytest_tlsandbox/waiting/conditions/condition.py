@@ -127,8 +127,8 @@ class Listing:
 class Until:
     """A condition that is met if the user's function returns a truthy value.
 
-    The failure message lists living processes and processes that started after ``baseline``. It
-    does not list other processes.
+    The failure message lists living processes and processes that started after ``baseline``. The
+    message does not list any other processes.
     """
 
     function: Callable[[ProcessSnapshot], Any]
@@ -168,10 +168,10 @@ class Until:
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     """Return the source and the compared values of the expression that a function returns.
 
-    The compared values are returned as one text, such as "1 >= 2". Both texts are masked, and both
-    are empty if the function does more than return an expression. The values are available only if
-    the expression is a single comparison. For a lambda, both texts are empty, because the failure
-    already shows the line of the test.
+    The compared values are returned as one text, such as "1 >= 2". Both texts are masked. If the
+    function does more than return an expression, both texts are empty. The values are available
+    only if the expression is a single comparison. For a lambda, both texts are empty, because the
+    failure already shows the line of the test.
     """
     import ast
     import inspect

@@ -100,7 +100,7 @@ class HasFields(ProcessCondition):
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
     """Return a ``Field`` for each argument that differs from the expected argument.
 
-    The label of each field contains the position of the argument.
+    The label of each ``Field`` contains the position of its argument.
     """
     pairs = zip_longest(wanted, was, fillvalue="(absent)")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]

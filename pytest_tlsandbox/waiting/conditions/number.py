@@ -1,4 +1,4 @@
-"""The condition that exactly the given number of matching processes run."""
+"""A condition for the number of matching processes that are running."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, repr=False)
 class NumberRuns:
-    """Met if exactly ``number`` matching processes run.
+    """A condition that is met if exactly ``number`` matching processes are running.
 
-    The value is the list of these processes.
+    The value of the result is the list of these processes.
     """
 
     selector: Selector
@@ -40,7 +40,8 @@ class NumberRuns:
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result of the condition for a snapshot.
 
-        If all matching processes have ended and none will be restarted, the result is impossible.
+        The result is ``Impossible`` if all matching processes have ended and none will be
+        restarted.
         """
         selection = self.selector.select(snapshot)
         running = [row for row in selection.matches if row.state == "running"]

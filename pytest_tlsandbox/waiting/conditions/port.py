@@ -57,7 +57,7 @@ class AcceptsConnections(Stays):
         return Pending(lambda: explanation, until_end_of=row, probes=True)
 
     def _explain_end(self, row: ProcessInfo) -> Explanation:
-        """Explain the end of the process. If another process has the port, add this fact."""
+        """Explain the end of the process, and mention whether another process has the port."""
         explanation = super()._explain_end(row)
         with contextlib.suppress(InfrastructureError):  # the addition is optional
             if self.probe(row) != "closed":

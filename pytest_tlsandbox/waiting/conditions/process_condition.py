@@ -149,7 +149,7 @@ class ProcessCondition:
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 
     def _correction_time(self, row: ProcessInfo) -> float:
-        """Return the seconds for which the sandbox may still correct how the process ended."""
+        """Return for how many seconds the sandbox may still correct how the process ended."""
         run = self._run_of(row)
         uncertain = self.wants_an_end and run is not None and run.may_be_corrected
         return CORRECTION_TIME if uncertain else 0.0
@@ -213,7 +213,7 @@ class ProcessCondition:
 
 
 def _unknown_end(row: ProcessInfo) -> tuple[str, str]:
-    """Return what is known about an end that the sandbox did not correct, and why it is unknown."""
+    """Return a headline and a reason for a process if it is not known how the process ended."""
     waited = f"within {CORRECTION_TIME:g} s"
     if row.state == "exited":
         return f"Exited, but no exit code was reported {waited}", ""

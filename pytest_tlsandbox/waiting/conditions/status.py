@@ -1,4 +1,4 @@
-"""Conditions that check whether one process ends, exits, is restarted, or has or keeps a status."""
+"""Define conditions for the end, the exit code, the restarts and the status of one process."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ class WasRestarted(ProcessCondition):
 def _longest_gap(duration: float) -> float:
     """Return the longest allowed time between two polls, in seconds.
 
-    This time is a tenth of ``duration``, but at least 1 s.
+    The result is a tenth of ``duration``, but at least 1 s.
     """
     return max(1.0, duration / 10)
 
@@ -242,7 +242,7 @@ def _restarts(row: ProcessInfo) -> int:
 
 
 def _end_before(row: ProcessInfo) -> str:
-    """Describe how the previous run of a process ended, for the first line of a message."""
+    """Return a headline that describes how the previous run of a process ended."""
     last = row.managed.last_exit if row.managed else None
     return "Ended" if last is None else headline_of_end(last)
 

@@ -42,7 +42,7 @@ def vanished(*before, killed=None):
 # ------------------------------------------------------------------------ vanished rows
 
 
-def test_assertion_is_inconclusive_if_a_started_process_is_missing_for_one_second():
+def test_assertion_is_inconclusive_if_a_process_that_the_test_started_is_missing_for_one_second():
     box = box_of([raw(42)], started=[process(41)])
     box._history.note_start(process(41))
 
@@ -58,7 +58,7 @@ def test_assertion_is_inconclusive_if_a_started_process_is_missing_for_one_secon
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_assert_no_oom_passes_if_a_process_vanishes_after_the_test_killed_it():
+def test_oom_assertion_passes_if_a_process_vanishes_after_the_test_killed_it():
     box = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
     box._history.note_start(process(41))
     box._history.note_signal(process(41), 9)
@@ -89,7 +89,7 @@ def test_assertion_about_a_selected_process_passes_even_if_other_processes_vanis
     failure(box.assert_no_oom, errors.Inconclusive)
 
 
-def test_assert_no_oom_fails_after_one_second_if_a_process_object_is_not_listed():
+def test_oom_assertion_fails_after_one_second_if_a_process_object_is_not_listed():
     box = box_of([raw(42)])
     line = "No process matches pid 41"
     assert outcome(lambda: box.assert_no_oom(process(41))) == ("ProcessNotFound", line)
@@ -97,7 +97,7 @@ def test_assert_no_oom_fails_after_one_second_if_a_process_object_is_not_listed(
 
 
 @pytest.mark.parametrize("name", ["trian.py", 99])
-def test_assert_no_oom_fails_immediately_if_the_process_is_not_listed(name):
+def test_oom_assertion_fails_immediately_if_the_process_is_not_listed(name):
     box = box_of([raw(1)])
 
     failure(lambda: box.assert_no_oom(name), errors.ProcessNotFound)
@@ -108,14 +108,14 @@ def test_assert_no_oom_fails_immediately_if_the_process_is_not_listed(name):
 # ---------------------------------------------------------------------- still running
 
 
-def test_assert_not_running_fails_for_a_process_that_is_about_to_be_restarted():
+def test_absence_assertion_fails_for_a_process_that_is_about_to_be_restarted():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off", restart_count=1))
 
     line = "Unexpectedly backing off: web"
     assert outcome(lambda: box_of([row]).assert_not_running("web")) == ("AssertionFailed", line)
 
 
-def test_assert_not_running_ignores_a_stale_running_status_right_after_a_kill():
+def test_absence_assertion_ignores_a_stale_running_status_right_after_a_kill():
     box_of({0: [RUNNING], 0.15: [raw(41, **signaled(9))]}).assert_not_running("train.py")
 
 
@@ -172,11 +172,11 @@ def test_incident_during_the_200_ms_of_polling_fails_the_assertion(first, then, 
     failure(box.assert_no_incidents, error)
 
 
-def test_exit_code_that_is_reported_late_is_not_a_suspected_oom_kill():
+def test_process_whose_exit_code_is_reported_late_is_not_a_suspected_oom_kill():
     box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **ended(0))]}).assert_no_oom(suspected=True)
 
 
-def test_exit_code_lost_before_the_test_does_not_delay_the_assertion():
+def test_exit_code_that_was_lost_before_the_test_does_not_delay_the_assertion():
     over = raw(2, managed=managed(status="stopped"), **ended(-1))
     box = box_of([raw(1, **ended(-1)), over]).from_now()
 
@@ -250,7 +250,7 @@ def test_message_about_a_run_that_was_never_listed_shows_no_output_of_the_next_r
     assert "Traceback: no memory" not in str(error)
 
 
-def test_assertion_about_a_pid_ignores_incidents_of_earlier_runs_but_not_the_restart_between():
+def test_assertion_about_a_pid_ignores_earlier_runs_but_reports_the_restart_that_led_to_the_pid():
     box = pass_time(box_of({0: [raw(7, managed=managed())], 1: [AGAIN]}).from_now())
 
     box.assert_no_oom(8)

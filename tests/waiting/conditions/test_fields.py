@@ -95,7 +95,7 @@ def test_error_of_a_wait_shows_the_class_of_a_callable_without_a_name():
     assert error.wanted == "Never to be true"
 
 
-def test_failed_wait_lists_only_processes_that_are_alive_or_started_in_the_test():
+def test_failed_wait_lists_only_living_processes_and_processes_that_started_in_the_test():
     def two_passed(seen):
         return len([row for row in seen if row.exit_code == 0]) > 1 and "--token=abc"
 

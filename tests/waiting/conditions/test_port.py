@@ -50,7 +50,7 @@ def test_wait_that_begins_before_the_process_is_listed_succeeds():
     assert [at for at, _, _ in box._client.probes] == [polls(box)[-1]]
 
 
-def test_each_poll_of_a_long_list_probes_the_port():
+def test_wait_for_a_port_probes_the_port_at_each_poll_even_if_the_list_is_long():
     others = [raw(100 + number, command="idle") for number in range(200)]
     box = box_of([*others, SERVER], ports={0: "closed", 5: "open"})
 
@@ -67,7 +67,7 @@ def test_wait_continues_while_the_list_or_the_tunnel_is_unavailable(script, firs
     assert box.wait_for_port("server.py", 8080).pid == 77
 
 
-def test_each_probe_ends_by_the_deadline_except_that_the_last_may_take_half_a_second():
+def test_only_the_last_probe_may_exceed_the_deadline_and_only_by_half_a_second():
     box = box_of([SERVER], ports={0: "closed"})
 
     failure(lambda: box.wait_for_port(77, 8080, timeout=6), errors.WaitTimedOut)
@@ -89,7 +89,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("script", "error", "line"), ENDS.values(), ids=ENDS)
-def test_wait_fails_and_says_why_when_the_run_is_over(script, error, line):
+def test_wait_for_a_port_fails_with_the_reason_as_soon_as_the_run_has_ended(script, error, line):
     box = silent_box(script, ports={0: "closed"})
 
     assert outcome(lambda: box.wait_for_port("web" if "web" in line else 77, 8080)) == (error, line)
@@ -97,7 +97,7 @@ def test_wait_fails_and_says_why_when_the_run_is_over(script, error, line):
 
 
 @pytest.mark.parametrize(("state", "taken"), [("open", True), ("taken", True), ("closed", False)])
-def test_message_about_an_ended_process_says_whether_another_process_has_its_port(state, taken):
+def test_message_about_an_ended_process_says_whether_another_process_uses_the_port(state, taken):
     script = {0: [SERVER], 2: [raw(77, args=("server.py",), **ended(1))]}
     box = silent_box(script, ports={0: "taken", 2: state})
 
@@ -108,7 +108,7 @@ def test_message_about_an_ended_process_says_whether_another_process_has_its_por
 
 
 @pytest.mark.parametrize("port", [0, 70_000, None, True, "80"])
-def test_invalid_port_is_rejected_without_a_call(port):
+def test_invalid_port_is_rejected_before_the_first_poll(port):
     box = box_of([SERVER])
 
     error = failure(lambda: box.wait_for_port(77, port), errors.InvalidArgument)

@@ -129,7 +129,7 @@ def test_grace_period_starts_again_if_the_replacement_process_also_fails():
     assert 3 <= polls(box)[-1] < 3.5
 
 
-def test_exit_is_reported_even_if_the_deadline_interrupts_the_grace_period():
+def test_wait_reports_the_exit_even_if_the_deadline_interrupts_the_grace_period():
     box = box_of([raw(1, **ended(3))])
     error = failure(lambda: box.wait_for_exit("train.py", timeout=0.5), errors.UnexpectedExit)
 

@@ -35,7 +35,7 @@ def test_wait_returns_the_new_run(selector):
     assert 2 <= polls(box)[-1] < 2.3
 
 
-def test_restart_that_happened_since_the_test_began_counts_at_once():
+def test_wait_for_a_restart_passes_at_once_if_the_restart_happened_earlier_in_the_test():
     box = begun({0: [FIRST], 1: [SECOND]})
     box._client.clock.now += 5
 
@@ -54,11 +54,11 @@ def test_restart_before_the_test_does_not_count_unless_since_includes_it():
     assert box.wait_for_restart("web", since=before).pid == 41
 
 
-def test_restarts_hidden_between_two_polls_are_counted():
+def test_wait_for_a_restart_counts_restarts_that_happened_between_two_polls():
     assert begun({0: [FIRST], 1: [THIRD]}).wait_for_restart("web", count=2).pid == 42
 
 
-def test_restart_requested_by_this_plugin_is_not_counted():
+def test_wait_for_a_restart_does_not_count_a_restart_that_the_plugin_requested():
     box = begun({0: [FIRST], 1: [SECOND]})
     box._history.note_restart(
         box.list_processes().processes[0], box_of([SECOND]).list_processes().processes[0]
