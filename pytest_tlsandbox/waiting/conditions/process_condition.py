@@ -54,6 +54,8 @@ class ProcessCondition:
             inconclusive.
         waits: whether the condition is pending, and not impossible, while the process is not listed
             yet, or while a successor of an ended process may appear.
+        picks_first: whether one process is picked before the condition is checked. Otherwise, only
+            processes that meet the condition are candidates, if there are any.
         pick_hint: the last part of the hint if several processes match.
 
     """
@@ -63,6 +65,7 @@ class ProcessCondition:
     wanted: str = field(init=False)
     wants_an_end: bool = field(default=False, init=False)
     waits: ClassVar[bool] = True
+    picks_first: ClassVar[bool] = False
     pick_hint: ClassVar[str] = '; or pass pick="newest" if several are expected'
     _first: ProcessSnapshot | None = field(default=None, init=False)
     _snapshot: ProcessSnapshot = field(init=False)
@@ -74,10 +77,12 @@ class ProcessCondition:
         selection = self.selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row) and not self._is_lost(row)]
         candidates, at = fitting or selection.living, 0 if self.pick == "oldest" else -1
+        if self.picks_first:
+            candidates = selection.living or fitting
         if len(candidates) > 1 and self.pick is None:
             return self._ambiguous(candidates)
-        if fitting:
-            return self.met(fitting[at])
+        if fitting and candidates[at] in fitting:
+            return self.met(candidates[at])
         if selection.gone:
             unreadable = unreadable_rows(snapshot, None, [self.selector], f"for {self.wanted}")
             return unreadable or self._gone(selection.last_seen)

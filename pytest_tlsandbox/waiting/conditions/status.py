@@ -186,6 +186,7 @@ class WasRestarted(ProcessCondition):
     do not count.
     """
 
+    picks_first = True  # the restart of another process that matches is not a restart of this one
     restarts: int
     position: int
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_tlsandbox import errors
+from pytest_tlsandbox import by, errors
 from tests.support import OOM, T0, box_of, ended, failure, managed, outcome, polls, raw, silent_box
 
 WEB = {"command": "web", "args": ()}
@@ -52,6 +52,18 @@ def test_restart_before_the_test_does_not_count_unless_since_includes_it():
     line = "0 restarts after 1 s, wanted 1: web; last output: Traceback: no memory"
     assert outcome(lambda: box.wait_for_restart("web", timeout=1)) == ("WaitTimedOut", line)
     assert box.wait_for_restart("web", since=before).pid == 41
+
+
+def test_restart_of_another_matching_process_does_not_count():
+    older = raw(7, **WEB, started_at=T0 - 1000, managed=managed("other"))
+    box = begun({0: [older, FIRST], 1: [older, SECOND]})
+    box._client.clock.now += 5
+
+    def wait(**options):
+        return outcome(lambda: box.wait_for_restart(by(command="web"), timeout=1, **options))[0]
+
+    assert [wait(), wait(pick="oldest")] == ["AmbiguousProcess", "WaitTimedOut"]
+    assert box.wait_for_restart(by(command="web"), pick="newest").pid == 41
 
 
 def test_wait_for_a_restart_counts_restarts_that_happened_between_two_polls():
