@@ -98,10 +98,11 @@ pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code doe
 	$(VENV)/bin/python tools/faults.py --check
 
 # All that `make test` and CI leave out or sample:
-# - the tests marked slow: 63 of 78 rows of the table of faults, both whole rollouts, 7 of 11 ways to show secrets
-#   and 5 of 7 to show a failure, the code of 6 of 10 pages, repeats of a run under xdist, with pytest-asyncio, by
-#   another signal, by another way to load the plugin
-# - random histories: 200 sessions, 500 lives and 950 bodies in `make test`, 100,000 and 190,000 here
+# - the tests marked slow: 70 of 78 rows of the table of faults, both whole rollouts, 9 of 11 ways to show secrets
+#   and 4 of 6 traceback styles, the code of 8 of 11 pages and the commands of all but the README, 7 of 13 ends of
+#   a session, repeats of a run under xdist, with pytest-asyncio, by another signal, by another way to load the plugin,
+#   larger loads
+# - random histories: 200 sessions, 250 lives and 340 bodies in `make test`, 100,000 and 205,000 here
 # - schemathesis: 500 cases in CI, 2,000 here
 # - on the oldest releases: in CI what calls other packages, here all but the logic and the documents
 HISTORIES ?= 100000

@@ -1,7 +1,6 @@
 """The suite of the shop runs unchanged on a fake of the service."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 from tests.fake_service import KEY, fake_service
@@ -9,15 +8,13 @@ from tests.fake_service import KEY, fake_service
 ROOT = Path(__file__).parent.parent
 
 
-def test_example_test_suite_of_the_shop_passes_on_a_fake_service(monkeypatch):
+def test_example_test_suite_of_the_shop_passes_on_a_fake_service(monkeypatch, forks):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     with fake_service() as url:
-        command = [
-            sys.executable, "-m", "pytest", "examples/test_shop.py", f"--tlsandbox={url}",
-            "--tlsandbox-guard=oom,crash,restart,leak", "-q", "-n0", "-p", "no:cacheprovider",
+        options = [
+            "examples/test_shop.py", f"--tlsandbox={url}", "--tlsandbox-guard=oom,crash,restart,leak",
+            "-q", "-n0", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
         ]  # fmt: skip
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        result = forks.run(options, ROOT, os.environ)
 
-    assert result.stdout.rstrip().splitlines()[-1].startswith("5 passed"), (
-        result.stdout + result.stderr
-    )
+    result.assert_outcomes(passed=5)

@@ -4,8 +4,6 @@ import itertools
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +18,8 @@ PAGES = [
     "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md", "docs/waiting.md",
 ]  # fmt: skip
 """The pages whose code is run here; other pages have separate tests or no code."""
-SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md", "docs/testing.md")
-"""The pages whose code also runs in `make test`."""
+SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md")
+"""The pages whose code also runs in `make test`, as do the commands of the README."""
 BLOCK = re.compile(r"(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 FAILING = ("fails", "readme: test")
 """Marks of tests that must fail; tools/readme.py checks the one in the README."""
@@ -56,16 +54,16 @@ def blocks(page):
     return [Block(*match.groups(default="")) for match in BLOCK.finditer(text)]
 
 
-def run(folder, *command, **environment):
+@pytest.fixture
+def run(forks, tmp_path):
+    """Return a function that runs pytest on what the test has written."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, "-m", *command, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"],
-        cwd=folder,
-        env={**kept, "COLUMNS": "100", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+
+    def run(*options, **environment):
+        options = [*options, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+        return forks.run(options, tmp_path, {**kept, "COLUMNS": "100", **environment})
+
+    return run
 
 
 def stable(text):
@@ -81,7 +79,7 @@ def my_sandbox():
 
 
 @pytest.mark.parametrize("page", sample_of({page: page for page in PAGES}, *SAMPLE))
-def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path):
+def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     shown = ""
@@ -97,40 +95,39 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path):
 
     guarded = ["--tlsandbox-guard=crash,leak"] if page == "docs/guard.md" else []
     service = ["-p", "made_up_service"] if page in ("docs/async.md", "docs/sdk.md") else []
-    done = run(tmp_path, "pytest", *guarded, *service)
+    done = run(*guarded, *service)
 
-    assert done.returncode == 0, done.stdout
+    assert done.ret == 0, done.stdout.str()
     for reason in re.findall(r'reason="(.+?)"', shown) if guarded else ():
-        assert f"allowed: {reason}" in done.stdout
+        assert f"allowed: {reason}" in done.stdout.str()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path):
+def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
         if block.mark == "fails":
             (tmp_path / "test_it.py").write_text(block.text)
-            done = run(tmp_path, "pytest")
-            assert (done.returncode, output.language) == (1, "text")
-            assert stable(output.text) in stable(done.stdout), done.stdout
+            done = run()
+            assert (done.ret, output.language) == (1, "text")
+            assert stable(output.text) in stable(done.stdout.str()), done.stdout.str()
 
 
 @pytest.mark.parametrize(
-    "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, *SAMPLE)
+    "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, "README.md")
 )
-def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, my_sandbox):
+def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     consoles = [block.text for block in blocks(page) if block.language == "console"]
     for line in "".join(consoles).splitlines():
         if line.startswith("$ pytest "):
             done = run(
-                tmp_path,
-                *shlex.split(line.removeprefix("$ "), comments=True),
+                *shlex.split(line.removeprefix("$ pytest "), comments=True),
                 "--noconftest",  # the conftest of this repository removes the key
                 TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
                 TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
             )
-            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            assert done.ret == 0, f"{line}\n{done.stdout.str()}{done.stderr.str()}"
 
 
 TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >= (9,))
@@ -138,15 +135,15 @@ TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 @pytest.mark.parametrize("table", TABLES)
-def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path):
+def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path, run):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))
 
-    done = run(tmp_path, "pytest")
+    done = run()
 
-    assert "\ntlsandbox: local\n" in done.stdout
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\ntlsandbox: local\n" in done.stdout.str()
+    assert done.ret == 0, done.stdout.str() + done.stderr.str()
 
 
 def anchors(page):

@@ -73,7 +73,7 @@ def test_waiting_threads_share_list_calls(box):
     box._client.observers.append(mock.Mock(call_succeeded=calls.append))
 
     def time_out(_):
-        failure(lambda: box.wait_for_exit(999, timeout=4), errors.WaitTimedOut)
+        failure(lambda: box.wait_for_exit(999, timeout=2), errors.WaitTimedOut)
 
     in_threads(1, time_out)
     one = len(calls)

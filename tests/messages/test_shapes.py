@@ -15,7 +15,8 @@ from .shapes import FOLDER, MARGIN, SHAPES, VERBOSITIES, WIDTHS, failure, kept
 AGAIN = "if it was changed on purpose: python -m tests.messages.shapes, and read what it wrote"
 LEFT_TO_RIGHT_MARK = "\u200e"
 ALL_PROCESSES = re.compile(r"\n  all \d+ process(?:es)?(?:\n|\Z)")
-every_shape = pytest.mark.parametrize("name", SHAPES)
+# In this scope the tests of one shape run one after another, and render its messages once.
+every_shape = pytest.mark.parametrize("name", SHAPES, scope="module")
 
 
 @functools.cache

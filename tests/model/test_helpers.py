@@ -23,7 +23,7 @@ from .checks import Answer, Target, check_now, check_output, check_stays, check_
 from .strategies import calls, worlds
 from .world import ModelLister
 
-# Each run uses the same 500 examples, or the number of random examples that `make nightly` sets.
+# Each run uses the same 250 examples, or the number of random examples that `make nightly` sets.
 REQUESTED = int(os.environ.get("HISTORIES", "0"))
 SHARDS = 2 if REQUESTED else 1
 STREAMS = ("off", "on", "early", "missing")
@@ -111,7 +111,7 @@ HELPERS = {
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 @settings(
-    max_examples=REQUESTED // SHARDS or 500,
+    max_examples=REQUESTED // SHARDS or 250,
     deadline=None,
     derandomize=not REQUESTED,
     database=None,

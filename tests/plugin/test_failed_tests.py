@@ -12,6 +12,7 @@ import pytest
 
 from ..fault_proxy import FaultProxy
 from ..report.read_report import read
+from ..support import sample_of
 from .inner import PROGRAMS, failures, providing
 
 TITLE = "sandbox during this test"
@@ -179,8 +180,11 @@ def causes_in_junit(path: Any) -> dict[str, list[str]]:
     }
 
 
+WAYS = {"alone": (), "guard and report": ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json")}
+
+
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", [(), ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json")])
+@pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
 def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(pytester, options):
     pytester.makepyfile(test_it=SUITE)
     record = pytester.inline_run("--junitxml=junit.xml", *options)

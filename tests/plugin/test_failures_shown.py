@@ -113,7 +113,14 @@ CUT = re.compile(
         pytest.param("", "timeout = 9", ["--timeout=0.6"], 0.6, id="option"),
         pytest.param("@pytest.mark.timeout(0.6, func_only=True)", "", [], 0.6, id="function only"),
         # This method leaves no report, and no process to report from.
-        pytest.param("@pytest.mark.timeout(4, method='thread')", "", [], 4.0, id="by a thread"),
+        pytest.param(
+            "@pytest.mark.timeout(4, method='thread')",
+            "",
+            [],
+            4.0,
+            id="by a thread",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_wait_ends_before_pytest_timeout_would_stop_the_test(pytester, mark, ini, options, latest):

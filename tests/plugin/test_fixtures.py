@@ -195,25 +195,6 @@ def test_embedded_sandbox_needs_no_configuration(pytester):
     assert passed(pytester.inline_run("--tlsandbox-memory=256M")) == 3
 
 
-def test_each_xdist_worker_has_its_own_embedded_sandbox(pytester):
-    pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.parametrize("number", range(2))
-        def test_it(tlsandbox_local, tlsandbox, number, worker_id):
-            job = tlsandbox.start_process("true")
-            tlsandbox.assert_no_oom()
-            with open(worker_id, "a") as file:
-                file.write(tlsandbox_local.url)
-        """
-    )
-    # Each worker gets one of the two tests.
-    pytester.runpytest_subprocess("--tlsandbox=local", "-n2").assert_outcomes(passed=2)
-    urls = {pytester.path.joinpath(name).read_text() for name in ("gw0", "gw1")}
-    assert len(urls) == 2
-
-
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
 def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch, wrapped):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ..support import sample_of
 from .inner import PROGRAMS, failures, outcomes, summary
 
 pytestmark = pytest.mark.usefixtures("limited")
@@ -298,7 +299,9 @@ E     expected? mark the test with tlsandbox_allow("leak", reason=...)
 sub/test_it.py:1: GuardFailure"""
 
 
-@pytest.mark.parametrize("options", [(), ("-n1", "-l"), ("--tb=short",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", sample_of({"": (), "-n1 -l": ("-n1", "-l"), "--tb=short": ("--tb=short",)}, "")
+)
 def test_guard_failure_shows_the_location_of_the_test(pytester, options):
     pytester.mkdir("sub").joinpath("test_it.py").write_text(
         "def test_it(tlsandbox_session, monkeypatch):\n"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ..report.read_report import read
+from ..support import sample_of
 from .inner import ending, failures, outcomes, server, start_pytest, summary
 
 pytestmark = pytest.mark.usefixtures("limited")
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("limited")
 
 CRASH = "--tlsandbox-guard=crash"
 REPORT = "--tlsandbox-report=out.json"
-ALONE_AND_BY_XDIST = pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+WAYS = {"alone": (), "xdist": ("-n1",)}
+ALONE_AND_BY_XDIST = pytest.mark.parametrize("options", sample_of(WAYS, "alone", "xdist"))
+ALONE_AND_NIGHTLY_BY_XDIST = pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
 CRASHES = """
         import os
         import pytest
@@ -70,7 +73,7 @@ def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, el
             if number == 22:
                 os.kill(os.getpid(), 9)
     """
-    result = run_apart(pytester, suite, "-n4", "--dist=load", CRASH, REPORT)
+    result = run_apart(pytester, suite, "-n2", "--dist=load", CRASH, REPORT)
     crashed = [f"test_it[{number}]" for number in (3, 13, 23, 33)]
     told = failures(result)
     assert told.pop("test_it[22]")  # in words of xdist
@@ -104,7 +107,7 @@ def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, el
     assert result.stdout.str().count("tlsandbox guard ===") == 1
 
 
-@ALONE_AND_BY_XDIST
+@ALONE_AND_NIGHTLY_BY_XDIST
 def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester, options):
     pytester.makeconftest(
         CRASHES
@@ -158,12 +161,14 @@ def test_each_worker_has_its_own_embedded_sandbox(pytester):
     """It is not shared: what happens in it is the test's that runs, whoever started it."""
     suite = """
         @pytest.mark.parametrize("number", range(4))
-        def test_it(tlsandbox_session, number):
+        def test_it(tlsandbox_session, tlsandbox_local, worker_id, number):
+            open(worker_id, "w").write(tlsandbox_local.url)
             crash(tlsandbox_session)
     """
     result = run_apart(pytester, suite, "-n2", "--dist=each", "--tlsandbox=local", CRASH, REPORT)
     assert result.ret == 1
     result.assert_outcomes(failed=8)
+    assert (pytester.path / "gw0").read_text() != (pytester.path / "gw1").read_text()
     report = read(pytester.path / "out.json")
     assert {box["name"] for box in report["sandboxes"]} == {"local@gw0", "local@gw1"}
     assert len(report["findings"]) == 8
@@ -341,7 +346,7 @@ def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
         assert findings(pytester)[1:] == [("test_interrupted", 1, "call")]
 
 
-@ALONE_AND_BY_XDIST
+@ALONE_AND_NIGHTLY_BY_XDIST
 def test_guard_without_findings_keeps_the_exit_status_of_pytest(pytester, options):
     result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
     assert result.ret == 5

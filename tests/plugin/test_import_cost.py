@@ -9,6 +9,12 @@ import pytest
 
 from .inner import HEAVY
 
+
+@pytest.fixture
+def _forked():
+    """Nothing is imported before a run."""
+
+
 _IMPORTED = re.compile(r"import time:\s+\d+ \|\s+\d+ \|\s*([\w.]+)")
 
 

@@ -11,6 +11,12 @@ import pytest_tlsandbox
 
 from .inner import HEAVY
 
+
+@pytest.fixture
+def _forked():
+    """Nothing is imported before a run."""
+
+
 IS_THERE_ONCE = """
     def test_it(tlsandbox_lister, pytestconfig):
         assert tlsandbox_lister.label == "my-sandbox"
@@ -63,8 +69,16 @@ WITHOUT = {
 @pytest.mark.parametrize(
     ("autoload", "route"),
     [
-        pytest.param(autoload, route, id=f"{name}, {'with' if autoload else 'without'} autoload")
-        for autoload, routes in ((True, AUTOLOAD), (False, WITHOUT))
+        pytest.param(
+            autoload,
+            route,
+            id=f"{name}, {'with' if autoload else 'without'} autoload",
+            marks=() if name in sample else pytest.mark.slow,
+        )
+        for autoload, routes, sample in (
+            (True, AUTOLOAD, ("entry point", "-p both", "conftest")),
+            (False, WITHOUT, ("PYTEST_PLUGINS package", "conftest, xdist")),
+        )
         for name, route in routes.items()
     ],
 )

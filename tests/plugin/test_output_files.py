@@ -121,7 +121,7 @@ def test_output_file_module_writes_nothing_for_passing_tests_and_is_imported_onl
 
 
 @pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+@pytest.mark.parametrize("workers", [pytest.param("-n0", marks=pytest.mark.slow), "-n2"])
 def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers):
     pytester.makepyfile(
         test_it=r"""

@@ -91,7 +91,11 @@ def test_verbose_run_shows_each_outcome_once_and_logs_progress_without_colour(py
     assert re.search(r"^INFO .*my-sandbox: waiting ", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("options", [("-q",), ("-n1",), ("-p", "no:terminal")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [("-q",), pytest.param(("-n1",), marks=pytest.mark.slow), ("-p", "no:terminal")],
+    ids=" ".join,
+)
 def test_progress_is_not_shown_in_quiet_mode_or_with_xdist_or_without_a_terminal(pytester, options):
     result = pytester.runpytest_subprocess(*options)
 

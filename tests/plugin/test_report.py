@@ -10,6 +10,7 @@ import pytest
 from pytest_tlsandbox.report.timeline import timeline_of
 
 from ..report.read_report import read
+from ..support import sample_of
 from .inner import PROGRAMS, summary, unused_url, usage_error_of
 
 SUITE = (
@@ -114,12 +115,14 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
 ENDS = {"test_it.py::test_starts_a_job": "exited", "test_it.py::test_is_killed": "oom_killed",
         "test_it.py::test_crashes": "signaled"}  # fmt: skip
 GUARD, REPORT = "--tlsandbox-guard=oom,leak", "--tlsandbox-report=out.json"
+WAYS = {
+    "report": (REPORT,), "report, xdist": (REPORT, "-n1"), "guard": (GUARD,),
+    "guard and report": (GUARD, REPORT),
+}  # fmt: skip
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize(
-    "options", [(REPORT,), (REPORT, "-n1"), (GUARD,), (GUARD, REPORT)], ids=" ".join
-)
+@pytest.mark.parametrize("options", sample_of(WAYS, "report", "guard and report"))
 def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options):
     """Both see the same: the report alone fails, prints and writes nothing of the guard's."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")

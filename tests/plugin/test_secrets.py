@@ -64,8 +64,9 @@ HANGING = """
                 False,
                 ("--timeout=0.5", f"--timeout-method={method}", "-o", "timeout_func_only=true"),
                 id=f"pytest-timeout by {method}",
+                marks=marks,
             )
-            for method in ("signal", "thread")
+            for method, marks in (("signal", ()), ("thread", pytest.mark.slow))
         ),
     ],
 )

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ..support import sample_of
 from .inner import unused_url
 
 # Each has none of the signs of a secret in itself, and is put together nowhere in the inner tests.
@@ -32,7 +33,7 @@ WAYS = {
     "PYTEST_DEBUG": ("--setup-show", "--trace-config"),
 }
 
-SAMPLE = ("--full-trace", "xdist", "live log", "PYTEST_DEBUG")
+SAMPLE = ("-l -vv", "live log")
 """The ways that `make test` plays; `make nightly` plays all."""
 
 SECTION = """
@@ -218,10 +219,7 @@ SUITE = '''
 '''
 
 
-@pytest.mark.parametrize(
-    "way",
-    [way if way in SAMPLE else pytest.param(way, marks=pytest.mark.slow) for way in WAYS],
-)
+@pytest.mark.parametrize("way", sample_of({way: way for way in WAYS}, *SAMPLE))
 def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     for name, value in SENTINELS.items():
         monkeypatch.setenv(name, value)

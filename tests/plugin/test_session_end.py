@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from ..support import sample_of
 from .inner import ending, running, start_pytest
 
 if TYPE_CHECKING:
@@ -107,8 +108,14 @@ ENDS = {
     ),
 }
 
+SAMPLE = (
+    "Ctrl-C", "SIGKILL", "pytest.exit", "pytest-timeout by a signal", "a wait cut short, by a thread",
+    "Ctrl-C with workers",
+)  # fmt: skip
+"""The ends that `make test` plays; `make nightly` plays all."""
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+
+@pytest.mark.parametrize("end", sample_of(ENDS, *SAMPLE))
 def test_session_has_the_right_exit_status_and_leaves_no_process_however_it_ends(
     pytester, seconds, end
 ):

@@ -85,7 +85,11 @@ def _suite(pytester, connected):
 
 @pytest.mark.parametrize(
     ("columns", "verbosity", "options"),
-    [*((*size, ()) for size in SIZES), (80, 0, ("-n1",)), (120, 1, ("-n1", "-rA"))],
+    [
+        *((*size, ()) for size in SIZES),
+        pytest.param(80, 0, ("-n1",), marks=pytest.mark.slow),
+        (120, 1, ("-n1", "-rA")),
+    ],
 )
 def test_full_message_is_shown_at_every_terminal_width_but_summaries_show_one_line(
     pytester, monkeypatch, columns, verbosity, options

@@ -8,6 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from ..support import sample_of
+
 pytestmark = pytest.mark.usefixtures("connected")
 
 CHECKS = """
@@ -47,7 +49,7 @@ def errors_of(result: pytest.RunResult) -> str:
     return "\n".join(line[8:] for line in lines)
 
 
-@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", sample_of({"alone": (), "xdist": ("-n1",)}, "alone"))
 def test_failed_soft_checks_are_reported_together_and_the_traceback_ends_at_the_block(
     pytester, options
 ):

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from ..support import sample_of
+
 MESSAGE = r"""OOM-killed: train.py: shard 2/8 loaded
 
   stderr, 2 lines
@@ -65,7 +67,10 @@ def without_colour(text: str) -> str:
     return re.sub("<.*?>", "", text)
 
 
-@pytest.mark.parametrize("options", [*STYLES, ("-n1",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    sample_of({" ".join(style): style for style in [*STYLES, ("-n1",)]}, "", "--tb=native"),
+)
 def test_colours_do_not_change_the_text_in_any_traceback_style(pytester, options):
     pytester.makepyfile(test_it=SUITE)
     expected = STYLES.get(options, STYLES[()]).replace("{folder}", str(pytester.path))
