@@ -35,7 +35,7 @@ _KINDS: list[tuple[str, tuple[type, ...], tuple[str, ...]]] = [
 
 
 def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
-    """Return the message for an argument with a wrong value."""
+    """Return the message for an argument with an invalid value."""
     return f"{name} must be {expected}{separator_after(expected)} got {shown(value)}{hint}"
 
 
