@@ -76,7 +76,7 @@ class Assertions:
             Inconclusive: a row cannot be read, or a process vanished from the list before the list
                 showed that the process had ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         self._check(absence.NotRunning(self._selector(process, since), self._since(since)))
@@ -110,9 +110,9 @@ class Assertions:
             ProcessOOMKilled: a process was OOM-killed.
             SuspectedOOMKill: ``suspected`` is true, and a process may have been OOM-killed.
             ProcessNotFound: an item of ``processes`` does not match any process.
-            Inconclusive: the observations are not sufficient to decide the check.
+            Inconclusive: the observations are not sufficient to decide the outcome of the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         self._assert_none(
@@ -141,9 +141,9 @@ class Assertions:
         Raises:
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessNotFound: an item of ``processes`` does not match any process.
-            Inconclusive: the observations are not sufficient to decide the check.
+            Inconclusive: the observations are not sufficient to decide the outcome of the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         self._assert_none((absence.CRASH,), processes, since, all_processes=all_processes)
@@ -169,9 +169,9 @@ class Assertions:
         Raises:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
             ProcessNotFound: an item of ``processes`` does not match any process.
-            Inconclusive: the observations are not sufficient to decide the check.
+            Inconclusive: the observations are not sufficient to decide the outcome of the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         self._assert_none((absence.RESTART,), processes, since, all_processes=all_processes)
@@ -202,9 +202,9 @@ class Assertions:
             ProcessRestarted: a process was restarted.
             ProcessUnhealthy: a health check is failing.
             ProcessNotFound: an item of ``processes`` does not match any process.
-            Inconclusive: the observations are not sufficient to decide the check.
+            Inconclusive: the observations are not sufficient to decide the outcome of the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         self._assert_none(

@@ -23,9 +23,9 @@
     │   ├── SandboxReplaced             another sandbox now uses the same name
     │   ├── ContractViolation           the response does not follow the API
     │   ├── RequestRefused              a call (start, signal ...) was rejected
-    │   └── Inconclusive                the observations are not sufficient to decide the check
-    ├── InvalidArgument (ValueError, TypeError)  a helper was called with a wrong argument
-    ├── InvalidSetting (ValueError)     a wrong option, ini key or environment variable
+    │   └── Inconclusive                the observations are not sufficient to decide the outcome
+    ├── InvalidArgument (ValueError, TypeError)  a helper was called with an invalid argument
+    ├── InvalidSetting (ValueError)     an invalid option, ini key or environment variable
     └── LocalSandboxError               the embedded sandbox could not be started
 
 An :class:`AssertionFailed` means that the processes are not as the test expects. An
@@ -39,7 +39,7 @@ from typing import Any
 
 
 class TLSandboxError(Exception):
-    """Base class of the errors of this package.
+    """Base class of this package's errors.
 
     Attributes:
         snapshot: the snapshot of the last successful poll (a ``ProcessSnapshot``); None if no poll
@@ -105,7 +105,7 @@ class ProcessCrashed(AssertionFailed):
 
 
 class ProcessRestarted(AssertionFailed):
-    """A supervisor restarted a managed process although the test did not request a restart."""
+    """A supervisor restarted a managed process even though the test did not request it."""
 
 
 class ProcessUnhealthy(AssertionFailed):

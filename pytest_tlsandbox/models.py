@@ -92,7 +92,7 @@ class LastExit:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class ManagedProcess:
-    """The state of the supervisor of a managed process.
+    """The state of a managed process's supervisor.
 
     Attributes:
         id: the id of the supervisor, which stays the same across restarts.

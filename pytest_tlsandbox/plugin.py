@@ -32,7 +32,7 @@ _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
-    """Hide the frames of the plugin when a fixture raises an error of the plugin."""
+    """Hide the plugin's frames when a fixture raises one of the plugin's errors."""
     from pytest_tlsandbox.errors import TLSandboxError
 
     return raised.errisinstance(TLSandboxError)
@@ -196,8 +196,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
     """Start the plugins that a test report from an xdist worker requires.
 
-    pytest calls this hook on the xdist controller. A report may require the guard. A report may
-    also require the summary of the causes that several failed tests share.
+    pytest calls this hook on the xdist controller. A report may require the guard, the summary of
+    causes shared by several failed tests, or both.
     """
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:

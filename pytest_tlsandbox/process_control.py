@@ -49,7 +49,7 @@ def start_body(
         The body of the request.
 
     Raises:
-        InvalidArgument: an argument has a wrong type or value, for which the sandbox would reject
+        InvalidArgument: an argument has the wrong type or value, for which the sandbox would reject
             the request.
 
     """
@@ -192,7 +192,7 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:
-    """Kill a process, or stop the supervisor of a managed process, and record the action."""
+    """Kill a process, or stop a managed process's supervisor, and record the action."""
     run = client.history.note_kill(row)
     if not client.kill(row) and run is not None:
         run.sent -= STOPS

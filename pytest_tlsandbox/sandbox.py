@@ -134,7 +134,7 @@ class Sandbox(Assertions):
         return later
 
     def list_processes(self) -> ProcessSnapshot:
-        """List all processes of the sandbox, including processes of earlier tests.
+        """List all processes of the sandbox, including processes from earlier tests.
 
         Returns:
             A snapshot of the processes, sorted by start time, and of the rows that could not be
@@ -190,7 +190,7 @@ class Sandbox(Assertions):
             AssertionFailed: ``healthy`` is true, but the process has no health check.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         condition = HasStatus(
@@ -237,7 +237,7 @@ class Sandbox(Assertions):
             ProcessOOMKilled: the process was OOM-killed.
             Inconclusive: the sandbox lost the exit code (it reports -1 or no code).
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         selector = self._selector(process, since)
@@ -283,7 +283,7 @@ class Sandbox(Assertions):
             Inconclusive: another process now uses the pid, so the output of the selected process
                 can no longer be read.
             InfrastructureError: the processes or the output could not be read.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         seconds = self._seconds(timeout)
@@ -340,7 +340,7 @@ class Sandbox(Assertions):
             AssertionFailed: the process was restarted.
             RequestRefused: the sandbox has no tunnel to its ports.
             InfrastructureError: the processes could not be listed, or the port could not be probed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         seconds = self._seconds(timeout)
@@ -387,12 +387,12 @@ class Sandbox(Assertions):
             WaitTimedOut: the supervisor did not restart the process often enough in time.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            UnexpectedExit: the process has ended, and its supervisor does not restart it any more.
-            ProcessOOMKilled: the process was OOM-killed, and its supervisor does not restart it any
-                more.
+            UnexpectedExit: the process has ended, and its supervisor will not restart it again.
+            ProcessOOMKilled: the process was OOM-killed, and its supervisor will not restart it
+                again.
             AssertionFailed: the process has no supervisor.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         condition = WasRestarted(
@@ -423,7 +423,7 @@ class Sandbox(Assertions):
             UnexpectedExit: all matching processes have ended.
             ProcessOOMKilled: all matching processes have ended, and at least one was OOM-killed.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         number = check_number("count", count, 0)
@@ -438,7 +438,7 @@ class Sandbox(Assertions):
 
         Args:
             condition: a function that is called with each snapshot of all processes of the sandbox,
-                including processes of earlier tests; an exception from the function ends the wait
+                including processes from earlier tests; an exception from the function ends the wait
                 at once.
             timeout: seconds to wait; None for the default, which is 30 s unless
                 ``--tlsandbox-timeout`` sets it.
@@ -449,7 +449,7 @@ class Sandbox(Assertions):
         Raises:
             WaitTimedOut: the condition did not become truthy in time.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         check_function("condition", condition, "the snapshot")
@@ -493,7 +493,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several processes match.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         return self._process(self._has_fields(process, expected, pick, since))
@@ -537,7 +537,7 @@ class Sandbox(Assertions):
             Inconclusive: the polls may have missed a change. The time between two polls was longer
                 than 1 s, and also longer than a tenth of ``stable_for``.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         duration = check_seconds("stable_for", stable_for)
@@ -612,7 +612,7 @@ class Sandbox(Assertions):
                 supervisor.
             InfrastructureError: the sandbox did not send a valid response. If the attribute
                 ``delivered`` of the error is true, the program may have started.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         body = process_control.start_body(
@@ -665,7 +665,7 @@ class Sandbox(Assertions):
                 longer be read.
             RequestRefused: the sandbox cannot start the program.
             InfrastructureError: the sandbox did not send a valid response.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         codes, seconds = check_codes(exit_code), self._seconds(timeout)
@@ -697,12 +697,12 @@ class Sandbox(Assertions):
             as it was last listed.
 
         Raises:
-            WaitTimedOut: the process has not ended although it received SIGKILL.
+            WaitTimedOut: the process has not ended even though it received SIGKILL.
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
-            RequestRefused: the sandbox rejected a signal although the process runs.
+            RequestRefused: the sandbox rejected a signal even though the process is running.
             InfrastructureError: the sandbox did not send a valid response.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         seconds = check_seconds("grace", grace)
@@ -732,14 +732,14 @@ class Sandbox(Assertions):
             RequestRefused: the process has ended, or the sandbox does not know it.
             InfrastructureError: the sandbox did not send a valid response. The signal may have been
                 sent.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         number = check_number("signal", signal, 1, 64)
         process_control.send_signal(self._find_one(process), self._client, number)
 
     def kill_process(self, process: Process) -> None:
-        """Kill the process group of a process, or stop the supervisor of a managed process.
+        """Kill a process's process group, or stop a managed process's supervisor.
 
         When a supervisor is stopped, it sends SIGTERM to its process. If the process is still
         running after 10 s, the supervisor sends SIGKILL. The call also succeeds if the process has
@@ -755,7 +755,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several living processes match.
             InfrastructureError: the sandbox did not send a valid response. The process may have
                 been killed.
-            InvalidArgument: ``process`` has a wrong type.
+            InvalidArgument: ``process`` has the wrong type.
 
         """
         process_control.kill(self._find_one(process), self._client)
@@ -778,7 +778,7 @@ class Sandbox(Assertions):
             RequestRefused: the sandbox does not know the process.
             InfrastructureError: the sandbox did not send a valid response. The process may have
                 been restarted.
-            InvalidArgument: the process is not managed, or ``process`` has a wrong type.
+            InvalidArgument: the process is not managed, or ``process`` has the wrong type.
 
         """
         row = self._find_one(process)
@@ -814,7 +814,7 @@ class Sandbox(Assertions):
             Inconclusive: another process now uses the pid, so the output of the selected process
                 can no longer be read.
             InfrastructureError: the output could not be read.
-            InvalidArgument: an argument has a wrong type or value.
+            InvalidArgument: an argument has the wrong type or value.
 
         """
         check_choice("stream", stream, get_args(Stream))

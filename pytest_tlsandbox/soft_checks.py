@@ -99,8 +99,8 @@ class Soft(Assertions):
             ``failures`` lists the errors that the failed checks would have raised outside a block.
         InfrastructureError: the processes could not be listed at the end of the block, or every
             failed check is inconclusive.
-        InvalidArgument: the block contains no check, or a check is called outside a block. For a
-            wrong argument, a check raises this error at once.
+        InvalidArgument: the block contains no check, or a check is called outside a block. If an
+            argument is invalid, a check raises this error at once.
 
     """
 
@@ -155,7 +155,7 @@ class Soft(Assertions):
                 started_at, status and stdin_writable.
 
         Raises:
-            InvalidArgument: an argument has a wrong type or value, or the call is outside the
+            InvalidArgument: an argument has the wrong type or value, or the call is outside the
                 block.
 
         """

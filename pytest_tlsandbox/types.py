@@ -16,7 +16,7 @@ Stream = Literal["stdout", "stderr", "output"]
 """An output stream of a process; "output" stands for stdout followed by stderr."""
 
 PortState = Literal["open", "closed", "taken"]
-"""Whether a port accepts connections; "taken" if another process than the expected one does."""
+"""Whether a port accepts connections; "taken" if a process other than the expected one does."""
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
 """The statuses of a process."""

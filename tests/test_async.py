@@ -166,7 +166,7 @@ async def test_cancelling_a_list_call_ends_its_current_request(silent):
 
 
 @only_asyncio
-async def test_cancelled_call_raises_the_cancelled_error_of_asyncio(silent):
+async def test_cancelled_call_raises_the_asyncio_cancelled_error(silent):
     box, asked = silent
 
     task = asyncio.create_task(box.wait_for_exit("job"))

@@ -76,7 +76,7 @@ def test_many_waits_leave_no_thread_running_and_no_file_open(box, waits, monkeyp
 
 
 @pytest.mark.parametrize("by_text", [True, False], ids=["text", "object"])
-def test_wait_for_an_ended_process_fails_early_and_states_the_reason(box, by_text):
+def test_waiting_for_an_ended_process_fails_early_and_states_the_reason(box, by_text):
     process = box.start_process(*DIES_AT_ONCE)
     if by_text:
         process = "module: x"

@@ -86,7 +86,7 @@ def test_each_read_of_output_is_limited_by_the_deadline_of_the_wait():
 # -------------------------------------------------------------------------- no match
 
 
-def test_wait_for_output_reports_an_oom_kill_of_the_process():
+def test_waiting_for_output_reports_an_oom_kill_of_the_process():
     box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
@@ -110,7 +110,7 @@ def test_hint_about_regexes_appears_only_if_the_text_looks_like_a_regex(pattern,
     assert (hint in " ".join(message.split())) == (pattern in REGEXES)
 
 
-def test_wait_fails_one_second_after_the_last_new_line_of_an_ended_process():
+def test_wait_fails_one_second_after_the_last_line_from_an_ended_process():
     lines = ["one", "two", "three"]
     box = output_box([ENDED], {0.9 * step: (lines[: step + 1], []) for step in range(3)})
 
@@ -134,7 +134,7 @@ LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]},
 
 
 @pytest.mark.parametrize(("script", "name", "seconds"), LOST)
-def test_wait_for_output_fails_one_or_two_seconds_after_the_process_has_ended(
+def test_waiting_for_output_fails_one_or_two_seconds_after_the_process_has_ended(
     script, name, seconds
 ):
     box = output_box(script, {0: (["one"], [])})
@@ -183,7 +183,7 @@ READS = [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.
 
 
 @pytest.mark.parametrize("read", READS)
-def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
+def test_output_from_another_process_with_the_same_pid_is_not_returned(read):
     """The API returns output by pid, and the kernel reuses pids."""
     web = raw(77, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box = output_box([ENDED, web], {0: (["one"], [])})
@@ -199,7 +199,7 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
 # --------------------------------------------------------------- infrastructure errors
 
 
-def test_permanent_error_of_an_output_call_ends_the_wait_immediately():
+def test_permanent_error_from_an_output_call_ends_the_wait_immediately():
     refused = errors.AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
     box = output_box([SERVER], {**NOTHING, 1: refused})
 

@@ -65,7 +65,7 @@ def fastest(times, *, within):
 
 
 @pytest.mark.parametrize("after", [0, 0.5, 2])
-def test_wait_for_a_port_ends_within_100_ms_after_the_server_starts_to_listen(
+def test_waiting_for_a_port_ends_within_100_ms_after_the_server_starts_to_listen(
     box, after, unused_ports
 ):
     def delays():
@@ -79,7 +79,7 @@ def test_wait_for_a_port_ends_within_100_ms_after_the_server_starts_to_listen(
     assert fastest(delays(), within=0.1)
 
 
-def test_wait_for_an_open_port_and_the_next_call_succeed_every_time(box, port):
+def test_waiting_for_a_port_succeeds_every_time_and_so_does_the_next_call(box, port):
     server = listen(box, port)
 
     for _ in range(20):
@@ -87,7 +87,7 @@ def test_wait_for_an_open_port_and_the_next_call_succeed_every_time(box, port):
         box.assert_process(server, status="running")
 
 
-def test_wait_for_a_port_passes_if_a_child_of_the_process_listens(box, port):
+def test_waiting_for_a_port_succeeds_if_a_child_of_the_process_listens(box, port):
     shell = box.start_process("sh", ["-c", f"python -c '{LISTENS}' {port} 0; true"])
 
     assert box.wait_for_port(shell, port).pid == shell.pid
@@ -101,7 +101,7 @@ OVER = {
 
 
 @pytest.mark.parametrize(("program", "args", "options", "error", "line"), OVER.values(), ids=OVER)
-def test_wait_for_a_port_ends_within_100_ms_after_the_process_has_ended(
+def test_waiting_for_a_port_ends_within_100_ms_after_the_process_has_ended(
     box, unused_ports, program, args, options, error, line
 ):
     def delays():
@@ -116,7 +116,7 @@ def test_wait_for_a_port_ends_within_100_ms_after_the_process_has_ended(
     assert fastest(delays(), within=0.1)
 
 
-def test_wait_for_a_port_reports_that_another_process_uses_the_port(box, port):
+def test_waiting_for_a_port_reports_that_another_process_uses_the_port(box, port):
     box.wait_for_port(listen(box, port), port)
 
     waits = listen(box, port, after=60)
@@ -134,7 +134,7 @@ def test_wait_for_a_port_reports_that_another_process_uses_the_port(box, port):
 # -------------------------------------------------------------- run to completion
 
 
-def test_running_a_process_to_its_end_returns_the_process_with_its_complete_output(box, tmp_path):
+def test_running_a_process_to_completion_returns_it_with_its_complete_output(box, tmp_path):
     script = "seq 3000; echo almost done >&2; printf 'no line break '"
 
     args = ["-c", f"{script}; pwd; exit 3", "--token=abc"]
@@ -146,7 +146,7 @@ def test_running_a_process_to_its_end_returns_the_process_with_its_complete_outp
     assert repr(result) == repr(box.assert_process(result, exit_code=3))
 
 
-def test_running_a_process_with_a_restart_policy_waits_until_a_run_succeeds(box, tmp_path):
+def test_running_a_process_that_restarts_on_failure_returns_once_a_run_succeeds(box, tmp_path):
     job = f"echo try; test -e {tmp_path}/done || {{ touch {tmp_path}/done; exit 1; }}"
 
     result = box.run_process("sh", ["-c", job], restart=SOON)
@@ -260,7 +260,7 @@ def test_supervisor_restarts_a_process_that_the_test_killed(box):
 # ----------------------------------------------------------------------- health
 
 
-def test_wait_for_a_healthy_process_continues_across_the_restart_of_an_unhealthy_process(
+def test_waiting_for_a_healthy_process_continues_after_an_unhealthy_one_is_restarted(
     box, port, tmp_path
 ):
     serve = f"exec python -c '{LISTENS}' {port} 0"

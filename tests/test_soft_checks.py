@@ -35,7 +35,7 @@ def test_soft_block_evaluates_all_checks_on_one_snapshot_when_the_block_ends():
     assert polls(box) == [0.0]
 
 
-def test_error_of_a_soft_block_contains_the_error_of_each_failed_check():
+def test_soft_block_error_contains_the_error_from_each_failed_check():
     box = soft_box([FAILED, OOM, {"pid": 9}])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -247,7 +247,7 @@ def test_nested_soft_block_evaluates_its_checks_when_the_nested_block_ends():
     assert [type(error) for error in caught.value.failures] == [errors.AssertionFailed]
 
 
-def test_soft_block_that_is_entered_again_starts_without_checks():
+def test_re_entered_soft_block_starts_without_checks():
     soft = soft_box([EXITED, FAILED]).soft()
     with pytest.raises(errors.ChecksFailed), soft as check:
         check.assert_process(43, exit_code=0)

@@ -43,7 +43,7 @@ def argument_label(place: str) -> str:
 
 
 def must_be(place: str, expected: str, value: object, hint: str = "") -> str:
-    """Return the message for an argument with a wrong value."""
+    """Return the message for an argument with an invalid value."""
     separator = separator_after(expected)
     return f"{argument_label(place)} must be {expected}{separator} got {shown(value)}{hint}"
 

@@ -1,4 +1,4 @@
-"""The types of the options of ``start_process``, and checks of their values."""
+"""The types of the ``start_process`` options, and checks of their values."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def check_option(name: str, value: object) -> None:
         value: its value.
 
     Raises:
-        InvalidArgument: the option has a wrong type or an unknown key, or a key has an invalid
+        InvalidArgument: the option has the wrong type or an unknown key, or a key has an invalid
             value.
 
     """

@@ -257,7 +257,7 @@ class SandboxClient(ProcessLister):
         self._check_done(self._once("POST", path, json={"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> bool:
-        """Kill a process, or stop the supervisor of a managed process.
+        """Kill a process, or stop a managed process's supervisor.
 
         Args:
             process: the process.

@@ -172,8 +172,8 @@ class WatchedAdapter(HTTPAdapter):
         """Send a request, and return the response, whose body has not been read.
 
         The method does not use ``send`` of the base class, which needs 1.6 times the processor time:
-        ``send`` searches for the pool of connections at each call, although there is only one
-        server, and converts the response.
+        ``send`` searches for the pool of connections at each call, even though there is only
+        one server, and converts the response.
 
         Args:
             request: the request.

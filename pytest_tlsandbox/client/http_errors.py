@@ -1,4 +1,4 @@
-"""Convert a response with an error status to an error of this package.
+"""Convert a response with an error status to one of this package's errors.
 
 Error bodies have different formats (api-notes, "Errors"). The code in the body determines the
 error. If the body contains no code, the status determines the error.
@@ -165,7 +165,7 @@ def _fields(body: bytes) -> dict[str, Any]:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the value of ``Retry-After`` in seconds, or None for an invalid value.
 
-    A date is compared with the server's ``Date`` header, because the clock of this machine may be
+    A date is compared with the server's ``Date`` header, because this machine's clock may be
     wrong or frozen.
     """
     text = headers.get("Retry-After", "").strip()

@@ -95,7 +95,7 @@ def _read_rows(
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
     """Read a body row by row, and reuse the rows that were also in the last list.
 
-    The separator of rows may also occur inside a row, for example in a string. If the body was
+    The row separator may also occur inside a row, for example in a string. If the body was
     split inside a row, at least one piece is not a JSON object. In this case, this function raises
     ValueError instead of returning wrong rows.
 

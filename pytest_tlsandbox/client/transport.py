@@ -161,7 +161,7 @@ class Transport:
     def stream(
         self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
     ) -> Generator[bytes]:
-        """Yield the parts of a stream of events as they arrive; the first part is empty.
+        """Yield the parts of an event stream as they arrive; the first part is empty.
 
         Args:
             path: the path below ``/api/v1``.

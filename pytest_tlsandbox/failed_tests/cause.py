@@ -29,14 +29,14 @@ _KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
 
 
 def kind_of_error(error: errors.TLSandboxError) -> str:
-    """Return the kind of cause that an error of this package reports."""
+    """Return the kind of cause that one of this package's errors reports."""
     known = next((kind for of, kind in _KINDS if isinstance(error, of)), None)
     of_run = None if error.run is None else kind_of(error.run)
     return known or of_run or ("exit" if isinstance(error, errors.UnexpectedExit) else "none")
 
 
 def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
-    """Return the cause that an error of this package reports."""
+    """Return the cause that one of this package's errors reports."""
     # If several checks failed, use the check with the worst cause.
     checks = getattr(error, "failures", None) or [error]
     failed = min(checks, key=lambda check: badness(kind_of_error(check)))

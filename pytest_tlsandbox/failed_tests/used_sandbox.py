@@ -30,7 +30,7 @@ class Outage(NamedTuple):
 
     Attributes:
         sandbox: the sandbox.
-        number: the number of outages of the sandbox so far, including this outage.
+        number: the sandbox's number of outages so far, including this outage.
         since: when the first failed call began, in seconds of the monotonic clock.
         what: the error of the first failed call, in one line.
 

@@ -150,7 +150,7 @@ def process_table(
     most: int | None = None,
     columns: int = 240,
 ) -> list[str]:
-    """Return the lines of a table of processes.
+    """Return the lines of a process table.
 
     A line shows the pid, the state, the lifetime, the masked command line and the remark. If the
     remark does not fit into the line, it follows on separate lines.

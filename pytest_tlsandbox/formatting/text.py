@@ -31,7 +31,7 @@ def printable(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Return the width of a printable text in columns.
+    """Return the width, in columns, of printable text.
 
     A wide East Asian character takes two columns, and a combining accent takes no column.
     """
@@ -83,7 +83,7 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
 
 
 def shorten(text: str, columns: int) -> str:
-    """Escape a name and cut it to a width in columns.
+    """Escape a name and cut it to a width given in columns.
 
     Use this function instead of ``cut`` for short names. ``cut`` adds the number of cut characters,
     and this number may take more columns than the characters themselves.
@@ -97,9 +97,9 @@ def shorten(text: str, columns: int) -> str:
 
 
 def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
-    """Escape a text and break it into lines of a maximum width.
+    """Escape a text and wrap it to a maximum width.
 
-    Lines are broken between words, unless this would leave more than half of a line empty.
+    Lines are broken at word boundaries, unless this would leave more than half of a line empty.
 
     Args:
         text: the text.
@@ -120,7 +120,7 @@ def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
 
 
 def wrap(text: str, columns: int, most: int = 8) -> list[str]:
-    """Escape prose and break it into lines between words.
+    """Escape prose and wrap it at word boundaries.
 
     A word that is wider than a line is not broken.
 

@@ -90,7 +90,7 @@ def _listed(finding: Finding, first: Finding) -> Listed:
     """Return the row of a finding.
 
     The row shows no output for a leak, for a run that the sandbox has never listed, or for a
-    finding from another sandbox than the first finding.
+    finding from a different sandbox than the first finding.
     """
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
     # The state in the table already shows how the run ended.

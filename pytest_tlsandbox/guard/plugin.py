@@ -115,7 +115,7 @@ def _show(
     call: pytest.CallInfo[None],
     report: pytest.TestReport,
 ) -> None:
-    """Show the findings of a phase in the report of this phase."""
+    """Show a phase's findings in that phase's report."""
     if call.excinfo is None or call.excinfo.value is not failure:
         if report.failed:
             report.sections.append(("tlsandbox guard", failure.first_line))

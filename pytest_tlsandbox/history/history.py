@@ -1,6 +1,6 @@
 """The history of a sandbox, which converts snapshots to runs and finds incidents.
 
-The daemon lists rows, not runs. A row alone does not show to which run the row belongs. A managed
+The daemon lists rows, not runs. A row alone does not show which run it belongs to. A managed
 process keeps its id across restarts, and a later process may have the same name. If a process has
 exited several times, the daemon keeps only the last exit. ``docs/history.md`` explains how rows are
 assigned to runs.
@@ -167,7 +167,7 @@ class History:
         return run
 
     def note_kill(self, row: ProcessInfo) -> Run | None:
-        """Record that this plugin kills a process, or stops the supervisor of a managed process.
+        """Record that this plugin kills a process, or stops a managed process's supervisor.
 
         Returns:
             The same result as :meth:`note_signal`.

@@ -119,8 +119,8 @@ class Run:
             early (when the supervisor begins to back off) or late (when the next run starts).
             If the daemon turns out to count the other way, the history no longer returns the
             incidents of the run.
-        if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
-            the assumed run exists only if the daemon counts restarts late.
+        if_early: for an assumed run, True if the run exists only if this daemon counts restarts
+            early, and False if the run exists only if the daemon counts restarts late.
         counted_late: whether ``count`` is one too high if this daemon counts restarts early.
         waited: whether a list call showed that the supervisor was backing off after the run ended.
         restarted_here: whether this plugin requested the restart after this run.
@@ -173,8 +173,8 @@ class Run:
         """Whether the sandbox may later correct its report of how the run ended.
 
         A correction is possible for a lost exit code, and for a SIGHUP that this plugin did not
-        send. Daemons sometimes report a SIGHUP or a lost exit code although the process exited
-        normally (api-notes, "Ends").
+        send. Daemons sometimes report a SIGHUP or a lost exit code even though the process
+        exited normally (api-notes, "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:
@@ -210,7 +210,7 @@ class Run:
 
     @property
     def ended_here(self) -> bool:
-        """Whether the run ended because of an action of this plugin."""
+        """Whether the run ended because of an action by this plugin."""
         end = self.end
         if end is None or end.lost:
             # A program may handle SIGTERM, so a sent SIGTERM does not explain why a run ended in an

@@ -1,4 +1,4 @@
-"""Add texts and links to the rows of tests in the report of pytest-html."""
+"""Add texts and links to the rows of tests in the pytest-html report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def link_to(config: pytest.Config, path: Path) -> str | None:
-    """Return a link from the report of pytest-html to a file, or None if there is no report."""
+    """Return a link from the pytest-html report to a file, or None if there is no report."""
     page = config.getoption("htmlpath", None)
     if not page:
         return None

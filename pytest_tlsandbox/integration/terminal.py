@@ -45,7 +45,7 @@ def _running_test() -> str:
 
 
 def columns_of(config: pytest.Config) -> int:
-    """Return the width of messages in columns, without the mark and indent that pytest adds."""
+    """Return the width, in columns, of messages, without the mark and indent that pytest adds."""
     has_terminal = config.pluginmanager.has_plugin("terminalreporter")
     writer = config.get_terminal_writer() if has_terminal else None
     wide = writer.fullwidth if writer else shutil.get_terminal_size().columns

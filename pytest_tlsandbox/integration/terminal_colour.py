@@ -23,7 +23,7 @@ _OF_AN_ERROR = {"bold": True, "red": True}
 
 
 def colour(report: pytest.TestReport) -> None:
-    """Colour the errors of this package in a report, including chained errors.
+    """Colour this package's errors in a report, including chained errors.
 
     The text of the report does not change, because other plugins may read or send the text. pytest
     does not colour native tracebacks and exception groups, so this function leaves them unchanged.

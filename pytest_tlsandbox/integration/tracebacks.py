@@ -21,7 +21,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_our_frames(error: E) -> E:
-    """Remove this package's frames from the tracebacks of an error and of all chained errors.
+    """Remove this package's frames from the tracebacks of an error and its chained errors.
 
     If a helper raised the error, the message is a sufficient explanation. Some errors pass through
     a helper that did not raise them. Examples are an error in the user's condition and a timeout

@@ -1,4 +1,4 @@
-"""Read, write, delete and list files of this machine.
+"""Read, write, delete and list files on this machine.
 
 This module reports errors in the same way as the daemon. A path is absolute, or relative to the
 working folder of the server. Links are followed.
@@ -25,7 +25,7 @@ _PART = 256 * 1024
 
 
 class Files:
-    """The routes for the files of this machine.
+    """The routes for the files on this machine.
 
     The sandbox may read every file that its user may read. The sandbox may write and delete files
     only below some folders, because the machine usually belongs to a developer.
@@ -39,7 +39,7 @@ class Files:
         self._writable = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
 
     async def read(self, request: Request) -> Response:
-        """Return a file's content in parts. If ``/proc`` reports the size 0, ignore the size."""
+        """Return a file's content in parts. If ``/proc`` reports a size of 0, ignore it."""
         with _located(request, "read file") as path:
             if os.path.isdir(path):
                 error = f"{path} is a directory: /api/v1/files/list lists its entries"

@@ -137,8 +137,8 @@ async def parse_body(model: type[Body], request: Request) -> Body:
 
     Raises:
         PlainTextError: 413 if the body is too long, 415 if the content type is not JSON, 400 if the
-            body is not JSON, 422 if a field is missing or has a wrong value, or if ``restart`` or
-            ``health_check`` contains an unknown key.
+            body is not JSON, 422 if a field is missing or has an invalid value, or if ``restart``
+            or ``health_check`` contains an unknown key.
         ApiError: 400 if the user or the name is invalid.
 
     """

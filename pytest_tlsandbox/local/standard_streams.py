@@ -103,7 +103,7 @@ class OutputStream:
         return [*lines, rest] if rest else lines, self.first + end
 
     def keep_no_more(self) -> None:
-        """Discard the kept output and all later output.
+        """Discard the stored output and all later output.
 
         The stream is still read, so that no writer blocks.
         """

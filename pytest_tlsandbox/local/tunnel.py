@@ -1,4 +1,4 @@
-"""Relay a WebSocket to a TCP port of this machine, frame by frame.
+"""Relay a WebSocket to a TCP port on this machine, frame by frame.
 
 If the port does not accept connections, the server answers 502 before the upgrade, so that the
 handshake fails.

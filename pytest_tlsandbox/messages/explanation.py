@@ -30,7 +30,7 @@ class Listed:
     Attributes:
         row: the process.
         remark: why the message lists the process, in words.
-        output: whether the last line of output of the process may explain the result.
+        output: whether the process's last line of output may explain the result.
 
     """
 
@@ -45,7 +45,7 @@ class Explanation:
 
     Attributes:
         error: the class of the error to raise.
-        what: what happened, such as "Exited 1", at the beginning of the first line of the message.
+        what: what happened, such as "Exited 1", at the beginning of the message's first line.
         subject: the process, without its pid, or another detail.
         wanted: what was expected instead, unless ``what`` already says it.
         because: why the result is certain, unless ``what`` already says it.

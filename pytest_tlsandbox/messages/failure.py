@@ -61,7 +61,7 @@ _LONGEST_HEADLINE = 100
 _ONLY_WITH_V = ("attempts",)
 """Labels of remarks that only verbose messages show, because they do not affect the result."""
 _OUTPUT_OF_LIVING = 3
-"""Number of lines of output of a living process, which show its progress."""
+"""Number of lines of output from a living process, which show its progress."""
 _Fact = tuple[str, "list[str]"]
 
 
@@ -109,7 +109,7 @@ class Renderer:
 
         Args:
             explanation: the result of the check.
-            output: the last lines of output of the process, if there are any to show.
+            output: the process's last lines of output, if there are any to show.
 
         """
         lines = [_first_line(explanation, output), "", *self._output(explanation, output)]
@@ -133,7 +133,7 @@ class Renderer:
         Args:
             checks: the name, the line in the test and the result of each check; the result is None
                 if the check passed.
-            outputs: the last lines of output of processes, by the ``id()`` of their explanation.
+            outputs: the last lines of output from processes, by the ``id()`` of their explanation.
 
         """
         numbered = [(number, *check) for number, check in enumerate(checks, 1)]
@@ -297,7 +297,7 @@ def _lifetime(row: ProcessInfo) -> str:
 
 
 def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
-    """Return a description of the state of a process's supervisor.
+    """Return a description of a supervisor's state.
 
     If ``run`` is not None, another part of the message describes that run. In this case, the
     description leaves out how the last run ended. The brief description is empty if the state does

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.incidents import Incident
 
 LEAK = "leak"
-"""The name of the rule for processes that outlive their test, and of its kind of incident."""
+"""The name of the rule, and of the kind of incident, for processes that outlive their test."""
 RULES = {
     "oom": absence.OOM,
     "crash": absence.CRASH,

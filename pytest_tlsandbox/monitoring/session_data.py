@@ -84,7 +84,7 @@ class SessionData:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Add the last data of a worker, or record that the worker died."""
+        """Add the final data from a worker, or record that the worker died."""
         output = getattr(node, "workeroutput", None)
         if output is None or error:
             self.workers[node.gateway.id] = {"id": node.gateway.id, "lost": True}

@@ -44,7 +44,7 @@ _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 
 
 class OutputFiles:
-    """For each process that a failed test started, writes the output to a file.
+    """Writes the output of each process that a failed test started to a file.
 
     Args:
         config: the configuration of pytest.

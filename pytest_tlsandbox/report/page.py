@@ -80,8 +80,8 @@ def _hash(text: str) -> str:
 def _as_data(value: object) -> str:
     """Return a value as JSON that is safe inside a script element.
 
-    The function escapes the characters of HTML markup and the line separators of Unicode. Fields
-    without a value are left out, which makes a large page a fifth smaller.
+    The function escapes HTML markup characters and Unicode line separators. Fields without a value
+    are left out, which makes a large page a fifth smaller.
     """
     text = json.dumps(_without_nulls(value), ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":

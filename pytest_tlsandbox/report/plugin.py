@@ -42,7 +42,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Link each failed test in the report of pytest-html to the timeline.
+        """Link each failed test in the pytest-html report to the timeline.
 
         Each link opens the timeline at the failed test.
         """
@@ -74,15 +74,15 @@ class ReportPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
-        """Insert a link to the timeline into the report of pytest-html."""
+        """Insert a link to the timeline into the pytest-html report."""
         if link := self._timeline_link():
             prefix.append(f'<p><a href="{escape(link)}">Timeline of the processes</a></p>')
 
     def _timeline_link(self) -> str | None:
-        """Return the path of the timeline, relative to the report of pytest-html.
+        """Return the path of the timeline, relative to the pytest-html report.
 
-        The result is None unless this session writes both the timeline and the report of
-        pytest-html.
+        The result is None unless this session writes both the timeline and the pytest-html
+        report.
         """
         if self._path is None or not is_page(self._path):
             return None

@@ -87,7 +87,7 @@ def _read_output(client: api.SandboxClient, run: Run) -> None:
 
 
 class _SandboxRecorder(api.Observer):
-    """Records in ``new`` what happens in one sandbox."""
+    """Records what happens in one sandbox, and stores it in ``new``."""
 
     def __init__(
         self, monitor: Monitor, sandbox: MonitoredSandbox, new: dict[str, list[dict[str, Any]]]

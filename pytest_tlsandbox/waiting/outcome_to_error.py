@@ -99,7 +99,7 @@ def text_of(
 
     Args:
         explanation: the result of the check.
-        client: the client of the sandbox, which reads the last lines of output of the process.
+        client: the client of the sandbox, which reads the process's last lines of output.
         timeline: the polls of the wait.
         screen: the terminal, which determines the width and the verbosity of the message.
         stopped: a text that says when the wait stopped; empty to leave this information out.
@@ -187,7 +187,7 @@ def _with_data(
 
 
 def _explain(result: Result | None, wait: Wait) -> Explanation:
-    """Explain why a condition was not met, or why it did not stay met for long enough."""
+    """Explain why a condition was not met, or why it did not continue to hold for long enough."""
     if isinstance(result, Pending) or (isinstance(result, Impossible) and wait.final):
         return result.explain()
     if isinstance(result, Impossible):
@@ -225,7 +225,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
 
 
 class _Tails:
-    """Reads the last lines of output of the processes in one message.
+    """Reads the last lines of output from the processes in one message.
 
     All reads together take at most 1 s. The last read ends at least 0.15 s before pytest-timeout
     would kill the test.
@@ -245,7 +245,7 @@ class _Tails:
             self._end = min(self._end, killed - _TAIL_MARGIN)
 
     def read(self, process: ProcessInfo | None, run: Run | None = None) -> OutputTail | None:
-        """Return the last lines of output of a process, or of an earlier run of the process.
+        """Return the last lines of output from a process, or from an earlier run of the process.
 
         If the output cannot be read, the tail explains why. This method does not raise an
         exception in this case, because the exception would replace the error of the wait.

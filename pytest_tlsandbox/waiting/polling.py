@@ -81,7 +81,7 @@ class Wait:
         timeout: the seconds until the deadline; None for an assertion, which has no deadline.
         since: a position in the history; if the daemon was replaced after this position, the wait
             ends.
-        say: a function that shows a progress report with the last line of output of the process;
+        say: a function that shows a progress report with the process's last line of output;
             with None, progress reports appear only in the log.
         may_be_cut: whether the wait ends early if pytest-timeout would otherwise kill the test.
         cut: whether pytest-timeout shortens this wait.
@@ -264,7 +264,7 @@ class Wait:
             self.say(f"{time}: {state}{wanted}")
 
     def _last_line(self, explanation: Explanation) -> str:
-        """Return the last line of output of the awaited process, with secrets masked.
+        """Return the awaited process's last line of output, with secrets masked.
 
         The result is empty if no process is awaited, if the process has not written any output, or
         if the output cannot be read in time.

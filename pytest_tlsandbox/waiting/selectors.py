@@ -64,7 +64,7 @@ def by(
         A selector, which you can pass to any helper that takes a process.
 
     Raises:
-        InvalidArgument: no argument was given, or an argument has a wrong type.
+        InvalidArgument: no argument was given, or an argument has the wrong type.
 
     """
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
@@ -167,7 +167,7 @@ class Selector:
             ``baseline`` is None, all listed processes count.
 
     Raises:
-        InvalidArgument: ``process`` has a wrong type, or would match every process or no process.
+        InvalidArgument: ``process`` has the wrong type, or would match every process or no process.
 
     """
 
@@ -230,9 +230,8 @@ class Selector:
         """Return the selected run if its row vanished before a list call showed that the run ended.
 
         Returns:
-            The run. The result is None if the row did not vanish, or if this plugin killed the run.
-            The result is also None if the selector selects all matching processes, because such a
-            selector selects only listed processes.
+            The run. The result is None if the row did not vanish, if this plugin killed the run, or
+            if the selector selects all matching processes and therefore only listed ones.
 
         """
         run = self._bound_run()
@@ -315,7 +314,7 @@ def label_of(process: Any) -> str:
     """Return a short description of a selector for messages, with secrets masked.
 
     Raises:
-        InvalidArgument: ``process`` has a wrong type, or would match every process or no process.
+        InvalidArgument: ``process`` has the wrong type, or would match every process or no process.
 
     """
     return _read(process)[0]

@@ -144,7 +144,7 @@ REJECTED = [
 
 
 @pytest.mark.parametrize(("call", "status", "headers", "body", "message"), REJECTED)
-def test_error_of_a_rejected_call_names_the_call_and_masks_secrets(
+def test_error_from_a_rejected_call_names_the_call_and_masks_secrets(
     call, status, headers, body, message
 ):
     found = error_of_response(call, status, headers, body, ADDRESS)

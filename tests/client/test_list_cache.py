@@ -47,7 +47,7 @@ def test_unchanged_row_is_reused_even_if_its_position_in_the_list_changes():
     assert second[1] is first[2]
 
 
-def test_changed_list_with_white_space_is_parsed_completely():
+def test_changed_list_that_contains_white_space_is_parsed_completely():
     first, second = read(listing(raw(1), raw(2), spaced=True), listing(raw(1), spaced=True))
 
     assert second[0] == first[0]

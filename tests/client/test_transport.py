@@ -206,7 +206,7 @@ HANDSHAKES = [
 
 
 @pytest.mark.parametrize(("answer", "reason", "transient"), HANDSHAKES)
-def test_error_of_a_failed_tls_handshake_names_the_cause(serve, connect, answer, reason, transient):
+def test_tls_handshake_error_names_the_cause(serve, connect, answer, reason, transient):
     fault = error_of(connect(https(serve(greeting=[READ, answer, CLOSE]))))
 
     assert_unreachable(fault, f"TLS failed ({reason})", "TLS", (transient, False))
@@ -270,7 +270,7 @@ def test_call_ends_at_its_time_limit_even_if_freezegun_stops_the_clock(serve, co
         assert_ends_in_time(connect(serve(SLOW["dripping body"])))
 
 
-def test_error_of_a_call_that_never_connected_says_that_the_call_was_not_delivered(connect):
+def test_error_from_a_call_that_never_connected_says_that_the_call_was_not_delivered(connect):
     with contextlib.ExitStack() as opened:
         full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):

@@ -78,7 +78,7 @@ def test_it(tlsandbox):
 """
 
 
-def test_rerun_attempt_does_not_select_processes_of_the_previous_attempt(run):
+def test_rerun_attempt_does_not_select_processes_from_the_previous_attempt(run):
     """The process of the first attempt was killed and is not selected in the second."""
     result = run(FAILS_ONCE, "pytest_rerunfailures", "--reruns=2", "--only-rerun=AssertionFailed")
     result.assert_outcomes(passed=1)

@@ -48,7 +48,7 @@ def happened(
     return [(event.at, event.what, event.kind) for event in sandbox.events(()) if event.kind]
 
 
-def test_exit_time_is_taken_from_the_clock_of_the_sandbox():
+def test_exit_time_is_taken_from_the_sandbox_clock():
     assert happened([job()], [job(**ended(3))]) == [(9.0, "Exited 3: job.py", "exit")]
 
 

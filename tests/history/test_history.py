@@ -161,7 +161,7 @@ def test_lost_exit_code_is_logged_if_the_test_did_not_select_the_process(caplog)
     assert "uncertain end: train.py (pid 1): the sandbox lost its exit code" in caplog.messages
 
 
-def test_snapshot_of_another_sandbox_is_rejected_as_a_baseline():
+def test_snapshot_from_another_sandbox_is_rejected_as_a_baseline():
     other, box = box_of([raw(1)]).list_processes(), box_of([raw(1)])
 
     assert str(failure(lambda: box.assert_no_oom(since=other), errors.InvalidArgument)) == (

@@ -214,7 +214,7 @@ def test_suspected_oom_kill_raises_a_specific_error(end, happened):
         ),
     ],
 )
-def test_message_of_an_oom_kill_shows_the_memory_limit_if_it_is_known(ask, end, first_line):
+def test_oom_kill_message_shows_the_memory_limit_if_it_is_known(ask, end, first_line):
     box = silent_box([raw(41, **end)])
     unlimited = failure(lambda: ask(box))
 

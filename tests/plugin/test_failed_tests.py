@@ -219,7 +219,7 @@ def check_report(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("limited")
-def test_guard_finding_that_fails_a_test_is_recorded_as_the_cause_of_the_failure(pytester):
+def test_guard_finding_that_makes_a_test_fail_is_recorded_as_the_cause(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -449,7 +449,7 @@ def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox
 
 
 @pytest.mark.usefixtures("limited")
-def test_error_of_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
+def test_error_from_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makeconftest(
         """

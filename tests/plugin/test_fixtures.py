@@ -35,7 +35,7 @@ def test_plugin_kills_the_processes_of_a_test_when_the_test_ends(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_process_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
+def test_process_from_an_earlier_test_is_not_selected_in_a_later_test(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -69,7 +69,7 @@ def test_process_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_processes_that_the_fixtures_of_a_test_start_belong_to_the_test(pytester):
+def test_processes_started_by_the_fixtures_of_a_test_belong_to_the_test(pytester):
     """However the test orders its arguments: the baseline is taken before them all."""
     pytester.makepyfile(
         """

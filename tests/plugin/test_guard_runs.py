@@ -347,7 +347,7 @@ def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
 
 
 @ALONE_AND_NIGHTLY_BY_XDIST
-def test_guard_without_findings_keeps_the_exit_status_of_pytest(pytester, options):
+def test_guard_without_findings_keeps_the_pytest_exit_status(pytester, options):
     result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
     assert result.ret == 5
     assert read(pytester.path / "out.json")["exit_status"] == 5

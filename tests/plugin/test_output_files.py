@@ -147,7 +147,7 @@ def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers)
 
 
 @pytest.mark.usefixtures("connected")
-def test_files_of_an_earlier_session_are_removed_but_no_other_file_is_touched(pytester):
+def test_files_from_an_earlier_session_are_removed_but_no_other_file_is_touched(pytester):
     pytester.makepyfile(
         test_it="""
         def test_it(tlsandbox, pytestconfig):
@@ -260,7 +260,7 @@ def test_output_files_are_written_even_if_the_guard_or_the_setup_fails_the_test(
     ]
 
 
-def test_output_of_another_process_with_the_same_pid_is_not_attributed_to_the_first():
+def test_output_from_another_process_with_the_same_pid_is_not_attributed_to_the_first():
     job = row(41, status="exited", exit_code=0)
     later = row(41, handle=9, started_at=STARTED_AT + 5000)
     lister = ScriptedLister({0: [job], 1: [job, later]}, output={41: {"stdout": ["of later"]}})

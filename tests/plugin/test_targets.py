@@ -95,7 +95,7 @@ def test_messages_name_the_sandbox_as_soon_as_the_session_uses_several_sandboxes
     assert re.search("^sandbox  my-sandbox$", messages["test_two"], re.MULTILINE)
 
 
-def test_message_of_an_oom_kill_shows_the_memory_limit_of_an_embedded_sandbox(elsewhere):
+def test_oom_kill_message_shows_the_memory_limit_of_an_embedded_sandbox(elsewhere):
     hog = elsewhere.start_process("python", ["-c", "taken = bytearray(500 << 20)"])
     with pytest.raises(ProcessOOMKilled, match=r"^OOM-killed at a limit of 96 MiB, wanted"):
         elsewhere.wait_for_exit(hog)

@@ -112,7 +112,7 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
     ]
 
 
-def test_exit_that_failed_a_test_is_named_although_the_process_was_restarted():
+def test_exit_that_made_a_test_fail_is_named_even_if_the_process_was_restarted():
     ended = service(20, 0, change("exited", 1, exit_code=4))
     found = [finding("restart", "Restarted", ended, "test_a.py::test_a")]
     again = service(21, 2, restarts=1)

@@ -122,7 +122,7 @@ def test_wait_retries_transient_errors_and_keeps_the_last_result(script, timeout
     failure(lambda: box.wait_for_exit(41, timeout=timeout), error)
 
 
-def test_wait_ends_after_an_outage_of_30_s_even_if_its_timeout_is_longer():
+def test_wait_ends_once_an_outage_has_lasted_30_s_even_if_its_timeout_is_longer():
     box = box_of({0: [RUNNING], 5: unreachable()})
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
@@ -175,7 +175,7 @@ def test_polling_does_not_change_the_random_numbers_of_the_test():
     assert random.random() == expected
 
 
-def test_each_call_after_an_outage_of_30_s_fails_within_one_second():
+def test_each_call_fails_within_one_second_once_an_outage_has_lasted_30_s():
     box = box_of({0: unreachable(), 40: [RUNNING]})
     ends = [0.0]
     for _ in range(3):

@@ -136,7 +136,7 @@ def test_label_of_a_selector_masks_secrets():
     )
 
 
-def test_stopped_process_of_an_earlier_test_does_not_hide_a_running_process():
+def test_stopped_process_from_an_earlier_test_does_not_hide_a_running_process():
     dead = raw(7, **ended(0), managed=managed("web", status="stopped"))
     new = raw(8, args=("web",), started_at=T0 + 60_000)
 

@@ -98,7 +98,7 @@ def test_suggestion_for_a_field_selector_is_a_process_with_similar_field_values(
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_matching_process_of_an_earlier_run_is_suggested_with_an_explanation(meant):
+def test_matching_process_from_an_earlier_run_is_suggested_with_an_explanation(meant):
     [(_, reason, _)] = near(meant, raw(1, managed=managed()))
     assert reason == "an earlier run, replaced by another run or deployment"
 

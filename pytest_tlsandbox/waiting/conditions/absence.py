@@ -91,7 +91,7 @@ class Rule:
         kinds: the kinds of incident that fail the check.
         error: the class of the error that the check raises.
         verdict: the first words of the message about one incident.
-        plural: the plural of the name of the incidents.
+        plural: the plural form of the incidents' name.
         needs_ends: whether the check needs to know how each run ended; if so, a run whose end no
             list call showed may hide an incident.
 

@@ -59,8 +59,8 @@ class HasWritten(ProcessCondition):
     """A condition that is met if a line of output contains a text or matches a regex.
 
     The value of the result is this line. A sandbox may list a process as ended before it stores the
-    last output of the process. For this reason, an ended process does not make the condition
-    impossible while its output still grows.
+    last output of the process. For this reason, even after the process has ended, the
+    condition remains possible while the output keeps growing.
 
     Attributes:
         pattern: the text or the regex.

@@ -230,7 +230,7 @@ def test_assertion_never_passes_without_a_successful_poll(name):
 # -------------------------------------------------------------------------- messages
 
 
-def test_error_of_a_negative_assertion_describes_the_expected_state_in_words():
+def test_negative_assertion_error_describes_the_expected_state_in_words():
     box = box_of([raw(41, **signaled(11))])
     assert failure(box.assert_no_incidents).wanted == (
         "no OOM kills, crashes, restarts or failing health checks"

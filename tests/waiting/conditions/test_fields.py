@@ -46,7 +46,7 @@ def test_field_condition_matches_any_of_several_values():
     )
 
 
-def test_error_about_several_fields_starts_with_the_exit_of_the_process():
+def test_error_about_several_fields_mentions_the_exit_first():
     row = raw(41, **OOM)
 
     assert text_of(row, status="exited", exit_code=0).startswith(
@@ -84,7 +84,7 @@ def test_wait_returns_the_result_of_its_condition_function():
     assert box.wait_until(lambda seen: seen.find(seen.processes[0].identity)).pid == 1
 
 
-def test_error_of_a_wait_shows_the_class_of_a_callable_without_a_name():
+def test_wait_error_shows_the_class_of_a_callable_without_a_name():
     class Never:
         def __call__(self, seen):
             return 0

@@ -27,7 +27,7 @@ def test_wait_returns_the_running_processes(selector):
     assert 3 <= polls(box)[-1] < 3.3
 
 
-def test_wait_for_fewer_processes_continues_until_enough_processes_have_ended():
+def test_waiting_for_fewer_processes_continues_until_enough_have_ended():
     box = box_of({0: [ONE, TWO], 2: [ONE, EXITED]})
 
     assert [row.pid for row in box.wait_for_count("worker.py", 1)] == [41]
@@ -35,7 +35,7 @@ def test_wait_for_fewer_processes_continues_until_enough_processes_have_ended():
 
 
 @pytest.mark.parametrize("rows", [[], [OTHER], [EXITED]])
-def test_wait_for_a_count_of_0_succeeds_at_once_if_no_process_runs(rows):
+def test_waiting_for_a_count_of_0_succeeds_at_once_if_no_process_runs(rows):
     box = box_of(rows)
 
     assert box.wait_for_count("worker.py", 0) == []
@@ -70,7 +70,7 @@ def test_wait_ends_2_s_after_all_matches_have_ended(end, error, how):
     assert 3 <= polls(box)[-1] < 3.5
 
 
-def test_wait_for_a_count_continues_if_a_successor_starts_within_the_grace_period():
+def test_waiting_for_a_count_continues_if_a_successor_starts_within_the_grace_period():
     box = box_of({0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]})
 
     assert len(box.wait_for_count("worker.py", 2)) == 2
@@ -94,7 +94,7 @@ def test_invalid_count_is_rejected(count):
 
 
 @pytest.mark.parametrize("selector", [41, process(41), by(pid=41)])
-def test_wait_for_a_count_rejects_a_selector_that_can_match_only_one_process(selector):
+def test_waiting_for_a_count_rejects_a_selector_that_can_match_only_one_process(selector):
     box = box_of([ONE])
 
     error = failure(lambda: box.wait_for_count(selector, 1), errors.InvalidArgument)

@@ -50,7 +50,7 @@ def test_wait_that_begins_before_the_process_is_listed_succeeds():
     assert [at for at, _, _ in box._client.probes] == [polls(box)[-1]]
 
 
-def test_wait_for_a_port_probes_the_port_at_each_poll_even_if_the_list_is_long():
+def test_waiting_for_a_port_probes_it_at_each_poll_even_if_the_list_is_long():
     others = [raw(100 + number, command="idle") for number in range(200)]
     box = box_of([*others, SERVER], ports={0: "closed", 5: "open"})
 
@@ -89,7 +89,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("script", "error", "line"), ENDS.values(), ids=ENDS)
-def test_wait_for_a_port_fails_with_the_reason_as_soon_as_the_run_has_ended(script, error, line):
+def test_waiting_for_a_port_fails_with_the_reason_as_soon_as_the_run_has_ended(script, error, line):
     box = silent_box(script, ports={0: "closed"})
 
     assert outcome(lambda: box.wait_for_port("web" if "web" in line else 77, 8080)) == (error, line)

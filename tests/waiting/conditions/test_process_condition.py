@@ -71,7 +71,7 @@ def test_selector_prefers_a_living_process_to_an_ended_process():
     assert box._history.run_of(process(1)).sent == {15}
 
 
-def test_process_object_of_another_library_selects_one_run():
+def test_process_object_from_another_library_selects_one_run():
     moment = datetime.fromtimestamp(T0 / 1000, timezone.utc)
     box = box_of([raw(41, **ended(0))])
 
@@ -102,7 +102,7 @@ def test_pid_selects_the_first_run_that_was_listed_with_that_pid():
 
 
 @pytest.mark.parametrize("name", [41, process(41)], ids=["pid", "object"])
-def test_wait_for_a_pid_or_process_object_fails_when_the_selected_run_ends(name):
+def test_waiting_for_a_pid_or_process_object_fails_when_the_selected_run_ends(name):
     box = box_of({0: [RUNNING], 1: [FAILED]})
 
     failure(lambda: box.wait_for_exit(name), errors.UnexpectedExit)
@@ -187,7 +187,7 @@ OF_A_LOST_CODE = {
 
 
 @pytest.mark.parametrize(("first_line", "ask"), OF_A_LOST_CODE.items())
-def test_exit_check_waits_one_second_for_the_correction_of_a_lost_exit_code(first_line, ask):
+def test_exit_check_waits_one_second_for_a_lost_exit_code_to_be_corrected(first_line, ask):
     box = box_of([raw(41, **ended(-1))])
 
     assert outcome(lambda: ask(box)) == ("Inconclusive", first_line)
@@ -257,7 +257,7 @@ WANTED = {
 
 
 @pytest.mark.parametrize(("wanted", "ask"), WANTED.items())
-def test_error_of_a_wait_describes_the_expected_state_in_words(ask, wanted):
+def test_wait_error_describes_the_expected_state_in_words(ask, wanted):
     assert failure(lambda: ask(box_of([raw(41, **signaled(15))]))).wanted == wanted
 
 

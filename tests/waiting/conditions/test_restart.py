@@ -35,7 +35,7 @@ def test_wait_returns_the_new_run(selector):
     assert 2 <= polls(box)[-1] < 2.3
 
 
-def test_wait_for_a_restart_passes_at_once_if_the_restart_happened_earlier_in_the_test():
+def test_waiting_for_a_restart_succeeds_at_once_if_it_happened_earlier_in_the_test():
     box = begun({0: [FIRST], 1: [SECOND]})
     box._client.clock.now += 5
 
@@ -66,11 +66,11 @@ def test_restart_of_another_matching_process_does_not_count():
     assert box.wait_for_restart(by(command="web"), pick="newest").pid == 41
 
 
-def test_wait_for_a_restart_counts_restarts_that_happened_between_two_polls():
+def test_waiting_for_a_restart_counts_restarts_that_happened_between_two_polls():
     assert begun({0: [FIRST], 1: [THIRD]}).wait_for_restart("web", count=2).pid == 42
 
 
-def test_wait_for_a_restart_does_not_count_a_restart_that_the_plugin_requested():
+def test_waiting_for_a_restart_ignores_a_restart_that_the_plugin_requested():
     box = begun({0: [FIRST], 1: [SECOND]})
     box._history.note_restart(
         box.list_processes().processes[0], box_of([SECOND]).list_processes().processes[0]

@@ -69,7 +69,7 @@ def test_error_shows_the_expected_and_the_actual_status(row, options, error, lin
     )
 
 
-def test_wait_for_a_healthy_process_ends_when_the_health_check_passes():
+def test_waiting_for_a_healthy_process_ends_when_the_health_check_passes():
     box = box_of({0: [health("starting")], 3: [health("healthy")]})
 
     assert box.wait_for_process("web", healthy=True).pid == 2
