@@ -124,7 +124,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
 def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> list[list[str]]:
     """Return the lines that a process has written to each stream so far.
 
-    A sandbox may store the last output of a process only after it has listed the process as ended.
+    Some sandboxes list a process as ended before they have stored its last output.
     For this reason, this function reads the output of an ended process repeatedly until the output
     no longer changes. These repeated reads take at most 1 s in total.
     """

@@ -235,7 +235,7 @@ _URL = r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/@:\s\[\]?#]+)(?P<po
 
 
 def check_target(target: str, source: str) -> None:
-    """Check that a text is ``local``, a URL, or the id or name of a sandbox."""
+    """Check that a string is ``local``, a URL, or the id or name of a sandbox."""
     if "://" in target:
         check_url(target, source)
     elif not re.fullmatch(_IDENTIFIER, target):
@@ -246,7 +246,7 @@ def check_target(target: str, source: str) -> None:
 
 
 def check_url(url: str, source: str) -> re.Match[str]:
-    """Check that a text is an http or https URL without credentials, and return its parts."""
+    """Check that a string is an http or https URL without credentials, and return its parts."""
     match = re.fullmatch(_URL, url)
     if match is None:
         # The message does not quote the text, because it may contain a password.

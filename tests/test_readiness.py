@@ -146,7 +146,7 @@ def test_running_a_process_to_completion_returns_it_with_its_complete_output(box
     assert repr(result) == repr(box.assert_process(result, exit_code=3))
 
 
-def test_running_a_process_that_restarts_on_failure_returns_once_a_run_succeeds(box, tmp_path):
+def test_running_a_process_waits_through_restarts_until_a_run_succeeds(box, tmp_path):
     job = f"echo try; test -e {tmp_path}/done || {{ touch {tmp_path}/done; exit 1; }}"
 
     result = box.run_process("sh", ["-c", job], restart=SOON)
@@ -215,7 +215,7 @@ def test_process_that_ignores_sigterm_is_killed_after_the_grace_period(box, opti
     box.assert_no_oom(suspected=True)
 
 
-def test_stopping_a_process_that_keeps_failing_ends_its_restarts(box):
+def test_stopped_process_is_not_restarted_even_if_it_keeps_failing(box):
     box.start_process("false", name="web", restart={"initial_backoff_ms": 30_000})
     box.wait_until(lambda seen: any(row.ended for row in seen.where(name="web")))
 

@@ -85,8 +85,8 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
 def shorten(text: str, columns: int) -> str:
     """Escape a name and cut it to a width given in columns.
 
-    Use this function instead of ``cut`` for short names. ``cut`` adds the number of cut characters,
-    and this number may take more columns than the characters themselves.
+    Use this function instead of ``cut`` for short names. ``cut`` appends a number, which may take up
+    more columns than the characters that were cut.
 
     Returns:
         The name on one line.
@@ -151,7 +151,7 @@ def seconds(value: float) -> str:
 
 
 def capitalized(text: str) -> str:
-    """Return a text with its first character in upper case and the rest unchanged."""
+    """Return a string with its first character in upper case and the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 

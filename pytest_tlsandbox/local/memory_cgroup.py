@@ -1,4 +1,4 @@
-"""Limit memory with cgroup v1 or cgroup v2 of the kernel.
+"""Limit memory with the kernel's cgroup v1 or cgroup v2.
 
 The limit applies to the group of the sandbox, which is below the group of the server. Below the
 group of the sandbox, each process has its own group, which is called its leaf. The kernel counts

@@ -54,6 +54,6 @@ def epoch(time: str) -> int:
 
 
 def identity_text(row: ProcessInfo) -> str:
-    """Return a text that identifies a listed run: its handle, pid and start in milliseconds."""
+    """Return text that identifies a listed run: its handle, pid and start in milliseconds."""
     started = int(row.started_at.timestamp() * 1000)
     return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"

@@ -170,7 +170,7 @@ class ScriptedLister(SandboxClient):
         return Answer(101 if upgrade else 200, body, announced=True)
 
     def _entry_at(self, at: float) -> float:
-        """Return the time of the entry that applies at the given time.
+        """Return the time at which the current entry of the script began.
 
         The first entry also applies to all earlier times.
         """
@@ -184,7 +184,7 @@ class ScriptedLister(SandboxClient):
                     self.clock.now = max(self.clock.now, self._start + time)
                     return listed
         raise RequestRefused(
-            f"the script of {self.label} lists no process with this command line from +{at:.3g} s on",
+            f"the script of {self.label} lists no process with this command line after +{at:.3g} s",
             label="not in the script",
         )
 

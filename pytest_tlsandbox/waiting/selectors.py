@@ -325,7 +325,7 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "argument 'process' must not be an empty text, which would match every command line"
+                "argument 'process' must not be empty text, which would match every command line"
             )
         return (
             f'"{_brief(process)}"',

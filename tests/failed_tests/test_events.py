@@ -64,7 +64,7 @@ def test_exit_is_not_shown_if_the_sandbox_had_reported_it_before_the_test():
     ]
 
 
-def test_exits_that_the_first_list_call_reports_are_shown_only_if_they_are_recent():
+def test_exits_reported_by_the_first_list_call_are_shown_only_if_they_are_recent():
     old, new = job(**ended(3, ended_at=T0 - 9000)), job(2, **ended(4, ended_at=T0 - 500))
     assert happened([old, new], before=0) == [(-0.5, "Exited 4: job.py", "exit")]
     assert happened([old, new], before=0, ahead=3600.0) == []

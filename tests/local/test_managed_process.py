@@ -154,7 +154,7 @@ def test_backoff_doubles_up_to_its_maximum(managed: Managed) -> None:
     assert [(row["next_restart_at"] - row["ended_at"]) // 200 for row in rows] == [1, 2, 3, 3]
 
 
-def test_supervisor_tries_to_start_a_missing_program_until_the_restart_limit(
+def test_supervisor_tries_to_start_a_missing_program_until_the_limit_is_reached(
     managed: Managed, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"

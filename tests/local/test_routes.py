@@ -90,7 +90,7 @@ def test_stdin_can_be_written_and_closed(api: Api) -> None:
 
 
 @pytest.mark.parametrize("child", ["", "exec 3<&0; sleep 600 <&3 & echo $!;"])
-def test_write_to_stdin_of_an_ended_process_fails_even_if_a_child_holds_the_pipe(
+def test_writing_to_an_ended_process_fails_even_if_a_child_holds_the_pipe(
     api: Api, child: str
 ) -> None:
     pid = api.start("sh", "-c", f"{child} sleep 0.2", stdin_mode="pipe")

@@ -148,7 +148,7 @@ def test_session_data_contains_the_masked_first_error_of_a_failed_test():
     }
 
 
-def test_very_long_failure_is_cut_at_its_start():
+def test_text_of_a_very_long_failure_loses_its_beginning():
     session = SessionData()
     session.pytest_runtest_logreport(report("call", "failed", longreprtext="x" * 30_000 + "end"))
     text = session.tests[0]["failure"]["text"]

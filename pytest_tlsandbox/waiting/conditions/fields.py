@@ -72,9 +72,7 @@ class HasFields(ProcessCondition):
         if differences(row, self.expected).keys() <= _CHANGING:
             hint = "use wait_for_process() or wait_for_exit(), which wait for a change"
         else:
-            hint = "use by(...) or a longer text to select another process" * bool(
-                self.selector.text
-            )
+            hint = "use by(...) or longer text to select another process" * bool(self.selector.text)
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:

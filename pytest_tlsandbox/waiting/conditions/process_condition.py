@@ -166,7 +166,7 @@ class ProcessCondition:
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
         what = f"{len(rows)} processes match {self.selector.label}"
-        hint = "select by a longer text, a pid or by(...)" + self.pick_hint
+        hint = "select by longer text, a pid or by(...)" + self.pick_hint
         listed = tuple(map(Listed, rows))
         error = errors.AmbiguousProcess
         return Impossible(Explanation(error, what, "", "exactly one", listed=listed, hint=hint))

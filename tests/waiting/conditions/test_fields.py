@@ -58,7 +58,7 @@ def test_error_about_several_fields_mentions_the_exit_first():
 
 
 RESTARTING = raw(41, **ended(3), managed=managed(status="backing_off", restart_count=1))
-OTHER_PROCESS = "use by(...) or a longer text to select another process"
+OTHER_PROCESS = "use by(...) or longer text to select another process"
 WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
 
 
