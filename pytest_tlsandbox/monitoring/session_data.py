@@ -188,9 +188,8 @@ def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
     sections = [f"{title}:\n{content}" for title, content in report.sections if "sandbox" in title]
     lines = (crash.message if crash else text).strip().splitlines() or [""]
     line = lines[0] if crash else lines[-1]
-    whole = mask_text(
-        "\n\n".join([text, *sections])
-    )  # a mask needs the name, which a cut may remove
+    # Mask the text before it is cut, because a mask needs the name that precedes a secret.
+    whole = mask_text("\n\n".join([text, *sections]))
     beyond = len(whole) - _LONGEST_FAILURE
     kept = f"... {beyond:,} characters were cut\n" * (beyond > 0) + whole[-_LONGEST_FAILURE:]
     return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": kept}

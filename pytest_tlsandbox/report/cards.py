@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Data = Mapping[str, Any]
     """A part of the report, or of its timeline."""
 
-BAD_OUTCOMES = ("failed", "error", "crashed")
+_BAD_OUTCOMES = ("failed", "error", "crashed")
 _MOST_CARDS = 8
 _MOST_TESTS = 6
 _MOST_LINES = 4
@@ -84,7 +84,7 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
         found.verdicts[verdict] = found.verdicts.get(verdict, 0) + 1
         found.process = found.process or finding["name"]
     for number, test in enumerate(document["tests"]):
-        if test["outcome"] in BAD_OUTCOMES:
+        if test["outcome"] in _BAD_OUTCOMES:
             cause = test["cause"] or {"kind": "none", "process": None, "name": None, "run": None}
             found = card(cause["kind"], cause["process"], (cause["name"], _line_of(test)))
             found.tests.append(number)
@@ -117,7 +117,7 @@ def _found(document: Data) -> Iterator[Data]:
 def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     """Return one or two sentences that name the causes of the failures."""
     tests = document["tests"]
-    failed = sum(test["outcome"] in BAD_OUTCOMES for test in tests)
+    failed = sum(test["outcome"] in _BAD_OUTCOMES for test in tests)
     number = count(len(tests), "test")
     causes = [card for card in cards if not card.faint and card.kind in _KINDS]
     sentences = [f"{number}, none failed" if tests else "No test ran"]

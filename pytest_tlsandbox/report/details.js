@@ -70,11 +70,12 @@ const failureText = ({test}) =>
 
 function tabsOf(item) {
   if (item.test) {
+    const cause = barOf(item.test.cause);
     const started = processesOf(item).map(({title, bar}) => `${title}: ${stateOf(bar)}`);
     return [
       ["Failure", item.test.failure ? failureText(item) : ""],
       ["Processes", started.join("\n")],
-      ["Output", barOf(item.test.cause) ? outputOf(barOf(item.test.cause)) : ""],
+      ["Output", cause ? outputOf(cause) : ""],
     ];
   }
   if (!item.bar) return [];

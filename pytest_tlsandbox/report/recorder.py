@@ -54,10 +54,13 @@ class Recorder(Observer):
 
         Incidents of runs that were never listed are included.
         """
+        read: set[Run] = set()  # an OOM kill and the restart after it are incidents of one run
         for incident in seen.sandbox.client.history.incidents(seen.since):
             rule = rule_of(incident)
             if rule and not (incident.caused_here or incident.run.assumed):
-                _read_output(seen.sandbox.client, incident.run)
+                if incident.run not in read:
+                    _read_output(seen.sandbox.client, incident.run)
+                    read.add(incident.run)
                 self._new["incidents"].append(
                     {
                         "sandbox": seen.sandbox.name,
