@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # What is compiled once need not be compiled by each of a thousand inner runs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults pages nightly
+.PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults facts contract pages nightly
 .PHONY: browser companions environments lint-page picture typescript schemathesis dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
@@ -92,10 +92,17 @@ gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
 faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.md
 	$(VENV)/bin/python tools/faults.py
 
+facts: $(VENV)/.dev  ## write the facts of the contract into docs/contributing/api-notes.md
+	$(VENV)/bin/python tools/facts.py
+
+contract: $(VENV)/.dev  ## check the facts about the API on a sandbox: make contract TARGET=<id, name or URL>
+	$(VENV)/bin/python -m tests.contract $(TARGET)
+
 pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code does
 	$(VENV)/bin/python tools/gallery.py --check
 	$(VENV)/bin/python tools/reference.py --check
 	$(VENV)/bin/python tools/faults.py --check
+	$(VENV)/bin/python tools/facts.py --check
 
 # All that `make test` and CI leave out or sample:
 # - the tests marked slow: 70 of 78 rows of the table of faults, both whole rollouts, 9 of 11 ways to show secrets

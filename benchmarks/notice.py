@@ -27,7 +27,7 @@ from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting import polling
-from tests.fake_streams import AlarmClock, FakeNotice
+from tests.fakes.streams import AlarmClock, FakeNotice
 from tests.support import ended, snapshot
 
 if TYPE_CHECKING:

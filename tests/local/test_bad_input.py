@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import Api, refusal, request_bytes, send_raw
+from tests.contract.sandbox_api import refusal
+
+from .conftest import Api, request_bytes, send_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from .conftest import is_gone, until
+from tests.contract.sandbox_api import until
+
+from .conftest import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

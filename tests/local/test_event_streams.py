@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.local import event_streams
+from tests.contract.sandbox_api import until
 
-from .conftest import HOG, Api, is_gone, new_sandbox, unstarted, until
+from .conftest import HOG, Api, is_gone, new_sandbox, unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,25 +65,6 @@ def line(text: str, **fields: Any) -> tuple[str, Any]:
     return "output", {"line": text, "timestamp": 0, **fields}
 
 
-@pytest.mark.parametrize(
-    ("script", "stream", "lines"),
-    [
-        (r"printf 'a\nb\r\nrest'", "stdout", [line("a"), line("b"), line("rest")]),
-        (r"printf 'a\nrest' >&2", "stderr", [line("a"), line("rest")]),
-        (
-            "echo err >&2; echo out",
-            "output",
-            [line("out", stream="stdout"), line("err", stream="stderr")],
-        ),
-    ],
-)
-def test_stored_output_of_an_ended_process_is_streamed_with_timestamp_0(
-    api: Api, script: str, stream: str, lines: Any
-) -> None:
-    pid = api.run("sh", "-c", script)["pid"]
-    assert list(follow(api, pid, stream)) == [*lines, EOF]
-
-
 def test_each_new_line_is_streamed_as_soon_as_the_process_writes_the_line(api: Api) -> None:
     pid = api.start("cat", stdin_mode="pipe")
     api.send(pid, "stdin", data=b"before\n")
@@ -122,10 +104,6 @@ def test_stream_ends_with_its_process_even_if_a_grandchild_keeps_the_pipe_open(a
     (_, data), end = follow(api, pid)
     assert (end, api.get(pid)["exit_code"], is_gone(int(data["line"]))) == (EOF, 4, False)
     os.kill(int(data["line"]), signal.SIGKILL)
-
-
-def test_output_stream_of_an_unknown_pid_contains_no_lines(api: Api) -> None:
-    assert list(follow(api, 999999)) == [EOF]
 
 
 def test_output_stream_of_a_managed_process_ends_with_the_current_run(api: Api) -> None:

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from pytest_tlsandbox.local.environment import WRITABLE
+from tests.contract.sandbox_api import refusal
 
-from .conftest import Api, new_sandbox, refusal
+from .conftest import Api, new_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,22 +27,6 @@ MIB = 2**20
 
 def call(api: Api, method: str, path: Any, route: str = "/files", **more: Any) -> requests.Response:
     return api.call(method, route, params={"path": str(path)}, **more)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("plain", bytes(range(256))), ("new/folders/a b?#%+", b"text\r\n"), ("\u00fc", b"")],
-)
-def test_file_can_be_written_read_and_deleted(
-    api: Api, tmp_path: Path, name: str, content: bytes
-) -> None:
-    path = tmp_path / name
-    assert (call(api, "PUT", path, data=content).status_code, path.read_bytes()) == (204, content)
-    answer = call(api, "GET", path)
-    assert (answer.status_code, answer.content) == (200, content)
-    assert answer.headers["content-type"] == "application/octet-stream"
-    answer = call(api, "DELETE", path)
-    assert (answer.status_code, answer.content, path.exists()) == (204, b"", False)
 
 
 def test_folder_listing_is_sorted_and_does_not_follow_links(api: Api, tmp_path: Path) -> None:

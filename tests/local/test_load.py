@@ -8,7 +8,9 @@ from typing import Any
 import psutil
 import pytest
 
-from .conftest import is_gone, new_sandbox, until
+from tests.contract.sandbox_api import until
+
+from .conftest import is_gone, new_sandbox
 
 SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 

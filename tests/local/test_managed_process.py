@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import HOG, Api, is_gone, new_sandbox, refusal, until
+from tests.contract.sandbox_api import Managed, flat, refusal, until
+
+from .conftest import HOG, Api, is_gone, new_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,39 +24,6 @@ KEEP = {"policy": "never"}
 """With this policy, an unhealthy process is not replaced."""
 QUICK = {"initial_backoff_ms": 1, "max_backoff_ms": 4}
 NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
-
-
-def flat(row: Any) -> Any:
-    """Return the fields of a row and of its managed part in one dict; ``run`` is the row status."""
-    managed = row.pop("managed")
-    return {**row, "run": row["status"], **managed}
-
-
-class Managed:
-    """A managed process with a unique name."""
-
-    def __init__(self, api: Api, name: str) -> None:
-        self.api = api
-        self.name = name
-
-    def post(self, command: str = "true", *args: str, **fields: Any) -> Any:
-        body = {"command": command, "args": args, "name": self.name, **fields}
-        return self.api.call("POST", "/processes", json=body)
-
-    def start(self, script: str, **fields: Any) -> Any:
-        answer = self.post("sh", "-c", script, **fields)
-        assert answer.status_code == 201, answer.text
-        return flat(answer.json())
-
-    def restart(self) -> Any:
-        return self.api.send(self.name, "restart")
-
-    def row(self) -> Any:
-        return flat(self.api.get(self.name))
-
-    def when(self, **fields: Any) -> Any:
-        """Wait until the row has these fields, and return the row."""
-        return until(lambda: (row := self.row()).items() >= fields.items() and row)
 
 
 @pytest.fixture
@@ -101,26 +70,6 @@ def test_managed_process_without_a_name_is_selected_by_pid_only(api: Api, field:
 
 
 # -------------------------------------------------------------------- restarts
-
-
-@pytest.mark.parametrize(
-    ("policy", "script", "comes_back"),
-    [
-        ("never", "exit 3", False),
-        ("on_failure", "exit 0", False),
-        ("on_failure", "exit 3", True),
-        ("on_failure", "kill -SEGV $$", True),
-        ("always", "exit 0", True),
-        ("always", "exit 3", True),
-    ],
-)
-def test_restart_policy_decides_which_exits_lead_to_a_restart(
-    managed: Managed, policy: str, script: str, comes_back: bool
-) -> None:
-    managed.start(script, restart={"policy": policy, **NEVER_TWICE})
-    row = managed.when(status="backing_off" if comes_back else "stopped")
-    assert (row["restart_count"], row["last_error"]) == (0, None)
-    assert (row["next_restart_at"] is not None) == comes_back
 
 
 def test_row_shows_the_last_exit_while_the_supervisor_waits_for_a_restart(managed: Managed) -> None:
@@ -237,11 +186,6 @@ def test_concurrent_restarts_run_one_after_the_other(managed: Managed) -> None:
     assert managed.row()["restart_count"] == 5
 
 
-def test_restart_of_an_unmanaged_process_is_rejected(api: Api, sleeper: int) -> None:
-    error = f"Process {sleeper} is not managed"
-    assert refusal(api.send(sleeper, "restart")) == (400, error, "NOT_MANAGED")
-
-
 def test_restart_request_for_a_deleted_program_returns_500_and_stops_the_process(
     managed: Managed, tmp_path: Path
 ) -> None:
@@ -280,14 +224,6 @@ def test_kill_request_kills_a_process_and_its_children_after_the_grace_period(
     row = managed.when(status="stopped", run="signaled", signal=9)
     assert row["ended_at"] >= asked_at + 199
     until(lambda: is_gone(child))
-
-
-def test_kill_request_during_backoff_stops_the_process_for_good(managed: Managed) -> None:
-    managed.start("exit 1", restart=NEVER_TWICE)
-    managed.when(status="backing_off")
-    assert managed.api.kill(managed.name).status_code == 204
-    row = managed.row()
-    assert (row["exit_code"], row["status"], row["next_restart_at"]) == (1, "stopped", None)
 
 
 # ----------------------------------------------------------------------- names
@@ -376,15 +312,6 @@ def test_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any)
     check = often(port=port, failure_threshold=1000, **kind)
     assert row["health_check"] == {"path": None, "timeout_ms": 500, **check}
     managed.when(health_status="healthy", consecutive_health_failures=0)
-
-
-def test_unhealthy_process_keeps_running_if_its_restart_policy_is_never(
-    managed: Managed, port: int
-) -> None:
-    pid = start_server(managed, port, type="http", path="/nope").json()["pid"]
-    managed.when(health_status="unhealthy")
-    row = until(lambda: (row := managed.row())["consecutive_health_failures"] > 2 and row)
-    assert (row["pid"], row["run"], row["restart_count"]) == (pid, "running", 0)
 
 
 def test_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> None:

@@ -13,8 +13,9 @@ import pytest
 from pytest_tlsandbox.errors import LocalSandboxError
 from pytest_tlsandbox.local.memory_cgroup import CgroupV1, CgroupV2, own_groups
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
+from tests.contract.sandbox_api import outcome
 
-from .conftest import HOG, Api, new_sandbox, outcome
+from .conftest import HOG, Api, new_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,28 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_tlsandbox.local.standard_streams import OUTPUT_LIMIT
+from tests.contract.sandbox_api import until
 
-from .conftest import Api, is_gone, outcome, unstarted, until
+from .conftest import Api, is_gone, unstarted
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.local.sandbox import LocalSandbox
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSEGV])
-def test_row_of_a_killed_process_contains_the_signal_number(
-    api: Api, number: signal.Signals
-) -> None:
-    pid = api.start("sleep", "600")
-    api.send(pid, "signal", json={"signal": number})
-    assert outcome(api.ended(pid)) == ("signaled", None, number, False)
-
-
-def test_signal_reaches_only_the_process_group(api: Api, sleeper: int) -> None:
-    pid = api.start("sh", "-c", "sleep 600 & echo $!; wait")
-    child = int(api.lines(pid, at_least=1)[0])
-    api.send(pid, "signal", json={"signal": 15})
-    until(lambda: is_gone(child))
-    assert api.get(sleeper)["status"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -63,14 +46,6 @@ def test_output_is_complete_when_the_sandbox_reports_the_exit() -> None:
         return process.stdout.lines()
 
     assert asyncio.run(end_with_unread_output()) == ["one"] * 10_000 + ["rest"]
-
-
-def test_output_shows_a_line_only_after_the_line_is_complete(api: Api) -> None:
-    pid = api.start("sh", "-c", r"printf 'whole\r\npart'; read go; echo ial", stdin_mode="pipe")
-    assert api.lines(pid, at_least=1) == ["whole"]
-    api.send(pid, "stdin", data=b"\n")
-    api.ended(pid)
-    assert api.lines(pid) == ["whole", "partial"]
 
 
 def test_oldest_output_lines_are_discarded_when_the_output_exceeds_the_limit(api: Api) -> None:

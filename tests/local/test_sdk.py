@@ -13,7 +13,7 @@ from tensorlake.sandbox import Sandbox
 from tensorlake.sandbox.exceptions import RemoteAPIError
 from tensorlake.sandbox.models import CommandExitReason, ProcessStatus, StdinMode
 
-from .conftest import until
+from tests.contract.sandbox_api import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,9 @@ from pytest_tlsandbox.local import sandbox as sandbox_module
 from pytest_tlsandbox.local import server_process
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.redact import Secret
+from tests.contract.sandbox_api import until
 
-from .conftest import Api, is_gone, new_sandbox, until
+from .conftest import Api, is_gone, new_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

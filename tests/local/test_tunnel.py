@@ -14,8 +14,9 @@ import pytest
 import websocket
 
 from pytest_tlsandbox.local import tunnel
+from tests.contract.sandbox_api import refusal
 
-from .conftest import Api, new_sandbox, refusal
+from .conftest import Api, new_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.guard.guard import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.fake_streams import AlarmClock, FakeNotice
+from tests.fakes.streams import AlarmClock, FakeNotice
 
 KINDS = ("oom", "suspected_oom", "crash", "gave_up", "restart", "unseen_end", "lost_end")
 MOST_REQUESTS = 4000

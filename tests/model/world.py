@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pytest_tlsandbox.client.api import ProcessLister
 from pytest_tlsandbox.errors import AuthenticationFailed, RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from tests.fake_streams import AlarmClock, FakeNotice
+from tests.fakes.streams import AlarmClock, FakeNotice
 from tests.support import T0, ended, managed, process, signaled
 
 READY_AFTER = 0.3

@@ -11,7 +11,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.fake_streams import AlarmClock, FakeNotice
+from tests.fakes.streams import AlarmClock, FakeNotice
 from tests.support import (
     T0,
     ScriptedLister,
