@@ -98,11 +98,6 @@ def test_request_without_a_path_returns_400_in_plain_text(api: Api) -> None:
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_files_in_proc_are_read_completely(api: Api, sandbox: LocalSandbox) -> None:
-    assert call(api, "GET", "/proc/self/stat").content.split()[0] == b"%d" % sandbox.pid
-    assert call(api, "GET", "/proc/cpuinfo").content == Path("/proc/cpuinfo").read_bytes()
-
-
 def test_server_transfers_a_100_mb_file_without_holding_it_in_memory(
     api: Api, sandbox: LocalSandbox, tmp_path: Path
 ) -> None:

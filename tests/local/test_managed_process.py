@@ -34,31 +34,6 @@ def managed(api: Api, request: pytest.FixtureRequest) -> Iterator[Managed]:
     managed.when(status="stopped")
 
 
-def test_row_of_a_managed_process_shows_every_supervisor_field(managed: Managed) -> None:
-    row = managed.post("sleep", "600").json()
-    assert managed.api.get(managed.name) == row
-    assert row in managed.api.rows()
-    assert row["status"] == "running"
-    assert row["managed"] == {
-        "id": managed.name,
-        "name": managed.name,
-        "status": "running",
-        "restart_count": 0,
-        "restart": {
-            "policy": "on_failure",
-            "max_restarts": None,
-            "initial_backoff_ms": 500,
-            "max_backoff_ms": 30000,
-        },
-        "health_check": None,
-        "health_status": "disabled",
-        "consecutive_health_failures": 0,
-        "last_exit": None,
-        "last_error": None,
-        "next_restart_at": None,
-    }
-
-
 @pytest.mark.parametrize("field", [{"restart": {}}, {"health_check": {"type": "tcp", "port": 1}}])
 def test_managed_process_without_a_name_is_selected_by_pid_only(api: Api, field: Any) -> None:
     pid = api.start("sleep", "600", **field)
@@ -84,17 +59,6 @@ def test_row_shows_the_last_exit_while_the_supervisor_waits_for_a_restart(manage
     assert row["next_restart_at"] == pytest.approx(ended_at + 600_000, abs=5000)
     row = flat(managed.restart().json())  # this does not wait for the backoff
     assert (row["restart_count"], row["next_restart_at"]) == (1, None)
-
-
-def test_row_of_the_next_run_replaces_the_row_of_the_previous_run(managed: Managed) -> None:
-    first = managed.start("exec sleep 600", restart=QUICK)
-    managed.api.send(managed.name, "signal", json={"signal": 9})
-    row = managed.when(restart_count=1, status="running", run="running", ended_at=None)
-    assert row["handle"] > first["handle"]
-    assert row["last_exit"]["signal"] == 9
-    assert managed.api.call("GET", f"/processes/{first['pid']}").status_code == 404
-    rows = [row for row in managed.api.rows() if managed.name in str(row.get("managed"))]
-    assert [row["pid"] for row in rows] == [row["pid"]] != [first["pid"]]
 
 
 def test_backoff_doubles_up_to_its_maximum(managed: Managed) -> None:
@@ -146,17 +110,6 @@ def test_restart_count_of_a_running_process_rises_after_each_oom_kill() -> None:
 # ---------------------------------------------------------- requested restarts
 
 
-def test_restart_request_ends_the_current_run_and_returns_the_new_run(managed: Managed) -> None:
-    first = managed.start("trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done")
-    managed.api.lines(first["pid"], at_least=1)
-    answer = managed.restart()
-    assert answer.status_code == 200
-    row = flat(answer.json())
-    assert (row["run"], row["restart_count"], row["last_exit"]["exit_code"]) == ("running", 1, 5)
-    assert managed.row() == row
-    assert is_gone(first["pid"])
-
-
 def test_restart_request_starts_a_stopped_process_and_resets_the_limit(managed: Managed) -> None:
     managed.start("exit 7", restart={"max_restarts": 1, **QUICK})
     error = "restart limit reached"
@@ -199,18 +152,6 @@ def test_restart_request_for_a_deleted_program_returns_500_and_stops_the_process
 
 
 # ------------------------------------------------------------------------ stop
-
-
-def test_kill_request_lets_the_process_exit_and_prevents_a_restart(managed: Managed) -> None:
-    script = "trap 'read go; exit 5' TERM; echo up; while :; do sleep 0.02; done"
-    restart = {"policy": "always", **QUICK}
-    pid = managed.start(script, restart=restart, stdin_mode="pipe")["pid"]
-    managed.api.lines(pid, at_least=1)
-    assert managed.api.kill(managed.name).status_code == 204
-    assert managed.row()["status"] == "running"
-    managed.api.send(pid, "stdin", data=b"\n")
-    managed.when(status="stopped", pid=pid, run="exited", exit_code=5, restart_count=0)
-    assert refusal(managed.api.kill(managed.name)) == (500, f"Process {pid} is not running", None)
 
 
 def test_kill_request_kills_a_process_and_its_children_after_the_grace_period(
