@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pytest_tlsandbox.local.memory_cgroup import CgroupV1, CgroupV2, own_groups
 from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
@@ -85,11 +85,11 @@ async def _serve(settings: dict[str, Any]) -> None:
         await supervisor.close()
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpToolsProtocol):
     """The HTTP protocol, which upgrades only requests for the tunnel to a WebSocket."""
 
     def _should_upgrade_to_ws(self) -> bool:
-        if self.scope["raw_path"] != b"/api/v1/tunnels/tcp":
+        if self.url.partition(b"?")[0] != b"/api/v1/tunnels/tcp":
             return False
         from uvicorn.protocols.websockets.wsproto_impl import WSProtocol  # takes 17 ms
 
