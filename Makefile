@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults facts contract pages nightly
-.PHONY: browser companions environments lint-page picture typescript schemathesis dist new-user mutants clean
+.PHONY: browser companions environments lint-page picture typescript schemathesis kernel dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -63,6 +63,10 @@ lint-page:  ## format and lint the script of the report, which needs npm
 	npx --yes prettier@3 --print-width 110 --no-bracket-spacing --log-level warn --check $(PAGE)
 	cat $(PAGE) | npx --yes eslint@9 -c tools/eslint.config.mjs --stdin --stdin-filename report.js
 
+# Needs Debian packages, which the message names; takes two minutes. KERNEL=/path/to/vmlinuz chooses a kernel.
+kernel: $(VENV)/.dev  ## test the memory limit on cgroup v2 of a Debian kernel, in QEMU
+	$(VENV)/bin/python tools/kernel.py
+
 typescript:  ## use the embedded sandbox with the official TypeScript SDK, which needs npm
 	cd tests/typescript && npm install --silent --no-audit --no-fund
 	$(VENV)/bin/pytest -q tests/typescript/with_sdk.py
@@ -111,12 +115,14 @@ pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code doe
 #   larger loads
 # - random histories: 200 sessions, 250 lives and 340 bodies in `make test`, 100,000 and 205,000 here
 # - schemathesis: 500 cases in CI, 2,000 here
+# - the memory limit on cgroup v2, if QEMU and a Debian kernel are installed
 # - on the oldest releases: in CI what calls other packages, here all but the logic and the documents
 HISTORIES ?= 100000
 nightly: $(VENV)/.dev  ## run every test, with 100,000 random histories
 	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest $(ON_TWO_CORES) -o faulthandler_timeout=0 -m ''
 	$(MAKE) schemathesis CASES=2000
 	$(MAKE) typescript
+	$(VENV)/bin/python tools/kernel.py --skip-if-missing
 	$(MAKE) oldest ON_OLDEST='tests $(addprefix --ignore tests/,$(NOT_ON_OLDEST))'
 
 mutants: $(VENV)-mutants/.done  ## change the code that decides results in every way, and see that a test fails

@@ -145,8 +145,7 @@ class CgroupV2(_Cgroup):
     A group that contains processes cannot enable the memory controller for groups below it. The
     server's group contains the server. For this reason, if the controller is not yet enabled below
     the server's group, the sandbox's group is created beside the server's group. The delegation
-    rules of systemd allow this. The project has not tested this class on a real kernel, because
-    its machines use cgroup v1.
+    rules of systemd allow this.
     """
 
     mechanism: Mechanism = "cgroup v2"

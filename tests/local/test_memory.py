@@ -20,6 +20,8 @@ from .conftest import HOG, Api, new_sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_tlsandbox.local.memory_limit import Mechanism
+
 LIMIT = 64 << 20
 # This program runs for six polls of the watchdog.
 HOLDER = "import time; b = bytearray(20 << 20); time.sleep(0.3)"
@@ -37,19 +39,30 @@ def hold(megabytes: int) -> str:
     return f"b = bytearray({megabytes} << 20); print('held', flush=True); input()"
 
 
-def kernel_limits() -> bool:
-    """Return whether this kernel can limit memory (needs root and cgroup v1)."""
+def limits_memory(cgroup: type[CgroupV1 | CgroupV2]) -> bool:
+    """Return whether this machine can limit memory with a version of cgroups."""
     try:
-        CgroupV1(own_groups()["cgroup v1"], LIMIT).close()
+        cgroup(own_groups()[cgroup.mechanism], LIMIT).close()
     except (KeyError, OSError):
         return False
     return True
 
 
-KERNEL = pytest.mark.skipif(not kernel_limits(), reason="no writable memory cgroup v1")
+def parameter(cgroup: type[CgroupV1 | CgroupV2]) -> Any:
+    """Return a parameter that is skipped if this machine cannot use the version of cgroups.
+
+    In the virtual machine of `make kernel`, TLSANDBOX_TEST_CGROUP names the version that must work.
+    """
+    required = cgroup.mechanism == os.environ.get("TLSANDBOX_TEST_CGROUP")
+    reason = f"no writable memory controller of {cgroup.mechanism}"
+    skip = pytest.mark.skipif(not required and not limits_memory(cgroup), reason=reason)
+    return pytest.param(cgroup.mechanism, marks=skip)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("cgroup v1", marks=KERNEL), "watchdog"])
+CGROUPS = [parameter(CgroupV1), parameter(CgroupV2)]
+
+
+@pytest.fixture(scope="module", params=[*CGROUPS, "watchdog"])
 def limited(request: pytest.FixtureRequest) -> Iterator[Api]:
     with new_sandbox(memory_limit=LIMIT, mechanism=request.param) as api:
         yield api
@@ -111,37 +124,38 @@ def test_sandbox_reports_every_oom_killed_process(limited: Api) -> None:
     assert [limited.ended(pid)["status"] for pid in pids] == ["oom_killed"] * 4
 
 
-# ------------------------------------------------------------------- cgroup v1
+# --------------------------------------------------------------------- cgroups
 
 
-@pytest.fixture
-def above() -> Path:
-    """Return the cgroup of this process, which is the parent of the group of a sandbox."""
-    return own_groups()["cgroup v1"]
+def groups_of(server: int, mechanism: Mechanism) -> list[Path]:
+    """Return the existing cgroups of a sandbox: below the cgroup of this process, or beside it."""
+    own = own_groups()[mechanism]
+    return [*own.glob(f"tlsandbox-{server}"), *own.parent.glob(f"tlsandbox-{server}")]
 
 
-@KERNEL
 @pytest.mark.parametrize("server_is_killed", [False, True])
+@pytest.mark.parametrize("mechanism", CGROUPS)
 def test_sandbox_limits_memory_with_a_cgroup_and_removes_the_cgroup_on_close(
-    above: Path, server_is_killed: bool
+    mechanism: Mechanism, server_is_killed: bool
 ) -> None:
     with new_sandbox(memory_limit=LIMIT) as api:
         memory = api.call("GET", "/info").json()["memory"]
-        assert memory == {"mechanism": "cgroup v1", "limit_bytes": LIMIT}
+        assert memory == {"mechanism": mechanism, "limit_bytes": LIMIT}
         api.run("true")
         api.run("sh", "-c", "setsid sleep 600 &")
-        group = above / f"tlsandbox-{api.sandbox.pid}"
+        (group,) = groups_of(api.sandbox.pid, mechanism)
         assert [(group / leaf).is_dir() for leaf in ("1", "2")] == [False, True]
         if server_is_killed:
             psutil.Process(api.sandbox.pid).kill()
     assert not group.exists()
 
 
-@KERNEL
-def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(above: Path) -> None:
+@pytest.mark.parametrize("mechanism", CGROUPS)
+def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(mechanism: Mechanism) -> None:
+    cgroup = CgroupV1 if mechanism == "cgroup v1" else CgroupV2
     with pytest.raises(OSError, match="Invalid argument"):
-        CgroupV1(above, -5)
-    assert not list(above.glob(f"tlsandbox-{os.getpid()}"))
+        cgroup(own_groups()[mechanism], -5)
+    assert groups_of(os.getpid(), mechanism) == []
 
 
 def test_start_fails_if_the_requested_mechanism_cannot_limit_memory() -> None:
@@ -159,15 +173,15 @@ def test_cgroups_of_the_current_process_are_found_below_the_mounted_folder(tmp_p
     assert found == {"cgroup v1": v1_of_a_container, "cgroup v2": v2}
 
 
-# ------------------------------------------------------------------- cgroup v2
+# -------------------------------------------------------------- fake cgroup v2
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """Return a folder with the files of a cgroup v2 that passes on the memory controller.
 
-    The folder is a fake, because the kernel of this machine has its memory controller in v1. It
-    shows which files are written and read, not that the kernel behaves as documented.
+    The folder is a fake, so that these tests run on every machine. They check which files are
+    written and read. `make kernel` checks how a real kernel behaves.
     """
     own = tmp_path / "slice" / "scope"
     own.mkdir(parents=True)
