@@ -92,13 +92,12 @@ class Finding:
 
     def as_data(self, monitor: Monitor) -> dict[str, Any]:
         """Return the finding as plain data, which an xdist worker can send to the controller."""
-        keys = keys_of(self.rule, self.incident)
         return {
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
             "what": self.what,
             "headline": f"{self.happened}: {short_name(self.row)}",
-            "keys": [f"{self.sandbox.name} {key}" for key in keys],
+            "keys": keys_of(self.sandbox.name, self.rule, self.incident),
             "observed": not self.inconclusive,
             "sandbox": self.sandbox.name,
             **self.place._asdict(),
@@ -109,26 +108,26 @@ class Finding:
         }
 
 
-def keys_of(rule: str, incident: Incident) -> list[str]:
+def keys_of(sandbox: str, rule: str, incident: Incident) -> list[str]:
     """Return the keys by which every worker identifies an incident in a sandbox.
 
     If workers share a sandbox, they list its processes at different times. For example, one worker
     may list the run itself, a second worker may see only how the run ended, and a third worker may
     list only the next run. For this reason, each kind of observation has its own key.
     """
-    run = incident.run
-    keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
+    run, start = incident.run, f"{sandbox} {rule}"
+    keys = [] if run.row is None else [f"{start} {identity_text(run.row)}"]
     if run.generation.id is None:
         return keys
     # Mask the text, because pytest --debug logs the data that a worker sends.
     supervisor = mask_text(run.generation.id)
     if run.end is not None and run.end.ended_at is not None:
         ended = int(run.end.ended_at.timestamp() * 1000)
-        keys.append(f"{rule} {supervisor} {ended}")
+        keys.append(f"{start} {supervisor} {ended}")
     successor = run.successor
     if successor is not None and successor.row is not None and run.times == 1:
-        keys.append(f"{rule} before {identity_text(successor.row)}")
-    return keys or [f"{rule} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
+        keys.append(f"{start} before {identity_text(successor.row)}")
+    return keys or [f"{start} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
 
 
 def apply_rules(

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Data = Mapping[str, Any]
     """A finding, a gap, or an interval of a gap."""
 
-_MOST_ROWS = 30
-
 
 class GuardSummary:
     """Prints all findings, and fails the session if findings are not attributed to a test."""
@@ -35,7 +33,8 @@ class GuardSummary:
         self._settings = settings
         self._session = session
         self._lines: list[str] = []
-        self._why: str | None = None
+        self._failed: list[str] = []
+        """Why the guard fails the session, as a line; empty if the guard does not fail it."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -53,16 +52,16 @@ class GuardSummary:
         now = iso(datetime.now(timezone.utc))
         findings, gaps = self._findings(), self._session.gaps
         self._lines = [*map(printable, self._describe(findings, gaps, now))]
-        if not self._settings.guard_report_only:
-            self._why = _why_session_fails(findings, gaps, now)
-        if self._why is not None and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        why = None if self._settings.guard_report_only else _why_session_fails(findings, gaps, now)
+        if why is not None:
+            self._failed = [f"session failed: {printable(why)}"]
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if step_summary:
-            lines = self._lines or [printable(self._nothing_found())]
-            failed = [] if self._why is None else [f"session failed: {printable(self._why)}"]
+            lines = [*(self._lines or [self._nothing_found()]), *self._failed]
             # GitHub does not interpret markup in a block of code.
-            text = "\n".join(["### tlsandbox guard", "", "```text", *lines, *failed, "```", "", ""])
+            text = "\n".join(["### tlsandbox guard", "", "```text", *lines, "```", "", ""])
             with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:
                 file.write(text)
 
@@ -74,13 +73,13 @@ class GuardSummary:
         """
         lines = self._lines
         if not lines and self._settings.guard and self._config.get_verbosity() > 0:
-            lines = [printable(self._nothing_found())]
+            lines = [self._nothing_found()]
         if lines:
             terminalreporter.section("tlsandbox guard")
         for line in lines:
             terminalreporter.line(line)
-        if self._why is not None:
-            terminalreporter.line(f"tlsandbox guard: session failed: {self._why}", red=True)
+        for line in self._failed:
+            terminalreporter.line(f"tlsandbox guard: {line}", red=True)
 
     def _findings(self) -> list[dict[str, Any]]:
         """Return the findings without duplicates.
@@ -110,11 +109,7 @@ class GuardSummary:
         for gap in gaps:
             duration = _duration(gap["times"], now)
             rows.append(f"not monitored for {duration}: {describe_gap(gap, gap['label'])}")
-        lines = [self._count(findings)] if findings else []
-        lines += rows[:_MOST_ROWS]
-        if len(rows) > _MOST_ROWS:
-            lines.append(f"... and {len(rows) - _MOST_ROWS} more")
-        return lines
+        return [self._count(findings), *rows] if findings else rows
 
     def _count(self, findings: Sequence[Data]) -> str:
         """Return a count of the findings, such as "3 findings: 2 fail a test, 1 allowed"."""
@@ -139,7 +134,8 @@ class GuardSummary:
         rules = ", ".join(self._settings.guard) or "no rules"
         names = ", ".join(self._session.sandboxes) or "no sandbox"
         tests = count(len(self._session.tests), "test")
-        return f"no findings: {rules}; {tests}, {count(self._session.looks, 'poll')} of {names}"
+        polls = count(self._session.looks, "poll")
+        return printable(f"no findings: {rules}; {tests}, {polls} of {names}")
 
 
 def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str) -> str | None:

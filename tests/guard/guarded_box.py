@@ -10,8 +10,10 @@ from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable
-from pytest_tlsandbox.guard.guard import Guard
+from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
+from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.types import Screen
 
 from ..support import FakeClock, raw
 
@@ -79,7 +81,7 @@ class GuardedBox:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
         self.monitor = Monitor(self.clock, **kwargs)
-        self.guard = Guard(self.monitor, rules)
+        self.guard = Guard(Settings(guard=rules), self.monitor, Screen)
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
         self.monitored = False
