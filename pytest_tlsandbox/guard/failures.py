@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.formatting.processes import list_texts, short_name
 from pytest_tlsandbox.formatting.text import shorten
-from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.history.incidents import LEAK
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.incidents import ended_row, run_label
-from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES
+from pytest_tlsandbox.messages.explanation import Explanation
+from pytest_tlsandbox.messages.incidents import describe
+from pytest_tlsandbox.monitoring.incident_data import RULES
+from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.outcome_to_error import text_of
 
 if TYPE_CHECKING:
@@ -40,18 +42,17 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     was_killed = first.rule == "oom" and not first.inconclusive
     error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
     phase = "setup failed" if first.place.phase == "setup" else first.place.phase
+    needs_reason = first.inconclusive or (alone and first.rule == LEAK)
     explanation = Explanation(
         error,
         first.happened if alone else _several(shown),
         short_name(first.row) if alone else "",
-        because=first.what if alone and (first.inconclusive or first.rule == LEAK) else "",
-        process=(ended_row(first.incident.run) or first.row) if alone else None,
-        run=_hidden_run(first) if alone else None,
-        listed=() if alone else tuple(_listed(item, first) for item in shown),
+        because=describe(first.incident) if needs_reason else "",
         remarks=(("found", f"by the guard, after the {phase}"),),
         hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
-        output=rules != [LEAK],
     )
+    explanation = absence.with_evidence(explanation, [item.incident for item in shown])
+    explanation = replace(explanation, output=rules != [LEAK])
     timeline = Timeline(first.before.begun, client.history)
     timeline.add(first.before)
     timeline.add(first.now)
@@ -78,24 +79,3 @@ def _several(findings: Sequence[Finding]) -> str:
         names.setdefault(item.happened, []).append(short_name(item.row))
     texts = [f"{what}: {list_texts([*dict.fromkeys(of)])}" for what, of in names.items()]
     return shorten(f"{len(findings)} findings: {'; '.join(texts)}", _LONGEST_FIRST_LINE)
-
-
-def _hidden_run(finding: Finding) -> Run | None:
-    """Return the run of a finding, or None if the sandbox still lists the run."""
-    run = finding.incident.run
-    return run if run.successor is not None or run.row is None else None
-
-
-def _listed(finding: Finding, first: Finding) -> Listed:
-    """Return the row of a finding.
-
-    The row shows no output for a leak, for a run that the sandbox has never listed, or for a
-    finding from a different sandbox than the first finding.
-    """
-    run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
-    # The state in the table already shows how the run ended.
-    plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up
-    label = "" if hidden is None else run_label(run)
-    remark = ": ".join(filter(None, (label, "" if plain else finding.what)))
-    written = run.row is not None and finding.rule != LEAK and finding.sandbox is first.sandbox
-    return Listed(ended_row(run) or finding.row, remark, output=written)

@@ -9,7 +9,7 @@ from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.incidents import describe, headline_of, shown_row
-from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES, incident_data
+from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
@@ -68,25 +68,18 @@ class Finding:
         """What happened, such as "Crashed with SIGSEGV, then restarted"."""
         incident = self.incident
         unknown_end = incident.kind in (kinds.UNSEEN_END, kinds.LOST_END)
-        if self.rule == LEAK or (self.inconclusive and not unknown_end):
+        if self.inconclusive and not unknown_end:
             return self.verdict
         if incident.run.gave_up and incident.kind in (kinds.OOM, kinds.CRASH):
             incident = replace(incident, kind=kinds.GAVE_UP)  # how the last try ended
         return headline_of(incident)
 
     @property
-    def what(self) -> str:
-        """What happened, including the evidence."""
-        if self.rule == LEAK:
-            return "it began in this test and runs after its teardown"
-        return describe(self.incident)
-
-    @property
     def hint(self) -> str:
         """Advice on how to fix the problem without weakening the test."""
         if self.inconclusive:
             return "list the processes more often"
-        if self.rule == LEAK:
+        if self.rule == kinds.LEAK:
             return "end the process in the test, or in the fixture that started it"
         return absence.hint_of(RULES[self.rule], self.incident)
 
@@ -95,7 +88,7 @@ class Finding:
         return {
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
-            "what": self.what,
+            "what": describe(self.incident),
             "headline": f"{self.happened}: {short_name(self.row)}",
             "keys": keys_of(self.sandbox.name, self.rule, self.incident),
             "observed": not self.inconclusive,
@@ -190,7 +183,7 @@ def leaks(
     The processes in ``exempt`` may outlive the test.
     """
     return [
-        Incident(LEAK, run, now.position or 0, now.begun)
+        Incident(kinds.LEAK, run, now.position or 0, now.begun)
         for run in started_between(sandbox.before_call, sandbox.after_call, sandbox)
         if run.generation not in exempt
     ]
