@@ -53,7 +53,7 @@ class FailedTests:
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, connections: Connections) -> None:
-        self._config, self._connections = config, connections
+        self._connections = connections
         self._worker: str = getattr(config, "workerinput", {}).get("workerid", "")
         self._shows_section = not settings.no_section
         self._clock = Clock()
@@ -117,15 +117,13 @@ class FailedTests:
         aside = errors_of_test_case(item)
         error = _our_error(aside[0] if aside else call.excinfo)
         first = None if error is None else self._first_failures.get(self._key_of(error))
-        repeated = first is not None and first["test"] != item.nodeid
-        if error is not None and first is not None and repeated:
+        if error is not None and first is not None and first["test"] != item.nodeid:
             error.args = (f"same cause as {first['name']}: {first['text']}",)
         report = yield
         try:
             if report.failed:
                 # The guard may have replaced the error of the test.
-                error = _our_error(call.excinfo)
-                self._complete(item, report, error, failed_at, repeated=repeated)
+                self._complete(item, report, _our_error(call.excinfo), failed_at)
         except Exception as bug:  # the error of the test is shown in any case
             logger.debug("a failed test could not be explained: %s", mask_text(repr(bug)))
         if self._property and (report.failed or report.when == "teardown"):
@@ -138,13 +136,10 @@ class FailedTests:
         report: pytest.TestReport,
         error: TLSandboxError | None,
         failed_at: float,
-        *,
-        repeated: bool,
     ) -> None:
         """Add the cause of the failure and the events to the report.
 
-        If ``repeated`` is true, another test has already shown the same error. The method then
-        leaves out the events.
+        If another test has already shown the same error, the method leaves out the events.
         """
         names = getattr(item, "fixturenames", ())
         monitored = self._connections.on_connect is not None  # by the guard, or for the report
@@ -156,7 +151,8 @@ class FailedTests:
         ]
         if not (sandboxes or error or monitored):
             return
-        shows_section = self._shows_section and not repeated
+        first = None if error is None else self._first_failure(item, error)
+        shows_section = self._shows_section and (first is None or first["test"] == item.nodeid)
         deadline = self._clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]
@@ -174,8 +170,8 @@ class FailedTests:
             cause = causes.cause_of_events(events)
         else:
             cause = causes.cause_of_error(error)
-            facts[SAME_CAUSE] = self._first_failure(item, error)
-            SameCauseSummary.register(self._config)
+            facts[SAME_CAUSE] = first
+            SameCauseSummary.register(item.config)
             explained = {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
             found = {finding["process"] for finding in facts.get("findings", ())}  # of the guard
             runs = {event.run for event in events if event.run is not None}

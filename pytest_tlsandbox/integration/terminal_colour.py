@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pytest
 
 _FIRST_LINE = re.compile(r"E +(?=pytest_tlsandbox\.\w+: )")
+_BAR = re.compile(r"E? *\| ")
+"""The bar before each line of output; the continuation of a long line has no bar."""
 _OF_AN_ERROR = {"bold": True, "red": True}
 """The markup that pytest uses for each line of an error."""
 
@@ -44,24 +46,18 @@ class _Writer:
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._margin = 0
         self._output_at = -1
+        """The column of the output if the previous line was output."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
 
     def line(self, text: str = "", **markup: bool) -> None:
         """Write a line; pytest calls this method for the lines of an error."""
-        self._writer.line(text, **(self._markup(text) if markup == _OF_AN_ERROR else markup))
-
-    def _markup(self, text: str) -> dict[str, bool]:
-        if first := _FIRST_LINE.match(text):
-            self._margin = first.end()
-            return _OF_AN_ERROR
-        text = text[self._margin :]
-        indent = len(text) - len(text.lstrip())
-        if text.startswith("| ", indent):
-            self._output_at = indent + len("| ")
-        elif indent != self._output_at:  # not the continuation of a long line of output
-            self._output_at = -1
-        return {} if self._output_at > 0 else {"light": True}
+        if markup == _OF_AN_ERROR and not _FIRST_LINE.match(text):
+            bar = _BAR.match(text)
+            is_continued = len(text) - len(text[1:].lstrip()) == self._output_at
+            if bar or not is_continued:
+                self._output_at = bar.end() if bar else -1
+            markup = {} if self._output_at > 0 else {"light": True}
+        self._writer.line(text, **markup)
