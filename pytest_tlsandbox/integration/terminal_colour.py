@@ -1,8 +1,7 @@
 """Colour this package's errors in pytest's terminal output.
 
-pytest shows each line of an error in bold red. This module leaves the first line bold red, but
-makes lines of output plain and all other lines dim. The text of the failure does not change. If
-pytest does not use colours, this module has no effect.
+pytest shows each line of an error in bold red. This module leaves only the first line bold red. The
+text of the failure does not change. If pytest does not use colours, this module has no effect.
 """
 
 from __future__ import annotations
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-_FIRST_LINE = re.compile(r"E +(?=pytest_tlsandbox\.\w+: )")
-_BAR = re.compile(r"E? *\| ")
-"""The bar before each line of output; the continuation of a long line has no bar."""
+_FIRST_LINE = re.compile(r"E +pytest_tlsandbox\.\w+: ")
 _OF_AN_ERROR = {"bold": True, "red": True}
 """The markup that pytest uses for each line of an error."""
 
@@ -42,22 +39,15 @@ def _show(show: Callable[[Any], None], writer: object) -> None:
 
 
 class _Writer:
-    """A ``TerminalWriter`` that changes the markup of an error's lines."""
+    """A ``TerminalWriter`` that colours only the first line of an error."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._output_at = -1
-        """The column of the output if the previous line was output."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
 
     def line(self, text: str = "", **markup: bool) -> None:
         """Write a line; pytest calls this method for the lines of an error."""
-        if markup == _OF_AN_ERROR and not _FIRST_LINE.match(text):
-            bar = _BAR.match(text)
-            is_continued = len(text) - len(text[1:].lstrip()) == self._output_at
-            if bar or not is_continued:
-                self._output_at = bar.end() if bar else -1
-            markup = {} if self._output_at > 0 else {"light": True}
-        self._writer.line(text, **markup)
+        is_detail = markup == _OF_AN_ERROR and not _FIRST_LINE.match(text)
+        self._writer.line(text, **({} if is_detail else markup))
