@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
-from pytest_tlsandbox.failed_tests import cause as causes
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
-from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
+from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox, badness, kind_of
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
-from pytest_tlsandbox.messages.incidents import shown_row
+from pytest_tlsandbox.messages.incidents import name_of, shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from pytest_tlsandbox.connections import Connection, Connections
     from pytest_tlsandbox.failed_tests.used_sandbox import Event
@@ -40,6 +39,17 @@ _LONGEST = 1.0
 """The maximum time in seconds for listing processes and reading their output after a failure."""
 _SETTLING = 0.1
 """Seconds before the list call, because a failing server closes its connections before it ends."""
+
+_KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
+    (errors.RequestRefused, "none"),
+    (errors.Inconclusive, "none"),
+    (errors.InfrastructureError, "sandbox"),
+    (errors.LocalSandboxError, "sandbox"),
+    (errors.ProcessOOMKilled, "oom"),
+    (errors.ProcessCrashed, "crash"),
+    (errors.ProcessRestarted, "restart"),
+)
+"""The kind of cause that an error reports, whatever happened to its run."""
 
 
 class FailedTests:
@@ -134,7 +144,7 @@ class FailedTests:
         self,
         item: pytest.Item,
         report: pytest.TestReport,
-        error: TLSandboxError | None,
+        error: errors.TLSandboxError | None,
         failed_at: float,
     ) -> None:
         """Add the cause of the failure and the events to the report.
@@ -167,9 +177,9 @@ class FailedTests:
         facts: dict[str, Any] = {**getattr(report, FACTS, {})}
         explained: set[Run] = set()
         if error is None:
-            cause = causes.cause_of_events(events)
+            cause = _cause_of_events(events)
         else:
-            cause = causes.cause_of_error(error)
+            cause = _cause_of_error(error)
             facts[SAME_CAUSE] = first
             SameCauseSummary.register(item.config)
             explained = {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
@@ -178,23 +188,23 @@ class FailedTests:
             explained |= {run for run in runs if identity_text(shown_row(run)) in found}
             if cause["kind"] == "sandbox":
                 events = [event for event in events if event.kind != "sandbox"]
-        self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
+        self._property = self._property or ("tlsandbox_cause", _cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
         if shows_section:
             text = section_of(events, failed_at, deadline, self._connections.screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
-    def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
+    def _first_failure(self, item: pytest.Item, error: errors.TLSandboxError) -> FirstFailure:
         """Return the session's first failure with the same cause as ``error``."""
         key, text = self._key_of(error), error.first_line
-        if isinstance(error, SandboxUnreachable) and error.outage is not None:
+        if isinstance(error, errors.SandboxUnreachable) and error.outage is not None:
             since = self._wall_clock.at(error.outage.since)[11:19]
             text = f"sandbox {error.outage.sandbox.label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
         new = {"key": key, "text": text, "test": item.nodeid, "name": name}
         return self._first_failures.setdefault(key, new)
 
-    def _key_of(self, error: TLSandboxError) -> str:
+    def _key_of(self, error: errors.TLSandboxError) -> str:
         """Return a text that is the same for all errors with the same cause in this session."""
         run, outage = error.run, getattr(error, "outage", None)
         if run is not None:
@@ -210,5 +220,52 @@ class FailedTests:
         return f"{self._worker} {number}"
 
 
-def _our_error(raised: pytest.ExceptionInfo[BaseException] | None) -> TLSandboxError | None:
-    return raised.value if raised and isinstance(raised.value, TLSandboxError) else None
+def _our_error(raised: pytest.ExceptionInfo[BaseException] | None) -> errors.TLSandboxError | None:
+    return raised.value if raised and isinstance(raised.value, errors.TLSandboxError) else None
+
+
+def _kind_of_error(error: errors.TLSandboxError) -> str:
+    """Return the kind of cause that one of this package's errors reports."""
+    known = next((kind for of, kind in _KINDS if isinstance(error, of)), None)
+    of_run = None if error.run is None else kind_of(error.run)
+    return known or of_run or ("exit" if isinstance(error, errors.UnexpectedExit) else "none")
+
+
+def _cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
+    """Return the cause that one of this package's errors reports."""
+    # If several checks failed, use the check with the worst cause.
+    checks = getattr(error, "failures", None) or [error]
+    failed = min(checks, key=lambda check: badness(_kind_of_error(check)))
+    kind = _kind_of_error(failed)
+    outage = getattr(failed, "outage", None)
+    sandbox = getattr(failed.snapshot, "sandbox", None) if outage is None else outage.sandbox.label
+    return _cause(kind, sandbox if kind == "sandbox" else None, failed.run, certain=True)
+
+
+def _cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
+    """Return the worst event as a possible cause.
+
+    If several events are equally bad, the first of these events is the possible cause.
+    """
+    worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
+    if worst is None or worst.kind in ("none", ""):
+        return _cause("none", None, None, certain=False)
+    return _cause(worst.kind, worst.sandbox.label, worst.run, certain=False)
+
+
+def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) -> dict[str, Any]:
+    """Return a cause in the format that the schema of the report defines."""
+    return {
+        "kind": kind,
+        "name": sandbox if run is None else name_of(run),
+        "process": None if run is None else identity_text(shown_row(run)),
+        "run": None if run is None or run.generation.id is None else run.number,
+        "certain": certain,
+    }
+
+
+def _cause_text(cause: dict[str, Any]) -> str:
+    """Return a cause as text for a JUnit property, such as "oom: train.py" or "none"."""
+    kind, name = cause["kind"], cause["name"]
+    text = kind if kind == "none" or name is None else f"{kind}: {name}"
+    return text if kind == "none" or cause["certain"] else f"{text} (not certain)"
