@@ -216,11 +216,9 @@ def _result_of(call: Callable[[], T]) -> T | TLSandboxError:
 def _row(target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, str, str]:
     if isinstance(answer, TLSandboxError):
         return target, "not checked", answer.first_line
-    told = []
-    for check in (test_no_oom, test_no_crash, test_no_restart_loop, test_healthy):
-        failure = _result_of(partial(check, answer, 100))
-        if failure is not None:
-            told.append(failure.first_line)
+    checks = (test_no_oom, test_no_crash, test_no_restart_loop, test_healthy)
+    failures = [_result_of(partial(check, answer, 100)) for check in checks]
+    told = [failure.first_line for failure in failures if failure is not None]
     if answer.unreadable:
         told.append(f"{count(len(answer.unreadable), 'row')} not readable")
     extent = f"{count(len(answer), 'process')}, {len(answer.alive)} alive"

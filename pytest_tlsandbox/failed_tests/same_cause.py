@@ -50,8 +50,9 @@ class SameCauseSummary:
         """Hide failures with a repeated cause, but restore them before the short summary."""
         for outcome in ("failed", "error"):
             self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])
-            shown = [report for report in reports if report not in self._repeats]
-            terminalreporter.stats[outcome] = shown
+            terminalreporter.stats[outcome] = [
+                each for each in reports if each not in self._repeats
+            ]
         yield
 
     @pytest.hookimpl(tryfirst=True)

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled
-from pytest_tlsandbox.guard.failures import error_for
+from pytest_tlsandbox.guard.findings import (
+    Finding,
+    apply_rules,
+    error_for,
+    keys_of,
+    leaks,
+    started_between,
+)
 from pytest_tlsandbox.guard.markers import allowances_of, rules_of
-from pytest_tlsandbox.guard.rules import Finding, apply_rules, keys_of, leaks, started_between
 from pytest_tlsandbox.history.incidents import LEAK, LOST_END
 from pytest_tlsandbox.integration.tracebacks import at_the_test
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
@@ -71,7 +77,6 @@ class Guard(Observer):
         self._monitor = monitor
         self._screen = screen
         self._properties: list[tuple[str, str]] = []
-        self._failing: list[Finding] = []
         self._findings: list[Finding] = []
         self._new: dict[str, list[Any]] = defaultdict(list)
         self.end_test()
@@ -133,7 +138,7 @@ class Guard(Observer):
 
     def _failure(self, item: pytest.Item) -> AssertionFailed | None:
         """Return the error for the findings in the phase that has just ended, if there are any."""
-        findings = self.take_failing()
+        findings = self.failing()
         if not findings or self._settings.guard_report_only:
             return None
         plugins = item.config.pluginmanager
@@ -170,10 +175,10 @@ class Guard(Observer):
         """Apply the rules of the session again."""
         self.begin_test(self._settings.guard, {})
 
-    def take_failing(self) -> list[Finding]:
+    def failing(self) -> list[Finding]:
         """Return the findings that must fail the phase that has just ended."""
-        failing, self._failing = self._failing, []
-        return failing
+        found = self._findings
+        return [each for each in found if each.reported_in == "test" and each.allowed is None]
 
     @contextlib.contextmanager
     def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
@@ -223,8 +228,6 @@ class Guard(Observer):
                 allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
             )
             self._findings.append(finding)
-            if fails and finding.allowed is None:
-                self._failing.append(finding)
         for incident in incidents:
             run = incident.run
             if incident.caused_here:

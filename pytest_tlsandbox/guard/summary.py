@@ -107,7 +107,7 @@ class GuardSummary:
             place = self._place(end["sandbox"] for end in ends)
             rows.append(f"{count(len(ends), 'end')} unknown, no test fails for it: {names}{place}")
         for gap in gaps:
-            duration = _duration(gap["times"], now)
+            duration = _duration([gap], now)
             rows.append(f"not monitored for {duration}: {describe_gap(gap, gap['label'])}")
         return [self._count(findings), *rows] if findings else rows
 
@@ -150,18 +150,19 @@ def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str)
         if gap["guarded"]:
             guarded.setdefault(gap["label"], []).append(gap)
     for label, of_one in guarded.items():
-        duration = _duration([time for gap in of_one for time in gap["times"]], now)
+        duration = _duration(of_one, now)
         number = count(len(of_one), "gap")
         parts.append(f"sandbox {label} was not monitored for {duration} ({number})")
     return list_texts(parts) or None
 
 
-def _duration(times: Iterable[Data], now: str) -> str:
+def _duration(gaps: Iterable[Data], now: str) -> str:
     """Return how long a sandbox was not monitored.
 
     Overlapping intervals are not counted twice. Open intervals end ``now``.
     """
     total = until = 0
+    times = [time for gap in gaps for time in gap["times"]]
     for begun, ended in sorted(
         (epoch(time["from_at"]), epoch(time["to_at"] or now)) for time in times
     ):

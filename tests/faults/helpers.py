@@ -105,7 +105,7 @@ def _guard(box, _world, _timeout):
     monitor.end_phase("call")
     monitor.end_phase("teardown")
     monitor.end_test()
-    assert not guard.take_failing(), "nothing has happened"
+    assert not guard.failing(), "nothing has happened"
     gaps = monitor.take_data().get("gaps")
     return f"not monitored: {gaps[0]['why']}" if gaps else None
 

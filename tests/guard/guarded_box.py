@@ -18,7 +18,7 @@ from pytest_tlsandbox.types import Screen
 from ..support import FakeClock, raw
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.guard.rules import Finding
+    from pytest_tlsandbox.guard.findings import Finding
 
 REFUSED = SandboxUnreachable(
     "my-sandbox cannot be reached: the connection was refused", label="refused", transient=True
@@ -104,8 +104,9 @@ class GuardedBox:
     def findings(self, phase: str, *rows: dict[str, Any]) -> list[Finding]:
         if rows:
             self.box.rows = [*rows]
+        earlier = len(self.guard.failing())  # pytest takes the findings of each phase
         self.monitor.end_phase(phase)
-        return self.guard.take_failing()
+        return self.guard.failing()[earlier:]
 
     def end_test(self) -> None:
         self.monitor.end_test()

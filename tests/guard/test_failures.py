@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
-from pytest_tlsandbox.guard.failures import error_for
+from pytest_tlsandbox.guard.findings import error_for
 from pytest_tlsandbox.types import Screen
 
 from ..support import managed, raw, signaled

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_tlsandbox.errors import ProcessOOMKilled
-from pytest_tlsandbox.guard.failures import error_for
+from pytest_tlsandbox.guard.findings import error_for
 from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
