@@ -143,7 +143,7 @@ def _start_guard(config: pytest.Config) -> None:
     config.stash[_GUARD] = guard
     config.pluginmanager.register(guard, "tlsandbox-guard")
     if shared.session is not None:
-        summary = GuardSummary(config, settings, shared.session)
+        summary = GuardSummary(settings, shared.session)
         config.pluginmanager.register(summary, "tlsandbox-guard-summary")
 
 

@@ -42,12 +42,6 @@ def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # n
 
 
 @pytest.fixture(scope="session")
-def columns(request: pytest.FixtureRequest) -> int:
-    """Provide the width of messages, in columns."""
-    return columns_of(request.config)
-
-
-@pytest.fixture(scope="session")
 def listings(
     request: pytest.FixtureRequest, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Listings:
@@ -59,7 +53,7 @@ def listings(
         The process lists.
 
     """
-    asked = Listings(request.session.items, tlsandbox_connect)
+    asked = Listings(request.session, tlsandbox_connect)
     if not hasattr(request.config, "workerinput"):
         request.config.pluginmanager.register(asked, "tlsandbox-checks")
     return asked
@@ -81,17 +75,17 @@ def test_reachable(listings: Listings, tlsandbox_target: object) -> None:
         raise answer
 
 
-def test_no_oom(listed: ProcessSnapshot, columns: int) -> None:
+def test_no_oom(listed: ProcessSnapshot, pytestconfig: pytest.Config) -> None:
     """Check that no process was OOM-killed, including processes that were restarted afterwards."""
-    _check_rule(absence.OOM, listed, columns)
+    _check_rule(absence.OOM, listed, pytestconfig)
 
 
-def test_no_crash(listed: ProcessSnapshot, columns: int) -> None:
+def test_no_crash(listed: ProcessSnapshot, pytestconfig: pytest.Config) -> None:
     """Check that no crash signal ended a listed process, and that no supervisor gave up."""
-    _check_rule(absence.CRASH, listed, columns)
+    _check_rule(absence.CRASH, listed, pytestconfig)
 
 
-def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
+def test_no_restart_loop(listed: ProcessSnapshot, pytestconfig: pytest.Config) -> None:
     """Check that no managed process is in a restart loop.
 
     A process is in a restart loop if it was restarted, has ended again, and waits for the next
@@ -105,12 +99,12 @@ def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
         for row in newest.values()
         if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
     ]
-    _fail_for(found, ProcessRestarted, "Restart loop", listed.sandbox, columns)
+    _fail_for(found, ProcessRestarted, "Restart loop", listed.sandbox, pytestconfig)
 
 
-def test_healthy(listed: ProcessSnapshot, columns: int) -> None:
+def test_healthy(listed: ProcessSnapshot, pytestconfig: pytest.Config) -> None:
     """Check that no health check of a managed process is failing."""
-    _check_rule(absence.UNHEALTHY, listed, columns)
+    _check_rule(absence.UNHEALTHY, listed, pytestconfig)
 
 
 def test_everything_readable(listed: ProcessSnapshot) -> None:
@@ -122,7 +116,7 @@ def test_everything_readable(listed: ProcessSnapshot) -> None:
         )
 
 
-def _check_rule(rule: Rule, listed: ProcessSnapshot, columns: int) -> None:
+def _check_rule(rule: Rule, listed: ProcessSnapshot, config: pytest.Config) -> None:
     """Check a process list for all incidents that match a rule, including old incidents."""
     history = History(lambda: listed.begun)
     history.fold(copy.copy(listed))
@@ -131,7 +125,7 @@ def _check_rule(rule: Rule, listed: ProcessSnapshot, columns: int) -> None:
         for item in history.incidents(0)
         if item.kind in rule.kinds and not item.run.assumed
     ]
-    _fail_for(found, rule.error, rule.verdict, listed.sandbox, columns)
+    _fail_for(found, rule.error, rule.verdict, listed.sandbox, config)
 
 
 def _fail_for(
@@ -139,7 +133,7 @@ def _fail_for(
     error: type[TLSandboxError],
     kind: str,
     sandbox: str,
-    columns: int,
+    config: pytest.Config,
 ) -> None:
     """Raise an error if a check found anything.
 
@@ -148,14 +142,14 @@ def _fail_for(
         error: the class of the error.
         kind: one or two words for what happened, such as "OOM-killed".
         sandbox: the name of the sandbox.
-        columns: the width of the table in the message.
+        config: the configuration of pytest, which determines the width of the message.
 
     """
     if not found:
         return
     names, rows, remarks = zip(*found, strict=True)
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
+    table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns_of(config) - 4)
     lines = [f"{kind}: {names[0]}{more}", "", *(f"    {line}" for line in table)]
     raise error("\n".join([*lines, f"  sandbox  {sandbox}"]))
 
@@ -170,14 +164,14 @@ class Listings:
     each sandbox at the end of the session.
 
     Args:
-        items: the tests; their parameters name the sandboxes.
+        session: the session; the parameters of its tests name the sandboxes.
         connect: a function that connects to a sandbox.
 
     """
 
-    def __init__(self, items: Sequence[pytest.Item], connect: Callable[[object], Sandbox]) -> None:
-        self._connect = connect
-        params = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
+    def __init__(self, session: pytest.Session, connect: Callable[[object], Sandbox]) -> None:
+        self._config, self._connect = session.config, connect
+        params = [getattr(getattr(item, "callspec", None), "params", {}) for item in session.items]
         self._targets = [given[_TARGET] for given in params if _TARGET in given]
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
@@ -198,8 +192,20 @@ class Listings:
         """Print a row for each sandbox if there are several sandboxes."""
         if len(self._answers) > 1:
             terminalreporter.section("sandboxes")
-            for line in align(_row(str(target), said) for target, said in self._answers.items()):
+            rows = [self._row(str(target), answer) for target, answer in self._answers.items()]
+            for line in align(rows):
                 terminalreporter.line(line)
+
+    def _row(self, target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, str, str]:
+        if isinstance(answer, TLSandboxError):
+            return target, "not checked", answer.first_line
+        checks = (test_no_oom, test_no_crash, test_no_restart_loop, test_healthy)
+        failures = [_result_of(partial(check, answer, self._config)) for check in checks]
+        told = [failure.first_line for failure in failures if failure is not None]
+        if answer.unreadable:
+            told.append(f"{count(len(answer.unreadable), 'row')} not readable")
+        extent = f"{count(len(answer), 'process')}, {len(answer.alive)} alive"
+        return target, "not well" if told else "well", "; ".join(told) or extent
 
 
 def _ask(made: Sandbox | TLSandboxError) -> ProcessSnapshot | TLSandboxError:
@@ -211,15 +217,3 @@ def _result_of(call: Callable[[], T]) -> T | TLSandboxError:
         return call()
     except TLSandboxError as error:
         return error
-
-
-def _row(target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, str, str]:
-    if isinstance(answer, TLSandboxError):
-        return target, "not checked", answer.first_line
-    checks = (test_no_oom, test_no_crash, test_no_restart_loop, test_healthy)
-    failures = [_result_of(partial(check, answer, 100)) for check in checks]
-    told = [failure.first_line for failure in failures if failure is not None]
-    if answer.unreadable:
-        told.append(f"{count(len(answer.unreadable), 'row')} not readable")
-    extent = f"{count(len(answer), 'process')}, {len(answer.alive)} alive"
-    return target, "not well" if told else "well", "; ".join(told) or extent

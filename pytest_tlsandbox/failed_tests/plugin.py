@@ -92,18 +92,16 @@ class FailedTests:
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
         """Record which sandboxes a fixture calls, and which processes the fixture starts."""
-        before = {
-            each: (each.history.position, len(each.history.started))
-            for each in self._sandboxes.values()
-        }
+        before = {each: each.history.position for each in self._sandboxes.values()}
         try:
             return (yield)
         finally:
             of_fixture = self._of_fixture[fixturedef.argname] = set()
             for each in self._sandboxes.values():
-                position, started = before.get(each, (0, 0))
+                position = before.get(each, 0)
                 if each.history.position > position:
-                    of_fixture.update([each, *each.history.started[started:]])
+                    started = [run for run in each.history.started if run.first_seen > position]
+                    of_fixture.update([each, *started])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Forget the failure of a test that will be rerun. pytest does not show such a failure."""
@@ -117,10 +115,8 @@ class FailedTests:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add the cause and the events to the report of a failed test."""
         failed_at = self._clock.monotonic()
-        passed_or_skipped = call.excinfo is None or call.excinfo.errisinstance(
-            pytest.skip.Exception
-        )
-        if not passed_or_skipped and item.get_closest_marker("xfail") is None:
+        raised, may_fail = call.excinfo, item.get_closest_marker("xfail")
+        if raised and not may_fail and not raised.errisinstance(pytest.skip.Exception):
             # pytest-timeout also cancels its timer, but only after the report, which may take a
             # second.
             item.config.hook.pytest_timeout_cancel_timer(item=item)

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 class GuardSummary:
     """Prints all findings, and fails the session if findings are not attributed to a test."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, session: SessionData) -> None:
-        self._config = config
+    def __init__(self, settings: Settings, session: SessionData) -> None:
         self._settings = settings
         self._session = session
         self._lines: list[str] = []
@@ -71,8 +70,8 @@ class GuardSummary:
         If there is nothing to report, print nothing. With pytest's option -v, print a single line
         instead.
         """
-        lines = self._lines
-        if not lines and self._settings.guard and self._config.get_verbosity() > 0:
+        lines, verbosity = self._lines, terminalreporter.config.get_verbosity()
+        if not lines and self._settings.guard and verbosity > 0:
             lines = [self._nothing_found()]
         if lines:
             terminalreporter.section("tlsandbox guard")
@@ -163,9 +162,8 @@ def _duration(gaps: Iterable[Data], now: str) -> str:
     """
     total = until = 0
     times = [time for gap in gaps for time in gap["times"]]
-    for begun, ended in sorted(
-        (epoch(time["from_at"]), epoch(time["to_at"] or now)) for time in times
-    ):
+    intervals = [(epoch(time["from_at"]), epoch(time["to_at"] or now)) for time in times]
+    for begun, ended in sorted(intervals):
         total += max(0, ended - max(begun, until))
         until = max(until, ended)
     return seconds(total / 1000)
