@@ -40,16 +40,17 @@ _LONGEST = 1.0
 _SETTLING = 0.1
 """Seconds before the list call, because a failing server closes its connections before it ends."""
 
-_KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
-    (errors.RequestRefused, "none"),
-    (errors.Inconclusive, "none"),
-    (errors.InfrastructureError, "sandbox"),
-    (errors.LocalSandboxError, "sandbox"),
-    (errors.ProcessOOMKilled, "oom"),
-    (errors.ProcessCrashed, "crash"),
-    (errors.ProcessRestarted, "restart"),
-)
-"""The kind of cause that an error reports, whatever happened to its run."""
+_KINDS: dict[str, tuple[type[errors.TLSandboxError], ...]] = {
+    "none": (errors.RequestRefused, errors.Inconclusive),
+    "sandbox": (errors.InfrastructureError, errors.LocalSandboxError),
+    "oom": (errors.ProcessOOMKilled,),
+    "crash": (errors.ProcessCrashed,),
+    "restart": (errors.ProcessRestarted,),
+}
+"""The errors that always have one kind of cause, whatever happened to their runs.
+
+The order matters, because ``RequestRefused`` and ``Inconclusive`` are also infrastructure errors.
+"""
 
 
 class FailedTests:
@@ -222,7 +223,7 @@ def _our_error(raised: pytest.ExceptionInfo[BaseException] | None) -> errors.TLS
 
 def _kind_of_error(error: errors.TLSandboxError) -> str:
     """Return the kind of cause that one of this package's errors reports."""
-    known = next((kind for of, kind in _KINDS if isinstance(error, of)), None)
+    known = next((kind for kind, of in _KINDS.items() if isinstance(error, of)), None)
     of_run = None if error.run is None else kind_of(error.run)
     return known or of_run or ("exit" if isinstance(error, errors.UnexpectedExit) else "none")
 
