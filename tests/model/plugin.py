@@ -17,7 +17,6 @@ from pytest_tlsandbox.settings import Settings
 from pytest_tlsandbox.types import Screen
 from tests.fakes.streams import AlarmClock, FakeNotice
 
-
 KINDS = ("oom", "suspected_oom", "crash", "gave_up", "restart", "unseen_end", "lost_end")
 MOST_REQUESTS = 4000
 STREAMS = ("off", "on", "early", "missing")
