@@ -26,7 +26,8 @@ class SameCauseSummary:
 
     def __init__(self) -> None:
         self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
-        self._repeats: set[pytest.TestReport] = set()
+        self._repeats: dict[int, pytest.TestReport] = {}
+        """The hidden reports by their ``id()``, because some reports of subtests have no hash."""
         self._stats: dict[str, list[Any]] = {}
 
     @classmethod
@@ -41,7 +42,7 @@ class SameCauseSummary:
         if report.failed and first is not None:
             self._causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
             if first["test"] != report.nodeid:
-                self._repeats.add(report)
+                self._repeats[id(report)] = report
 
     @pytest.hookimpl(specname="pytest_terminal_summary", wrapper=True, tryfirst=True)
     def pytest_hide_repeats(
@@ -51,7 +52,7 @@ class SameCauseSummary:
         for outcome in ("failed", "error"):
             self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])
             terminalreporter.stats[outcome] = [
-                each for each in reports if each not in self._repeats
+                each for each in reports if id(each) not in self._repeats
             ]
         yield
 
