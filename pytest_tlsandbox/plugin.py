@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.guard.guard import Guard
+    from pytest_tlsandbox.guard.plugin import Guard
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
     from pytest_tlsandbox.redact import Secret
@@ -135,15 +135,15 @@ def _start_guard(config: pytest.Config) -> None:
     """Register the guard, and also its summary if this process reports the results."""
     if _GUARD in config.stash:
         return
-    from pytest_tlsandbox.guard.plugin import GuardPlugin
+    from pytest_tlsandbox.guard.plugin import Guard
     from pytest_tlsandbox.guard.summary import GuardSummary
 
     settings, shared = config.stash[_SETTINGS], _start_monitor(config)
-    plugin = GuardPlugin(settings, shared.monitor, lambda: _connections(config).screen)
-    config.stash[_GUARD] = plugin.guard
-    config.pluginmanager.register(plugin, "tlsandbox-guard")
+    guard = Guard(settings, shared.monitor, lambda: _connections(config).screen)
+    config.stash[_GUARD] = guard
+    config.pluginmanager.register(guard, "tlsandbox-guard")
     if shared.session is not None:
-        summary = GuardSummary(config, settings, shared.session)
+        summary = GuardSummary(settings, shared.session)
         config.pluginmanager.register(summary, "tlsandbox-guard-summary")
 
 

@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
-from pytest_tlsandbox.failed_tests import cause as causes
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
-from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
+from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox, badness, kind_of
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
-from pytest_tlsandbox.messages.incidents import shown_row
+from pytest_tlsandbox.messages.incidents import name_of, shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from pytest_tlsandbox.connections import Connection, Connections
     from pytest_tlsandbox.failed_tests.used_sandbox import Event
@@ -41,6 +40,18 @@ _LONGEST = 1.0
 _SETTLING = 0.1
 """Seconds before the list call, because a failing server closes its connections before it ends."""
 
+_KINDS: dict[str, tuple[type[errors.TLSandboxError], ...]] = {
+    "none": (errors.RequestRefused, errors.Inconclusive),
+    "sandbox": (errors.InfrastructureError, errors.LocalSandboxError),
+    "oom": (errors.ProcessOOMKilled,),
+    "crash": (errors.ProcessCrashed,),
+    "restart": (errors.ProcessRestarted,),
+}
+"""The errors that always have one kind of cause, whatever happened to their runs.
+
+The order matters, because ``RequestRefused`` and ``Inconclusive`` are also infrastructure errors.
+"""
+
 
 class FailedTests:
     """Adds the cause of the failure and the sandbox events to the report of a failed test.
@@ -53,7 +64,7 @@ class FailedTests:
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, connections: Connections) -> None:
-        self._config, self._connections = config, connections
+        self._connections = connections
         self._worker: str = getattr(config, "workerinput", {}).get("workerid", "")
         self._shows_section = not settings.no_section
         self._clock = Clock()
@@ -82,18 +93,16 @@ class FailedTests:
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
         """Record which sandboxes a fixture calls, and which processes the fixture starts."""
-        before = {
-            each: (each.history.position, len(each.history.started))
-            for each in self._sandboxes.values()
-        }
+        before = {each: each.history.position for each in self._sandboxes.values()}
         try:
             return (yield)
         finally:
             of_fixture = self._of_fixture[fixturedef.argname] = set()
             for each in self._sandboxes.values():
-                position, started = before.get(each, (0, 0))
+                position = before.get(each, 0)
                 if each.history.position > position:
-                    of_fixture.update([each, *each.history.started[started:]])
+                    started = [run for run in each.history.started if run.first_seen > position]
+                    of_fixture.update([each, *started])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Forget the failure of a test that will be rerun. pytest does not show such a failure."""
@@ -107,25 +116,21 @@ class FailedTests:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add the cause and the events to the report of a failed test."""
         failed_at = self._clock.monotonic()
-        passed_or_skipped = call.excinfo is None or call.excinfo.errisinstance(
-            pytest.skip.Exception
-        )
-        if not passed_or_skipped and item.get_closest_marker("xfail") is None:
+        raised, may_fail = call.excinfo, item.get_closest_marker("xfail")
+        if raised and not may_fail and not raised.errisinstance(pytest.skip.Exception):
             # pytest-timeout also cancels its timer, but only after the report, which may take a
             # second.
             item.config.hook.pytest_timeout_cancel_timer(item=item)
         aside = errors_of_test_case(item)
         error = _our_error(aside[0] if aside else call.excinfo)
         first = None if error is None else self._first_failures.get(self._key_of(error))
-        repeated = first is not None and first["test"] != item.nodeid
-        if error is not None and first is not None and repeated:
+        if error is not None and first is not None and first["test"] != item.nodeid:
             error.args = (f"same cause as {first['name']}: {first['text']}",)
         report = yield
         try:
             if report.failed:
                 # The guard may have replaced the error of the test.
-                error = _our_error(call.excinfo)
-                self._complete(item, report, error, failed_at, repeated=repeated)
+                self._complete(item, report, _our_error(call.excinfo), failed_at)
         except Exception as bug:  # the error of the test is shown in any case
             logger.debug("a failed test could not be explained: %s", mask_text(repr(bug)))
         if self._property and (report.failed or report.when == "teardown"):
@@ -136,15 +141,12 @@ class FailedTests:
         self,
         item: pytest.Item,
         report: pytest.TestReport,
-        error: TLSandboxError | None,
+        error: errors.TLSandboxError | None,
         failed_at: float,
-        *,
-        repeated: bool,
     ) -> None:
         """Add the cause of the failure and the events to the report.
 
-        If ``repeated`` is true, another test has already shown the same error. The method then
-        leaves out the events.
+        If another test has already shown the same error, the method leaves out the events.
         """
         names = getattr(item, "fixturenames", ())
         monitored = self._connections.on_connect is not None  # by the guard, or for the report
@@ -156,7 +158,8 @@ class FailedTests:
         ]
         if not (sandboxes or error or monitored):
             return
-        shows_section = self._shows_section and not repeated
+        first = None if error is None else self._first_failure(item, error)
+        shows_section = self._shows_section and (first is None or first["test"] == item.nodeid)
         deadline = self._clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]
@@ -171,34 +174,34 @@ class FailedTests:
         facts: dict[str, Any] = {**getattr(report, FACTS, {})}
         explained: set[Run] = set()
         if error is None:
-            cause = causes.cause_of_events(events)
+            cause = _cause_of_events(events)
         else:
-            cause = causes.cause_of_error(error)
-            facts[SAME_CAUSE] = self._first_failure(item, error)
-            SameCauseSummary.register(self._config)
+            cause = _cause_of_error(error)
+            facts[SAME_CAUSE] = first
+            SameCauseSummary.register(item.config)
             explained = {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
             found = {finding["process"] for finding in facts.get("findings", ())}  # of the guard
             runs = {event.run for event in events if event.run is not None}
             explained |= {run for run in runs if identity_text(shown_row(run)) in found}
             if cause["kind"] == "sandbox":
                 events = [event for event in events if event.kind != "sandbox"]
-        self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
+        self._property = self._property or ("tlsandbox_cause", _cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
         if shows_section:
             text = section_of(events, failed_at, deadline, self._connections.screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
-    def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
+    def _first_failure(self, item: pytest.Item, error: errors.TLSandboxError) -> FirstFailure:
         """Return the session's first failure with the same cause as ``error``."""
         key, text = self._key_of(error), error.first_line
-        if isinstance(error, SandboxUnreachable) and error.outage is not None:
+        if isinstance(error, errors.SandboxUnreachable) and error.outage is not None:
             since = self._wall_clock.at(error.outage.since)[11:19]
             text = f"sandbox {error.outage.sandbox.label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
         new = {"key": key, "text": text, "test": item.nodeid, "name": name}
         return self._first_failures.setdefault(key, new)
 
-    def _key_of(self, error: TLSandboxError) -> str:
+    def _key_of(self, error: errors.TLSandboxError) -> str:
         """Return a text that is the same for all errors with the same cause in this session."""
         run, outage = error.run, getattr(error, "outage", None)
         if run is not None:
@@ -214,5 +217,52 @@ class FailedTests:
         return f"{self._worker} {number}"
 
 
-def _our_error(raised: pytest.ExceptionInfo[BaseException] | None) -> TLSandboxError | None:
-    return raised.value if raised and isinstance(raised.value, TLSandboxError) else None
+def _our_error(raised: pytest.ExceptionInfo[BaseException] | None) -> errors.TLSandboxError | None:
+    return raised.value if raised and isinstance(raised.value, errors.TLSandboxError) else None
+
+
+def _kind_of_error(error: errors.TLSandboxError) -> str:
+    """Return the kind of cause that one of this package's errors reports."""
+    known = next((kind for kind, of in _KINDS.items() if isinstance(error, of)), None)
+    of_run = None if error.run is None else kind_of(error.run)
+    return known or of_run or ("exit" if isinstance(error, errors.UnexpectedExit) else "none")
+
+
+def _cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
+    """Return the cause that one of this package's errors reports."""
+    # If several checks failed, use the check with the worst cause.
+    checks = getattr(error, "failures", None) or [error]
+    failed = min(checks, key=lambda check: badness(_kind_of_error(check)))
+    kind = _kind_of_error(failed)
+    outage = getattr(failed, "outage", None)
+    sandbox = getattr(failed.snapshot, "sandbox", None) if outage is None else outage.sandbox.label
+    return _cause(kind, sandbox if kind == "sandbox" else None, failed.run, certain=True)
+
+
+def _cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
+    """Return the worst event as a possible cause.
+
+    If several events are equally bad, the first of these events is the possible cause.
+    """
+    worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
+    if worst is None or worst.kind in ("none", ""):
+        return _cause("none", None, None, certain=False)
+    return _cause(worst.kind, worst.sandbox.label, worst.run, certain=False)
+
+
+def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) -> dict[str, Any]:
+    """Return a cause in the format that the schema of the report defines."""
+    return {
+        "kind": kind,
+        "name": sandbox if run is None else name_of(run),
+        "process": None if run is None else identity_text(shown_row(run)),
+        "run": None if run is None or run.generation.id is None else run.number,
+        "certain": certain,
+    }
+
+
+def _cause_text(cause: dict[str, Any]) -> str:
+    """Return a cause as text for a JUnit property, such as "oom: train.py" or "none"."""
+    kind, name = cause["kind"], cause["name"]
+    text = kind if kind == "none" or name is None else f"{kind}: {name}"
+    return text if kind == "none" or cause["certain"] else f"{text} (not certain)"

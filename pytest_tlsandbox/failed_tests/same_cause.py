@@ -13,7 +13,7 @@ import pytest
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 SAME_CAUSE = "same_cause"
 """The key in the facts of a report, and the attribute of an error, for the first failure."""
@@ -21,46 +21,38 @@ FirstFailure = dict[str, str]
 """The ``text`` and the ``key`` of the cause, and the id (``test``) and ``name`` of the test."""
 
 
-class _OneHook:
-    """A plugin with a single hook. This is a class because pytest 8.2 needs hashable plugins."""
-
-    def __init__(self, hook: Callable[..., object]) -> None:
-        self.pytest_terminal_summary = hook
-
-
 class SameCauseSummary:
     """Hides repeated failures with the same cause, and prints how many tests share each cause."""
 
     def __init__(self) -> None:
         self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
+        self._repeats: dict[int, pytest.TestReport] = {}
+        """The hidden reports by their ``id()``, because some reports of subtests have no hash."""
         self._stats: dict[str, list[Any]] = {}
 
     @classmethod
     def register(cls, config: pytest.Config) -> None:
         """Register the summary, but only once."""
         if not config.pluginmanager.has_plugin("tlsandbox-same-cause"):
-            summary = cls()
-            config.pluginmanager.register(summary, "tlsandbox-same-cause")
-            config.pluginmanager.register(_OneHook(summary.hide_repeats))
+            config.pluginmanager.register(cls(), "tlsandbox-same-cause")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record the cause of a failed test."""
         first = getattr(report, FACTS, {}).get(SAME_CAUSE)
         if report.failed and first is not None:
             self._causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
+            if first["test"] != report.nodeid:
+                self._repeats[id(report)] = report
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def hide_repeats(
+    @pytest.hookimpl(specname="pytest_terminal_summary", wrapper=True, tryfirst=True)
+    def pytest_hide_repeats(
         self, terminalreporter: pytest.TerminalReporter
     ) -> Generator[None, None, None]:
         """Hide failures with a repeated cause, but restore them before the short summary."""
         for outcome in ("failed", "error"):
             self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])
             terminalreporter.stats[outcome] = [
-                report
-                for report in reports
-                if getattr(report, FACTS, {}).get(SAME_CAUSE, {}).get("test", report.nodeid)
-                == report.nodeid
+                each for each in reports if id(each) not in self._repeats
             ]
         yield
 

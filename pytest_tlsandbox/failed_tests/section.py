@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InfrastructureError
-from pytest_tlsandbox.failed_tests.cause import badness
+from pytest_tlsandbox.failed_tests.used_sandbox import badness
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import align, cut
 from pytest_tlsandbox.messages.failure import LONGEST_LINE

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CLOCKS_DIFFER = 0.5
 """Tolerated difference, in seconds, between the clock of a sandbox and this machine's clock."""
+badness = ("sandbox", "oom", "crash", "exit", "restart", "none", "").index
+"""Returns the rank of a kind of cause; the worst kind has the lowest rank."""
 
 
 class Outage(NamedTuple):

@@ -28,14 +28,12 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
         InvalidSetting: a marker is invalid, or a test is guarded but no sandbox was given.
 
     """
-    guarded = []
+    rules = [rules_of(item, settings.guard) for item in session.items]
     for item in session.items:
         allowances_of(item)
-        if rules_of(item, settings.guard):
-            guarded.append(item)
-    if guarded and not settings.targets and not any(map(_brings_its_sandbox, session.items)):
+    if any(rules) and not settings.targets and not any(map(_brings_its_sandbox, session.items)):
         raise InvalidSetting(f"no sandbox to guard; {HOW_TO_NAME_A_SANDBOX}")
-    return bool(guarded)
+    return any(rules)
 
 
 def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:

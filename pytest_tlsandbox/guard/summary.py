@@ -24,18 +24,16 @@ if TYPE_CHECKING:
     Data = Mapping[str, Any]
     """A finding, a gap, or an interval of a gap."""
 
-_MOST_ROWS = 30
-
 
 class GuardSummary:
     """Prints all findings, and fails the session if findings are not attributed to a test."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, session: SessionData) -> None:
-        self._config = config
+    def __init__(self, settings: Settings, session: SessionData) -> None:
         self._settings = settings
         self._session = session
         self._lines: list[str] = []
-        self._why: str | None = None
+        self._failed: list[str] = []
+        """Why the guard fails the session, as a line; empty if the guard does not fail it."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -53,16 +51,16 @@ class GuardSummary:
         now = iso(datetime.now(timezone.utc))
         findings, gaps = self._findings(), self._session.gaps
         self._lines = [*map(printable, self._describe(findings, gaps, now))]
-        if not self._settings.guard_report_only:
-            self._why = _why_session_fails(findings, gaps, now)
-        if self._why is not None and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        why = None if self._settings.guard_report_only else _why_session_fails(findings, gaps, now)
+        if why is not None:
+            self._failed = [f"session failed: {printable(why)}"]
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if step_summary:
-            lines = self._lines or [printable(self._nothing_found())]
-            failed = [] if self._why is None else [f"session failed: {printable(self._why)}"]
+            lines = [*(self._lines or [self._nothing_found()]), *self._failed]
             # GitHub does not interpret markup in a block of code.
-            text = "\n".join(["### tlsandbox guard", "", "```text", *lines, *failed, "```", "", ""])
+            text = "\n".join(["### tlsandbox guard", "", "```text", *lines, "```", "", ""])
             with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:
                 file.write(text)
 
@@ -72,15 +70,15 @@ class GuardSummary:
         If there is nothing to report, print nothing. With pytest's option -v, print a single line
         instead.
         """
-        lines = self._lines
-        if not lines and self._settings.guard and self._config.get_verbosity() > 0:
-            lines = [printable(self._nothing_found())]
+        lines, verbosity = self._lines, terminalreporter.config.get_verbosity()
+        if not lines and self._settings.guard and verbosity > 0:
+            lines = [self._nothing_found()]
         if lines:
             terminalreporter.section("tlsandbox guard")
         for line in lines:
             terminalreporter.line(line)
-        if self._why is not None:
-            terminalreporter.line(f"tlsandbox guard: session failed: {self._why}", red=True)
+        for line in self._failed:
+            terminalreporter.line(f"tlsandbox guard: {line}", red=True)
 
     def _findings(self) -> list[dict[str, Any]]:
         """Return the findings without duplicates.
@@ -108,13 +106,9 @@ class GuardSummary:
             place = self._place(end["sandbox"] for end in ends)
             rows.append(f"{count(len(ends), 'end')} unknown, no test fails for it: {names}{place}")
         for gap in gaps:
-            duration = _duration(gap["times"], now)
+            duration = _duration([gap], now)
             rows.append(f"not monitored for {duration}: {describe_gap(gap, gap['label'])}")
-        lines = [self._count(findings)] if findings else []
-        lines += rows[:_MOST_ROWS]
-        if len(rows) > _MOST_ROWS:
-            lines.append(f"... and {len(rows) - _MOST_ROWS} more")
-        return lines
+        return [self._count(findings), *rows] if findings else rows
 
     def _count(self, findings: Sequence[Data]) -> str:
         """Return a count of the findings, such as "3 findings: 2 fail a test, 1 allowed"."""
@@ -139,7 +133,8 @@ class GuardSummary:
         rules = ", ".join(self._settings.guard) or "no rules"
         names = ", ".join(self._session.sandboxes) or "no sandbox"
         tests = count(len(self._session.tests), "test")
-        return f"no findings: {rules}; {tests}, {count(self._session.looks, 'poll')} of {names}"
+        polls = count(self._session.looks, "poll")
+        return printable(f"no findings: {rules}; {tests}, {polls} of {names}")
 
 
 def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str) -> str | None:
@@ -154,21 +149,21 @@ def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str)
         if gap["guarded"]:
             guarded.setdefault(gap["label"], []).append(gap)
     for label, of_one in guarded.items():
-        duration = _duration([time for gap in of_one for time in gap["times"]], now)
+        duration = _duration(of_one, now)
         number = count(len(of_one), "gap")
         parts.append(f"sandbox {label} was not monitored for {duration} ({number})")
     return list_texts(parts) or None
 
 
-def _duration(times: Iterable[Data], now: str) -> str:
+def _duration(gaps: Iterable[Data], now: str) -> str:
     """Return how long a sandbox was not monitored.
 
     Overlapping intervals are not counted twice. Open intervals end ``now``.
     """
     total = until = 0
-    for begun, ended in sorted(
-        (epoch(time["from_at"]), epoch(time["to_at"] or now)) for time in times
-    ):
+    times = [time for gap in gaps for time in gap["times"]]
+    intervals = [(epoch(time["from_at"]), epoch(time["to_at"] or now)) for time in times]
+    for begun, ended in sorted(intervals):
         total += max(0, ended - max(begun, until))
         until = max(until, ended)
     return seconds(total / 1000)

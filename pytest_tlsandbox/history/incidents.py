@@ -20,6 +20,8 @@ RESTART = "restart"
 UNHEALTHY = "unhealthy"
 UNSEEN_END = "unseen_end"
 LOST_END = "lost_end"
+LEAK = "leak"
+"""A process outlived the test that started it. Only the guard finds such incidents."""
 OPEN_END = "open_end"
 """A SIGHUP that this plugin did not send ended the run.
 

@@ -35,7 +35,5 @@ def add_extra(
         return
     from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-    report.extras = [  # type: ignore[attr-defined]
-        *getattr(report, "extras", ()),
-        getattr(extras, kind)(str(content), name=name),
-    ]
+    extra = getattr(extras, kind)(str(content), name=name)
+    report.extras = [*getattr(report, "extras", ()), extra]  # type: ignore[attr-defined]

@@ -20,20 +20,19 @@ _MARGIN, _NARROWEST = 12, 60
 
 def screen_of(config: pytest.Config) -> Screen:
     """Return the terminal for which messages of this pytest run are formatted."""
+    verbosity, columns = config.get_verbosity(), columns_of(config)
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or verbosity < 0:  # an xdist worker has no terminal
+        return Screen(verbosity, columns)
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
         """Print a line between pytest's dots, even while pytest captures output."""
-        if reporter is None:
-            return
         line = cut(f"tlsandbox: {_running_test()}: {text}", config.get_terminal_writer().fullwidth)
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             reporter.write_line(line)
 
-    # An xdist worker has no terminal.
-    talks = reporter is not None and config.get_verbosity() >= 0
-    return Screen(config.get_verbosity(), columns_of(config), say if talks else None)
+    return Screen(verbosity, columns, say)
 
 
 def _running_test() -> str:
@@ -46,7 +45,7 @@ def _running_test() -> str:
 
 def columns_of(config: pytest.Config) -> int:
     """Return the width, in columns, of messages, without the mark and indent that pytest adds."""
-    has_terminal = config.pluginmanager.has_plugin("terminalreporter")
-    writer = config.get_terminal_writer() if has_terminal else None
-    wide = writer.fullwidth if writer else shutil.get_terminal_size().columns
+    wide = shutil.get_terminal_size().columns
+    if config.pluginmanager.has_plugin("terminalreporter"):
+        wide = config.get_terminal_writer().fullwidth
     return max(wide - _MARGIN, _NARROWEST)

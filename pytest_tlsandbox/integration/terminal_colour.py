@@ -1,8 +1,7 @@
 """Colour this package's errors in pytest's terminal output.
 
-pytest shows each line of an error in bold red. This module leaves the first line bold red, but
-makes lines of output plain and all other lines dim. The text of the failure does not change. If
-pytest does not use colours, this module has no effect.
+pytest shows each line of an error in bold red. This module leaves only the first line bold red. The
+text of the failure does not change. If pytest does not use colours, this module has no effect.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-_FIRST_LINE = re.compile(r"E +(?=pytest_tlsandbox\.\w+: )")
+_FIRST_LINE = re.compile(r"E +pytest_tlsandbox\.\w+: ")
 _OF_AN_ERROR = {"bold": True, "red": True}
 """The markup that pytest uses for each line of an error."""
 
@@ -40,28 +39,15 @@ def _show(show: Callable[[Any], None], writer: object) -> None:
 
 
 class _Writer:
-    """A ``TerminalWriter`` that changes the markup of an error's lines."""
+    """A ``TerminalWriter`` that colours only the first line of an error."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._margin = 0
-        self._output_at = -1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
 
     def line(self, text: str = "", **markup: bool) -> None:
         """Write a line; pytest calls this method for the lines of an error."""
-        self._writer.line(text, **(self._markup(text) if markup == _OF_AN_ERROR else markup))
-
-    def _markup(self, text: str) -> dict[str, bool]:
-        if first := _FIRST_LINE.match(text):
-            self._margin = first.end()
-            return _OF_AN_ERROR
-        text = text[self._margin :]
-        indent = len(text) - len(text.lstrip())
-        if text.startswith("| ", indent):
-            self._output_at = indent + len("| ")
-        elif indent != self._output_at:  # not the continuation of a long line of output
-            self._output_at = -1
-        return {} if self._output_at > 0 else {"light": True}
+        is_detail = markup == _OF_AN_ERROR and not _FIRST_LINE.match(text)
+        self._writer.line(text, **({} if is_detail else markup))

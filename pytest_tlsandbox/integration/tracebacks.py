@@ -34,14 +34,14 @@ def without_our_frames(error: E) -> E:
 
     """
     seen: set[int] = set()
-    left: list[BaseException | None] = [error.__cause__, error.__context__]
+    left: list[BaseException | None] = [error]
     while left:
-        other = left.pop()
-        if other is not None and id(other) not in seen:
-            seen.add(id(other))
-            _trim(other)
-            left += [other.__cause__, other.__context__]
-    return _trim(error)
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            _trim(each)
+            left += [each.__cause__, each.__context__]
+    return error
 
 
 def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
@@ -85,7 +85,7 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
     return shown
 
 
-def _trim(error: E) -> E:
+def _trim(error: BaseException) -> None:
     entries: list[TracebackType] = []
     entry = error.__traceback__
     while entry is not None:
@@ -93,7 +93,7 @@ def _trim(error: E) -> E:
         entry = entry.tb_next
     ours = [entry for entry in entries if _is_within(entry, _PACKAGE)]
     if not ours or (not isinstance(error, TLSandboxError) and entries[-1] is ours[-1]):
-        return error
+        return
     kept = [entry for entry in entries if not _is_within(entry, _OURS)]
     wrappers = _wrappers_of_hooks(entries)
     if isinstance(error, TLSandboxError):
@@ -105,7 +105,7 @@ def _trim(error: E) -> E:
     chain = None
     for entry in reversed(kept):
         chain = TracebackType(chain, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return error.with_traceback(chain)
+    error.__traceback__ = chain
 
 
 def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:

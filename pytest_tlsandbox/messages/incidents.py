@@ -135,7 +135,8 @@ def headline_of(incident: Incident) -> str:
 def describe(incident: Incident) -> str:
     """Return what happened to a run, including the evidence and what happened next."""
     text = _headline_and_description(incident)[1]
-    after = "" if incident.kind == kinds.UNSEEN_END else aftermath(incident.run)
+    is_complete = incident.kind in (kinds.UNSEEN_END, kinds.LEAK)
+    after = "" if is_complete else aftermath(incident.run)
     return f"{text}, {after}" if after else text
 
 
@@ -167,6 +168,8 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
         check = f" ({mask_text(managed.health_check)})" if managed and managed.health_check else ""
         headline = f"Unhealthy {failed}" if failures else "Unhealthy"
         return headline + check, often or "its health check fails"
+    if kind == kinds.LEAK:
+        return "Left running", "it began in this test and runs after its teardown"
     if kind == kinds.LOST_END:
         return "End not known", "the sandbox lost its exit code"
     if kind == kinds.UNSEEN_END and run.is_newest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import GuardFailure
+from pytest_tlsandbox.history.incidents import LEAK
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.waiting.conditions import absence
@@ -12,8 +13,6 @@ from pytest_tlsandbox.waiting.conditions import absence
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.incidents import Incident
 
-LEAK = "leak"
-"""The name of the rule, and of the kind of incident, for processes that outlive their test."""
 RULES = {
     "oom": absence.OOM,
     "crash": absence.CRASH,

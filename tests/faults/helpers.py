@@ -21,11 +21,13 @@ from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.processes import named
-from pytest_tlsandbox.guard.guard import Guard
+from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.types import Screen
 from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, make_certificate
 
@@ -94,7 +96,7 @@ def _kill_started(box, world, _timeout):
 def _guard(box, _world, _timeout):
     """Guard a test that began before the fault."""
     monitor = Monitor(box._client.clock)
-    guard = Guard(monitor, ())
+    guard = Guard(Settings(), monitor, Screen)
     monitor.add(Connection(box._client, shared=False))
     [sandbox] = monitor.sandboxes
     sandbox.baseline, sandbox.position = box.baseline, box._client.history.position
@@ -103,7 +105,7 @@ def _guard(box, _world, _timeout):
     monitor.end_phase("call")
     monitor.end_phase("teardown")
     monitor.end_test()
-    assert not guard.take_failing(), "nothing has happened"
+    assert not guard.failing(), "nothing has happened"
     gaps = monitor.take_data().get("gaps")
     return f"not monitored: {gaps[0]['why']}" if gaps else None
 

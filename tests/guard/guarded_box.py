@@ -10,13 +10,15 @@ from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable
-from pytest_tlsandbox.guard.guard import Guard
+from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
+from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.types import Screen
 
 from ..support import FakeClock, raw
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.guard.rules import Finding
+    from pytest_tlsandbox.guard.findings import Finding
 
 REFUSED = SandboxUnreachable(
     "my-sandbox cannot be reached: the connection was refused", label="refused", transient=True
@@ -79,7 +81,7 @@ class GuardedBox:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
         self.monitor = Monitor(self.clock, **kwargs)
-        self.guard = Guard(self.monitor, rules)
+        self.guard = Guard(Settings(guard=rules), self.monitor, Screen)
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
         self.monitored = False
@@ -102,8 +104,9 @@ class GuardedBox:
     def findings(self, phase: str, *rows: dict[str, Any]) -> list[Finding]:
         if rows:
             self.box.rows = [*rows]
+        earlier = len(self.guard.failing())  # pytest takes the findings of each phase
         self.monitor.end_phase(phase)
-        return self.guard.take_failing()
+        return self.guard.failing()[earlier:]
 
     def end_test(self) -> None:
         self.monitor.end_test()

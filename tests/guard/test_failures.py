@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
-from pytest_tlsandbox.guard.failures import error_for
+from pytest_tlsandbox.guard.findings import error_for
 from pytest_tlsandbox.types import Screen
 
 from ..support import managed, raw, signaled
@@ -147,7 +147,6 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last run: exited 1): web"),
         ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy after 4 failed health checks in a row: web; last output: shard 2/8 loaded"),
-        ("oom", raw(42, managed=RESTARTED_OFTEN), "2 findings: End not seen: web"),
     ],
 )  # fmt: skip
 def test_first_line_of_the_message_names_the_incident_and_the_process(rule, row, first_line):
@@ -192,5 +191,39 @@ Left running: train.py
   found    by the guard, after the teardown
   hint     end the process in the test, or in the fixture that started it
   expected? mark the test with tlsandbox_allow("leak", reason=...)"""
+    )
+    assert type(error) is GuardFailure
+
+
+def test_several_leaked_processes_are_listed_without_their_output():
+    guarded = in_call()
+    guarded.end("call", raw(1), raw(2, command="serve.sh", args=[]))
+    error = error_for(guarded.findings("teardown"), Screen(columns=300))
+    assert (
+        str(error)
+        == """\
+2 findings: Left running: train.py, serve.sh
+
+    pid 1  running  python train.py    it began in this test and runs after its teardown
+    pid 2  running  serve.sh    it began in this test and runs after its teardown
+  found  by the guard, after the teardown
+  hint   end the process in the test, or in the fixture that started it
+  expected? mark the test with tlsandbox_allow("leak", reason=...)"""
+    )
+
+
+def test_several_hidden_ends_are_listed_with_the_reason_why_they_are_unknown():
+    error = failure(raw(42, managed=RESTARTED_OFTEN), before=(WEB,), rules=("oom",))
+    assert (
+        str(error)
+        == """\
+2 findings: End not seen: web
+
+  it ended between two list calls, and the sandbox reports only how the last run ended
+    pid 41  ended                  [web] python train.py    first run
+    pid 42  running, restarted 3x  [web] python train.py    restart 1
+  found  by the guard, after the call
+  hint   list the processes more often
+  expected? mark the test with tlsandbox_allow("oom", reason=...)"""
     )
     assert type(error) is GuardFailure

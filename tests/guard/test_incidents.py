@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from pytest_tlsandbox.errors import ProcessOOMKilled
-from pytest_tlsandbox.guard.failures import error_for
+from pytest_tlsandbox.guard.findings import error_for
 from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
@@ -67,7 +71,8 @@ def test_restart_that_a_test_requested_is_not_reported_in_a_later_test():
 
 def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
     guarded = in_call(web(7, "stopped", fields=ended(0), last_exit=last(0)))
-    with guarded.guard.exempting():
+    fixturedef: Any = SimpleNamespace(scope="session")
+    with contextmanager(guarded.guard.pytest_fixture_setup)(fixturedef):
         guarded.box.rows = [web(9, start=20_000)]
 
     assert guarded.end("call") + guarded.end("teardown") == []

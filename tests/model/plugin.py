@@ -10,9 +10,11 @@ from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
-from pytest_tlsandbox.guard.guard import Guard
+from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.types import Screen
 from tests.fakes.streams import AlarmClock, FakeNotice
 
 KINDS = ("oom", "suspected_oom", "crash", "gave_up", "restart", "unseen_end", "lost_end")
@@ -97,13 +99,13 @@ class Plugin:
         self.client.notice_end, self.client.probe_port = transport.notice_end, transport.probe_port
         self.box = Sandbox(self.client)
         self._monitor = Monitor(self.client.clock)
-        self._guard = Guard(self._monitor, ())
+        self._guard = Guard(Settings(), self._monitor, Screen)
         self._connection = Connection(self.client, shared=False)
         self._monitors = False
 
     def begin_test(self, rules, allowed):
         """Begin the setup of a test and take its baseline."""
-        self._guard._session_rules = tuple(rules)
+        self._guard._settings = Settings(guard=tuple(rules))
         self._guard.begin_test(rules, allowed)
         self._monitor.begin_test("test", 1)
         if not self._monitors:

@@ -302,7 +302,7 @@ class NoIncident:
             what, hint = f"{what}, possibly an OOM kill", RUN_AGAIN
         explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
         settled = any(not item.run.may_be_corrected for item in counted)
-        return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
+        return Impossible(with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
 
 
 def _is_over(row: ProcessInfo) -> bool:
@@ -313,7 +313,7 @@ def _names(incidents: Iterable[Incident]) -> str:
     return list_texts([*dict.fromkeys(short_name(shown_row(item.run)) for item in incidents)])
 
 
-def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
+def with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
     """Return an explanation that also contains the evidence for the incidents.
 
     If there is only one incident, the explanation shows the affected process. If there are several
@@ -344,7 +344,9 @@ def _listed(incident: Incident) -> Listed:
     known = bool(label) if kind == kinds.UNSEEN_END else not label
     plain = kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
     remark = ": ".join(filter(None, (label, "" if plain and known else describe(incident))))
-    return Listed(ended_row(run) or shown_row(run), remark, output=run.row is not None)
+    # The output of a process that is still running does not explain a leak.
+    output = run.row is not None and kind != kinds.LEAK
+    return Listed(ended_row(run) or shown_row(run), remark, output=output)
 
 
 def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
@@ -366,4 +368,4 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     subject = f"it is not known how {runs}{_names(incidents)} ended"
     what, error = f"Cannot check {check}", errors.Inconclusive
     explanation = Explanation(error, what, subject, because=because, hint=hint)
-    return Impossible(_with_evidence(explanation, incidents), settling_time)
+    return Impossible(with_evidence(explanation, incidents), settling_time)

@@ -1,21 +1,26 @@
-"""Apply the rules of the guard to incidents, and describe the findings."""
+"""The findings of the guard: find incidents according to rules, and describe them in an error."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.processes import short_name
+from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
+from pytest_tlsandbox.formatting.processes import list_texts, short_name
+from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history import incidents as kinds
-from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.history.incidents import LEAK, Incident
+from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.incidents import describe, headline_of, shown_row
-from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES, incident_data
+from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
+from pytest_tlsandbox.waiting.outcome_to_error import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.monitor import Monitor
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
     from pytest_tlsandbox.monitoring.plain_data import Place
+    from pytest_tlsandbox.types import Screen
+
+_LONGEST_FIRST_LINE = 100
 
 
 @dataclass(frozen=True)
@@ -68,18 +76,11 @@ class Finding:
         """What happened, such as "Crashed with SIGSEGV, then restarted"."""
         incident = self.incident
         unknown_end = incident.kind in (kinds.UNSEEN_END, kinds.LOST_END)
-        if self.rule == LEAK or (self.inconclusive and not unknown_end):
+        if self.inconclusive and not unknown_end:
             return self.verdict
         if incident.run.gave_up and incident.kind in (kinds.OOM, kinds.CRASH):
             incident = replace(incident, kind=kinds.GAVE_UP)  # how the last try ended
         return headline_of(incident)
-
-    @property
-    def what(self) -> str:
-        """What happened, including the evidence."""
-        if self.rule == LEAK:
-            return "it began in this test and runs after its teardown"
-        return describe(self.incident)
 
     @property
     def hint(self) -> str:
@@ -92,13 +93,12 @@ class Finding:
 
     def as_data(self, monitor: Monitor) -> dict[str, Any]:
         """Return the finding as plain data, which an xdist worker can send to the controller."""
-        keys = keys_of(self.rule, self.incident)
         return {
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
-            "what": self.what,
+            "what": describe(self.incident),
             "headline": f"{self.happened}: {short_name(self.row)}",
-            "keys": [f"{self.sandbox.name} {key}" for key in keys],
+            "keys": keys_of(self.sandbox.name, self.rule, self.incident),
             "observed": not self.inconclusive,
             "sandbox": self.sandbox.name,
             **self.place._asdict(),
@@ -107,28 +107,6 @@ class Finding:
             "allowed": self.allowed,
             "at": monitor.wall_clock.at(self.now.begun),
         }
-
-
-def keys_of(rule: str, incident: Incident) -> list[str]:
-    """Return the keys by which every worker identifies an incident in a sandbox.
-
-    If workers share a sandbox, they list its processes at different times. For example, one worker
-    may list the run itself, a second worker may see only how the run ended, and a third worker may
-    list only the next run. For this reason, each kind of observation has its own key.
-    """
-    run = incident.run
-    keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
-    if run.generation.id is None:
-        return keys
-    # Mask the text, because pytest --debug logs the data that a worker sends.
-    supervisor = mask_text(run.generation.id)
-    if run.end is not None and run.end.ended_at is not None:
-        ended = int(run.end.ended_at.timestamp() * 1000)
-        keys.append(f"{rule} {supervisor} {ended}")
-    successor = run.successor
-    if successor is not None and successor.row is not None and run.times == 1:
-        keys.append(f"{rule} before {identity_text(successor.row)}")
-    return keys or [f"{rule} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
 
 
 def apply_rules(
@@ -195,3 +173,80 @@ def leaks(
         for run in started_between(sandbox.before_call, sandbox.after_call, sandbox)
         if run.generation not in exempt
     ]
+
+
+def keys_of(sandbox: str, rule: str, incident: Incident) -> list[str]:
+    """Return the keys by which every worker identifies an incident in a sandbox.
+
+    If workers share a sandbox, they list its processes at different times. For example, one worker
+    may list the run itself, a second worker may see only how the run ended, and a third worker may
+    list only the next run. For this reason, each kind of observation has its own key.
+    """
+    run, start = incident.run, f"{sandbox} {rule}"
+    keys = [] if run.row is None else [f"{start} {identity_text(run.row)}"]
+    if run.generation.id is None:
+        return keys
+    # Mask the text, because pytest --debug logs the data that a worker sends.
+    supervisor = mask_text(run.generation.id)
+    if run.end is not None and run.end.ended_at is not None:
+        ended = int(run.end.ended_at.timestamp() * 1000)
+        keys.append(f"{start} {supervisor} {ended}")
+    successor = run.successor
+    if successor is not None and successor.row is not None and run.times == 1:
+        keys.append(f"{start} before {identity_text(successor.row)}")
+    return keys or [f"{start} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
+
+
+def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
+    """Return ``ProcessOOMKilled`` if a finding is a proven OOM kill, otherwise ``GuardFailure``.
+
+    The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
+    """
+    ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
+    first, client = ordered[0], ordered[0].sandbox.client
+    rules = [*dict.fromkeys(item.rule for item in ordered)]
+    distinct: dict[tuple[Run, str], Finding] = {}
+    for item in ordered:  # several rules may report the same run
+        distinct.setdefault((item.incident.run, item.happened), item)
+    shown = [*distinct.values()]
+    alone = len(shown) == 1
+    was_killed = first.rule == "oom" and not first.inconclusive
+    error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
+    phase = "setup failed" if first.place.phase == "setup" else first.place.phase
+    needs_reason = first.inconclusive or (alone and first.rule == LEAK)
+    explanation = Explanation(
+        error,
+        first.happened if alone else _several(shown),
+        short_name(first.row) if alone else "",
+        because=describe(first.incident) if needs_reason else "",
+        remarks=(("found", f"by the guard, after the {phase}"),),
+        hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
+    )
+    explanation = absence.with_evidence(explanation, [item.incident for item in shown])
+    explanation = replace(explanation, output=rules != [LEAK])
+    timeline = Timeline(first.before.begun, client.history)
+    timeline.add(first.before)
+    timeline.add(first.now)
+    text = text_of(explanation, client, timeline, screen)
+    allowed = ", ".join(f'"{rule}"' for rule in rules)
+    failure = error(
+        f"{text}\n  expected? mark the test with tlsandbox_allow({allowed}, reason=...)"
+    )
+    failure.wanted = f"no {' and no '.join(rules)}"
+    failure.snapshot = first.now
+    failure.run = first.incident.run
+    return failure
+
+
+def _several(findings: Sequence[Finding]) -> str:
+    """Return the first line of the message about several findings."""
+    first = findings[0]
+    alike = {(item.rule, item.incident.run.generation) for item in findings}
+    if len(alike) == 1 and not any(item.inconclusive for item in findings):
+        name = RULES[first.rule].name([item.incident for item in findings])
+        return f"{name}: {short_name(first.row)}"
+    names: dict[str, list[str]] = {}
+    for item in findings:
+        names.setdefault(item.happened, []).append(short_name(item.row))
+    texts = [f"{what}: {list_texts([*dict.fromkeys(of)])}" for what, of in names.items()]
+    return shorten(f"{len(findings)} findings: {'; '.join(texts)}", _LONGEST_FIRST_LINE)
