@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.text import count, cut, seconds
+from pytest_tlsandbox.formatting.text import cut, seconds
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
     MOST_OUTPUT,
+    FailedCheck,
     OutputTail,
     Renderer,
 )
@@ -78,9 +79,7 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
         if was_cut:
             hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
             explanation = replace(explanation, hint=hint)
-    stopped = f"stopped after {took}{of}"
-    text = text_of(explanation, wait.client, wait.timeline, screen, stopped=stopped)
-    error = explanation.error(text)
+    error = explanation.error(text_of(explanation, wait.client, wait.timeline, screen))
     if isinstance(error, errors.InfrastructureError) and wait.fault is not None:
         error.label, error.transient = wait.fault.label, wait.fault.transient
         error.outage = wait.fault.outage
@@ -88,12 +87,7 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
 
 
 def text_of(
-    explanation: Explanation,
-    client: SandboxClient,
-    timeline: Timeline,
-    screen: Screen,
-    *,
-    stopped: str = "",
+    explanation: Explanation, client: SandboxClient, timeline: Timeline, screen: Screen
 ) -> str:
     """Return the text of a failure, including the output of the process and the memory limit.
 
@@ -102,7 +96,6 @@ def text_of(
         client: the client of the sandbox, which reads the process's last lines of output.
         timeline: the polls of the wait.
         screen: the terminal, which determines the width and the verbosity of the message.
-        stopped: a text that says when the wait stopped; empty to leave this information out.
 
     """
     tails, output = _Tails(client, timeline), None
@@ -111,7 +104,7 @@ def text_of(
         explanation = replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
     elif explanation.output:
         output = tails.read(explanation.process, explanation.run)
-    renderer = Renderer(timeline, screen, client.label, stopped)
+    renderer = Renderer(timeline, screen, client.label)
     return renderer.render(_with_limit(explanation, client), output)
 
 
@@ -129,25 +122,22 @@ def error_of_several(
         A :class:`ChecksFailed`, or an infrastructure error if no check could be evaluated.
 
     """
-    explanations: list[tuple[str, str, Explanation | None]] = []
+    passed: list[str] = []
+    failed: list[FailedCheck] = []
     failures: list[errors.TLSandboxError] = []
-    outputs: dict[int, OutputTail | None] = {}
     client, timeline = wait.client, wait.timeline
     tails = _Tails(client, timeline)
-    for name, place, result in checks:
+    for number, (name, place, result) in enumerate(checks, 1):
         if isinstance(result, Met) and (wait.final or not result.settling_time):
-            explanations.append((name, place, None))
+            passed.append(f"check {number} ({name})")
             continue
-        explanation = _with_limit(_explain(result, wait), client)
-        explanations.append((name, place, explanation))
-        if explanation.output and len(outputs) < _MOST_TAILS:
-            outputs[id(explanation)] = tails.read(explanation.process, explanation.run)
+        explanation, output = _with_limit(_explain(result, wait), client), None
+        if explanation.output and len(failed) < _MOST_TAILS:
+            output = tails.read(explanation.process, explanation.run)
+        failed.append(FailedCheck(number, place, explanation, output))
         failure = explanation.error(explanation.headline)
         failures.append(_with_data(failure, explanation, name, timeline))
-    once = timeline.looks == 1
-    stopped = "" if once else f"the last one, after {seconds(wait.seconds)}, decided the result"
-    renderer = Renderer(timeline, screen, client.label, stopped)
-    text = renderer.render_several(explanations, outputs)
+    text = Renderer(timeline, screen, client.label).render_several(failed, passed)
     error: errors.TLSandboxError
     if any(isinstance(failure, errors.AssertionFailed) for failure in failures):
         error = errors.ChecksFailed(text)
@@ -203,7 +193,7 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
 def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:
     """Explain an infrastructure error."""
     what, _, because = str(fault).partition("\n")
-    hint, remarks = _HINTS.get(type(fault), ""), []
+    hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = (
             "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
@@ -212,16 +202,11 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         # The request did not reach the sandbox, so the hint about its memory does not apply.
         blocked = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
         hint = blocked if fault.label.endswith("BlockedError") else ""
-    if timeline.last is not None:
-        at = seconds(timeline.last.begun - timeline.start)
-        listed = count(len(timeline.last), "process")
-        remarks.append(("last poll", f"{listed}, {at} after the wait began"))
     if fault.transient and timeline.outages:
         outage = timeline.outages[-1]
         lasted = seconds(outage.end - outage.start) if timeline.looks else took
         what = f"{what}; could not list the processes for {lasted}"
-        remarks.append(("attempts", str(outage)))
-    return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
+    return Explanation(type(fault), what, because=because, hint=hint)
 
 
 class _Tails:
