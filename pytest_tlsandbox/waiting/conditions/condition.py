@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
@@ -153,26 +152,23 @@ class Until:
         ]
         result = mask_text(repr(value))
         remarks = [("returned", result)] if len(result) > _LONGEST_VALUE else []
-        source, values = _comparison(self.function, snapshot)
+        source = _returned_expression(self.function)
         remarks += [("condition", source)] if source else []
-        was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
             WaitTimedOut,
             "Condition not met",
-            f"{printable(self._name)} returned {was}",
+            f"{printable(self._name)} returned {shorten(result, _LONGEST_VALUE)}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
             listed_as="processes alive now or started in this test",
         )
 
 
-def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the source and the compared values of the expression that a function returns.
+def _returned_expression(function: Any) -> str:
+    """Return the source of the expression that a function returns, with secrets masked.
 
-    The compared values are returned as one text, such as "1 >= 2". Both texts are masked. If the
-    function does more than return an expression, both texts are empty. The values are available
-    only if the expression is a single comparison. For a lambda, both texts are empty, because the
-    failure already shows the line of the test.
+    If the function does more than return an expression, the source is empty. For a lambda, the
+    source is empty too, because the failure already shows the line of the test.
     """
     import ast
     import inspect
@@ -181,24 +177,10 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     try:
         definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
-        return "", ""
+        return ""
     body = definition.body if isinstance(definition, ast.FunctionDef) else []
     returned = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
-    if returned is None:
-        return "", ""
-    values, code = "", function.__code__
-    alone = code.co_argcount == code.co_nlocals == 1
-    if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
-        with contextlib.suppress(Exception):  # the values are optional
-            outer = inspect.getclosurevars(function).nonlocals
-            names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
-            left, right = (
-                eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
-                for side in (returned.left, returned.comparators[0])
-            )
-            shown = ast.Compare(ast.Constant(left), returned.ops, [ast.Constant(right)])
-            values = shorten(mask_text(ast.unparse(shown)), _LONGEST_VALUE)
-    return mask_text(ast.unparse(returned)), values
+    return "" if returned is None else mask_text(ast.unparse(returned))
 
 
 def unreadable_rows(
