@@ -6,7 +6,7 @@ The text shows the expected and the actual values, the last lines of output, oth
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line, process_table
@@ -80,21 +80,8 @@ class OutputTail:
     unread: str = ""
 
 
-class FailedCheck(NamedTuple):
-    """One of several checks that were evaluated together, and that failed.
-
-    Attributes:
-        number: the number of the check, from 1.
-        place: the line in the test.
-        explanation: the result of the check.
-        output: the process's last lines of output, if there are any to show.
-
-    """
-
-    number: int
-    place: str
-    explanation: Explanation
-    output: OutputTail | None
+FailedCheck: TypeAlias = "tuple[int, str, Explanation, OutputTail | None]"
+"""A failed check of several: its number, its line in the test, its result, the output to show."""
 
 
 @dataclass(frozen=True)
@@ -142,16 +129,17 @@ class Renderer:
             passed: the numbers and names of the checks that passed.
 
         """
-        first_line = _first_line(failed[0].explanation, failed[0].output)
+        headlines = [_first_line(explanation, output) for _, _, explanation, output in failed]
         so_many = f"{len(failed)} of {count(len(failed) + len(passed), 'check')} failed"
-        lines = [f"{so_many}{'; the first' if len(failed) > 1 else ''}: {first_line}", ""]
+        lines = [f"{so_many}{'; the first' if len(failed) > 1 else ''}: {headlines[0]}", ""]
         inside = replace(self, screen=replace(self.screen, columns=self._columns - 5))
         hints = {""}
         most = self._size.rows
-        for number, place, explanation, output in failed[:most]:
+        for headline, (number, place, explanation, _) in zip(
+            headlines[:most], failed, strict=False
+        ):
             label = f"{_INDENT}check {number}  "
-            headline = f"{place}: {_first_line(explanation, output)}"
-            first, *others = wrap(headline, self._columns - len(label))
+            first, *others = wrap(f"{place}: {headline}", self._columns - len(label))
             lines += [label + first, *(_INDENT * 4 + line for line in others)]
             hint = "" if explanation.hint in hints else explanation.hint
             hints.add(hint)
@@ -268,15 +256,19 @@ class Renderer:
 def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
     """Return the headline, followed by the last line of output if there is enough room."""
     headline = printable(explanation.headline)
-    written = [line for line in (output.lines if output else ()) if line.strip()]
-    if not written or not explanation.subject:
+    last = printable(last_line(output.lines)) if output else ""
+    if not last or not explanation.subject:
         return headline
-    last = printable(mask_text(written[-1].strip()[:LONGEST_LINE]))
     # If a process failed by itself, its last line of output is probably its error.
     row = explanation.process
     failed = row is not None and row.exit_code not in (None, 0, UNKNOWN_EXIT_CODE)
     whole = f"{headline}: {last}" if failed else f"{headline}; last output: {last}"
     return whole if width(whole) <= _LONGEST_HEADLINE else headline
+
+
+def last_line(lines: Sequence[str]) -> str:
+    """Return the last line that is not blank, stripped and with secrets masked, or ""."""
+    return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
 
 
 def _lifetime(row: ProcessInfo) -> str:

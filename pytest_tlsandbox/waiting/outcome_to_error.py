@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.text import cut, seconds
+from pytest_tlsandbox.formatting.text import seconds, shorten
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
-    LONGEST_LINE,
     MOST_OUTPUT,
-    FailedCheck,
     OutputTail,
     Renderer,
+    last_line,
 )
-from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
     from pytest_tlsandbox.messages.explanation import Listed
+    from pytest_tlsandbox.messages.failure import FailedCheck
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Screen, Stream
     from pytest_tlsandbox.waiting.conditions.condition import Result
@@ -134,7 +133,7 @@ def error_of_several(
         explanation, output = _with_limit(_explain(result, wait), client), None
         if explanation.output and len(failed) < _MOST_TAILS:
             output = tails.read(explanation.process, explanation.run)
-        failed.append(FailedCheck(number, place, explanation, output))
+        failed.append((number, place, explanation, output))
         failure = explanation.error(explanation.headline)
         failures.append(_with_data(failure, explanation, name, timeline))
     text = Renderer(timeline, screen, client.label).render_several(failed, passed)
@@ -259,13 +258,7 @@ class _Tails:
 
     def with_last_line(self, item: Listed) -> Listed:
         """Add the last line of output to the remark, if the output may explain the result."""
-        if not item.output:
-            return item
-        tail = self.read(item.row)
-        written = [line.strip() for line in (tail.lines if tail else ()) if line.strip()]
-        if not written:
-            return item
-        beyond = max(len(written[-1]) - LONGEST_LINE, 0)
-        last = cut(mask_text(written[-1][:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
-        remark = "; ".join(filter(None, (item.remark, f"last line: {last}")))
-        return replace(item, remark=remark)
+        tail = self.read(item.row) if item.output else None
+        last = shorten(last_line(tail.lines), _LONGEST_LAST_LINE) if tail else ""
+        told = f"last line: {last}" if last else ""
+        return replace(item, remark="; ".join(filter(None, (item.remark, told))))

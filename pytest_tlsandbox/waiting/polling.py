@@ -18,8 +18,7 @@ from pytest_tlsandbox.client.retry import LONGEST_CALL, is_transient, pause_afte
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import LONGEST_LINE
-from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.messages.failure import last_line
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending
 from pytest_tlsandbox.waiting.wakeup import Wakeup
 
@@ -272,7 +271,7 @@ class Wait:
             lines = self.client.output(process.pid, limit=min(_LONGEST_READ, left))
         except InfrastructureError:
             return ""  # the wait continues, and its polls report an outage
-        return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
+        return last_line(lines)
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
         """Record a result, and decide whether it is final.

@@ -243,8 +243,7 @@ def test_message_about_several_oom_kills_shows_the_last_output_of_each_process()
                 last line: shard 7 --token=***
             pid 42   oom_killed             9 s  python train.py
                 last line:
-                {"x" * 109}…
-                +9999891
+                {"x" * 119}…
             pid 131  running, restarted 1x       [web] web
                 first run: OOM-killed, restarted as pid 131
           hint  raise memory_mb of the sandbox if this memory use is expected
