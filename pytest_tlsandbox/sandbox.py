@@ -24,10 +24,13 @@ from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen, Stream
-from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
-from pytest_tlsandbox.waiting.conditions.number import NumberRuns
-from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
-from pytest_tlsandbox.waiting.conditions.port import AcceptsConnections
+from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, NumberRuns, Until
+from pytest_tlsandbox.waiting.conditions.output_and_port import (
+    AcceptsConnections,
+    HasOutput,
+    HasWritten,
+    IsListed,
+)
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.conditions.status import (
     HasEnded,
