@@ -69,8 +69,8 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
         was_cut = wait.cut and not wait.final
         if isinstance(wait.result, Pending):
             # The text of a timeout is the same in each test run, so that failures can be grouped.
-            time = took if wait.timeout is None else seconds(wait.timeout)
-            time = f"{took} (wait{of} cut short by pytest-timeout)" if was_cut else time
+            cut = f"{took} (wait{of} cut short by pytest-timeout)"
+            time = cut if was_cut else seconds(wait.timeout or 0.0)
             explanation = replace(explanation, what=f"{explanation.what} after {time}")
         elif was_cut:
             because = f"pytest-timeout ended the wait after {took}{of}"
@@ -240,10 +240,10 @@ class _Tails:
 
         """
         process = process if run is None else run.row
-        rows = [row for row in self._rows if process is not None and row.pid == process.pid]
-        if process is None or not (rows or run):
+        if process is None:
             return None
-        if rows and not rows[-1].identity.same_run(process.identity):
+        rows = [row for row in self._rows if row.pid == process.pid]
+        if not (rows[-1].identity.same_run(process.identity) if rows else run):
             return None
         try:
             for stream in _STREAMS:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from pytest_tlsandbox import by, errors
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
 from tests.support import OOM, T0, box_of, ended, managed, raw, signaled, unreachable
 
@@ -309,10 +309,6 @@ SHAPES: dict[str, Shape] = {
     ),
     "not_found_ended_before_this_test": Shape(
         [SERVE, job(ended(0))], lambda box: box.from_now().wait_for_exit("train.py", timeout=10)
-    ),
-    "not_found_by_fields": Shape(
-        [SERVE, raw(77, command="/usr/local/bin/python", args=("server.py",))],
-        lambda box: box.assert_process(by(command="/usr/bin/python"), status="running"),
     ),
     "not_found_nothing_near": Shape(
         {0: [raw(number, args=(f"worker.py --number {number}",)) for number in range(30, 50)]},

@@ -102,8 +102,7 @@ class HasStatus(ProcessCondition):
             what, hint = f"{_end_before(row)}, then restarted and {since}", ""
         unsettled = self._explain(WaitTimedOut, what, row, hint)
         settling_time = max(self.stable_for, self._correction_time(row))
-        key = (row.identity, _restarts(row))
-        return Met(row, settling_time, key, _longest_gap(self.stable_for), unsettled)
+        return Met(row, settling_time, row.identity, _longest_gap(self.stable_for), unsettled)
 
     def declare(self, row: ProcessInfo) -> None:
         run = self._run_of(row)
@@ -137,14 +136,12 @@ class Stays(HasStatus):
     def fits(self, row: ProcessInfo) -> bool:
         if self._run is None:
             return row.state in self.statuses
-        # A daemon may restart a process in place; then only the restart count in the row changes.
-        in_place = not row.ended and _restarts(row) > (self._restarts or 0)
-        return row.state in self.statuses and self._run_of(row) is self._run and not in_place
+        return row.state in self.statuses and self._run_of(row) is self._run
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
             # From now on, only this run counts, even if the selector matches other processes.
-            self._run, self._restarts = self._run_of(row), _restarts(row)
+            self._run = self._run_of(row)
             if self.selector.may_select_others or row.managed is None:
                 self.selector = Selector(row, self.selector.history)
         return Met(row, self.stable_for, row.identity, _longest_gap(self.stable_for))
