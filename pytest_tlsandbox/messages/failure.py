@@ -115,7 +115,7 @@ class Renderer:
         lines += self.evidence(explanation) + self.labelled(facts, explanation.hint)
         if self.screen.verbosity >= 2 and self.timeline.last:
             rows = self.timeline.last.processes
-            table = process_table(rows, most=self._size.rows, columns=self._columns - 4)
+            table = process_table(rows, most=self._size.rows, columns=self.screen.columns - 4)
             table += [f"unreadable {row}" for row in self.timeline.last.unreadable]
             lines.append(f"{_INDENT}all {count(len(rows), 'process')}")
             lines += [_INDENT * 2 + line for line in table]
@@ -132,14 +132,14 @@ class Renderer:
         headlines = [_first_line(explanation, output) for _, _, explanation, output in failed]
         so_many = f"{len(failed)} of {count(len(failed) + len(passed), 'check')} failed"
         lines = [f"{so_many}{'; the first' if len(failed) > 1 else ''}: {headlines[0]}", ""]
-        inside = replace(self, screen=replace(self.screen, columns=self._columns - 5))
+        inside = replace(self, screen=replace(self.screen, columns=self.screen.columns - 5))
         hints = {""}
         most = self._size.rows
         for headline, (number, place, explanation, _) in zip(
             headlines[:most], failed, strict=False
         ):
             label = f"{_INDENT}check {number}  "
-            first, *others = wrap(f"{place}: {headline}", self._columns - len(label))
+            first, *others = wrap(f"{place}: {headline}", self.screen.columns - len(label))
             lines += [label + first, *(_INDENT * 4 + line for line in others)]
             hint = "" if explanation.hint in hints else explanation.hint
             hints.add(hint)
@@ -150,17 +150,13 @@ class Renderer:
             lines.append(f"{_INDENT}... and {len(failed) - most} more failed")
         facts = []
         if passed and self.screen.verbosity >= 0:
-            facts.append(("passed", wrap(", ".join(passed), self._columns - 11)))
+            facts.append(("passed", wrap(", ".join(passed), self.screen.columns - 11)))
         lines += self.labelled(facts + self._facts_of_wait())
         return "\n".join(line.rstrip() for line in lines).rstrip()
 
     @property
     def _size(self) -> _Size:
         return _SIZES[min(max(self.screen.verbosity, -1), 2)]
-
-    @property
-    def _columns(self) -> int:
-        return self.screen.columns
 
     def _output(self, explanation: Explanation, output: OutputTail | None) -> list[str]:
         """Return the name of the stream, followed by the last lines of output.
@@ -178,7 +174,9 @@ class Renderer:
         lines = [f"{_INDENT}{output.stream}, {extent}"]
         for line in shown:
             masked, beyond = mask_text(line[:LONGEST_LINE]), max(len(line) - LONGEST_LINE, 0)
-            first, *others = fold(masked, self._columns - 4, self._size.command, beyond=beyond)
+            first, *others = fold(
+                masked, self.screen.columns - 4, self._size.command, beyond=beyond
+            )
             lines += [f"{_INDENT}| {first}", *(f"{_INDENT}  {part}" for part in others)]
         return lines
 
@@ -188,18 +186,22 @@ class Renderer:
         told = explanation.what + explanation.wanted
         in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
         if fields and not in_headline:
-            room = max((self._columns - max(len(field.name) for field in fields) - 11) // 2, 20)
+            room = max(
+                (self.screen.columns - max(len(field.name) for field in fields) - 11) // 2, 20
+            )
             rows = [(field.name, cut(field.wanted, room), cut(field.was, room)) for field in fields]
             lines += [_INDENT + line for line in align([("", "wanted", "was"), *rows])]
         if explanation.because:
-            lines += [_INDENT + line for line in wrap(explanation.because, self._columns - 2)]
+            lines += [_INDENT + line for line in wrap(explanation.because, self.screen.columns - 2)]
         if explanation.listed:
             listed = [item.row for item in explanation.listed]
             remarks = [item.remark for item in explanation.listed]
             title = explanation.listed_as
             if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
                 title, remarks = f"{title}: {remarks[0]}", []
-            table = process_table(listed, remarks, most=self._size.rows, columns=self._columns - 4)
+            table = process_table(
+                listed, remarks, most=self._size.rows, columns=self.screen.columns - 4
+            )
             lines += [_INDENT + title] if title else []
             lines += [_INDENT * 2 + line for line in table]
         return lines
@@ -208,7 +210,7 @@ class Renderer:
         """Return facts about the process, its output and the outages, each with its label."""
         row, run = explanation.process, explanation.run
         labels = ("timeline", *dict(explanation.remarks))
-        room = self._columns - 4 - max(map(len, labels))
+        room = self.screen.columns - 4 - max(map(len, labels))
         facts: list[_Fact] = []
         if row is not None and self.screen.verbosity >= 0:
             line, beyond = command_line(row)
@@ -234,7 +236,7 @@ class Renderer:
         """Return facts about the polls and the sandbox, if the message needs them."""
         facts: list[_Fact] = []
         if self.screen.verbosity > 0:
-            facts.append(("polls", wrap(polls(self.timeline), self._columns - 12)))
+            facts.append(("polls", wrap(polls(self.timeline), self.screen.columns - 12)))
         if self.screen.verbosity > 0 or self.screen.several_sandboxes():
             facts.append(("sandbox", [self.sandbox]))
         return facts
@@ -243,7 +245,7 @@ class Renderer:
         """Return the lines of facts and of a hint, and align their labels in a column."""
         if hint:
             labels = max(len(label) for label, _ in (*facts, ("hint", [])))
-            facts = [*facts, ("hint", wrap(hint, self._columns - 4 - labels))]
+            facts = [*facts, ("hint", wrap(hint, self.screen.columns - 4 - labels))]
         cells = [
             ("" if index else label, line)
             for label, lines in facts

@@ -28,12 +28,9 @@ def shown_row(run: Run) -> ProcessInfo:
     If the run was never listed, return the row of the next run that was listed. If no later run was
     listed, return the row of the newest run that was listed.
     """
-    later: Run | None = run
-    while later is not None:
-        if later.row is not None:
-            return later.row
-        later = later.successor
-    return next(member.row for member in reversed(run.generation.runs) if member.row is not None)
+    runs = run.generation.runs
+    in_order = (*runs[runs.index(run) :], *reversed(runs))
+    return next(member.row for member in in_order if member.row is not None)
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
@@ -87,9 +84,7 @@ def run_name(run: Run) -> str:
 
 def describe_run(run: Run) -> str:
     """Return the pid and the label of a run, how the run ended, and how long it ran."""
-    pid = "no list call saw it, so its pid is not known"
-    if run.row is not None:
-        pid = f"pid {run.row.pid}"
+    pid = f"pid {run.row.pid}" if run.row else "no list call saw it, so its pid is not known"
     label = run_label(run)
     parts = [f"{pid} ({label})" if label else pid]
     end = run.end

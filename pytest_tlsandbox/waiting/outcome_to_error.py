@@ -63,7 +63,7 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
     took = seconds(wait.seconds)
     of = f" of {seconds(wait.timeout)}" if wait.timeout else ""
     if wait.fault is not None:
-        explanation = _of_fault(wait.fault, wait.timeline, took)
+        explanation = _of_fault(wait.fault, wait.timeline)
     else:
         explanation = _explain(wait.result, wait)
         was_cut = wait.cut and not wait.final
@@ -189,7 +189,7 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
     return Explanation(errors.Inconclusive, what, because=because)
 
 
-def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:
+def _of_fault(fault: errors.InfrastructureError, timeline: Timeline) -> Explanation:
     """Explain an infrastructure error."""
     what, _, because = str(fault).partition("\n")
     hint = _HINTS.get(type(fault), "")
@@ -203,7 +203,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         hint = blocked if fault.label.endswith("BlockedError") else ""
     if fault.transient and timeline.outages:
         outage = timeline.outages[-1]
-        lasted = seconds(outage.end - outage.start) if timeline.looks else took
+        lasted = seconds(outage.end - outage.start)
         what = f"{what}; could not list the processes for {lasted}"
     return Explanation(type(fault), what, because=because, hint=hint)
 

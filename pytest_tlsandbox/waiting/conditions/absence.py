@@ -228,19 +228,13 @@ class NoIncident:
         if not self.selectors:
             return not self.only_started or run.generation in self._own
         # A restart counts for the run before it and for the run after it.
-        after = run.successor if incident.kind == kinds.RESTART else None
-        return any(
-            selector.selects(run) or (after is not None and selector.selects(after))
-            for selector in self.selectors
-        )
+        runs = [run, run.successor] if incident.kind == kinds.RESTART else [run]
+        return any(selector.selects(each) for selector in self.selectors for each in runs if each)
 
     def _unhealthy_now(self, rows: Iterable[ProcessInfo]) -> list[Incident]:
-        failing = [
-            self.history.run_of(row)
-            for row in rows
-            if row.managed and row.managed.health_status == "unhealthy" and not row.ended
-        ]
-        runs = filter(None, dict.fromkeys(failing))
+        failing = (row for row in rows if row.managed and row.managed.health_status == "unhealthy")
+        living = (self.history.run_of(row) for row in failing if not row.ended)
+        runs = filter(None, dict.fromkeys(living))
         return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
     def _inconclusive(
@@ -338,10 +332,8 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
         )
         hint = RUN_AGAIN
     elif _is_hidden(first.run):
-        hint, settling_time = (
-            "use assert_no_restart(), or list the processes after each restart",
-            0.0,
-        )
+        hint = "use assert_no_restart(), or list the processes after each restart"
+        settling_time = 0.0
         if not alone:
             because = "these runs began and ended between two list calls, and the sandbox reports only how the last run ended"
     runs = "" if alone else f"{len(incidents)} runs of "

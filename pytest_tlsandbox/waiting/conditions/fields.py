@@ -68,10 +68,9 @@ class HasFields(ProcessCondition):
     def alive(self, row: ProcessInfo) -> Result:
         if self._is_lost(row):
             return Impossible(self._explain_end(row), CORRECTION_TIME, row.identity)
+        hint = "use by(...) or longer text to select another process" * bool(self.selector.text)
         if differences(row, self.expected).keys() <= _CHANGING:
             hint = "use wait_for_process() or wait_for_exit(), which wait for a change"
-        else:
-            hint = "use by(...) or longer text to select another process" * bool(self.selector.text)
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:

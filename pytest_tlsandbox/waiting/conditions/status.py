@@ -134,9 +134,8 @@ class Stays(HasStatus):
     _run: Run | None = field(default=None, init=False)
 
     def fits(self, row: ProcessInfo) -> bool:
-        if self._run is None:
-            return row.state in self.statuses
-        return row.state in self.statuses and self._run_of(row) is self._run
+        same_run = self._run is None or self._run_of(row) is self._run
+        return row.state in self.statuses and same_run
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
