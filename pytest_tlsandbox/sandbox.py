@@ -24,10 +24,13 @@ from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen, Stream
-from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
-from pytest_tlsandbox.waiting.conditions.number import NumberRuns
-from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
-from pytest_tlsandbox.waiting.conditions.port import AcceptsConnections
+from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, NumberRuns, Until
+from pytest_tlsandbox.waiting.conditions.output_and_port import (
+    AcceptsConnections,
+    HasOutput,
+    HasWritten,
+    IsListed,
+)
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.conditions.status import (
     HasEnded,
@@ -513,6 +516,10 @@ class Sandbox(Assertions):
         ``wait_for_process(stable_for=...)`` can still succeed after a change. After each change,
         that wait begins a new period of ``stable_for`` seconds.
 
+        If the time between two polls is longer than 1 s, and also longer than a tenth of
+        ``stable_for``, the polls may have missed a change. In this case, the assertion begins a new
+        period of ``stable_for`` seconds.
+
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
                 or function.
@@ -534,8 +541,7 @@ class Sandbox(Assertions):
                 the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            Inconclusive: the polls may have missed a change. The time between two polls was longer
-                than 1 s, and also longer than a tenth of ``stable_for``.
+            Inconclusive: the result did not settle, because new periods began again and again.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has the wrong type or value.
 

@@ -14,7 +14,7 @@ from pytest_tlsandbox.formatting.processes import (
 )
 from pytest_tlsandbox.formatting.text import align, cut, moment, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
-from pytest_tlsandbox.models import LastExit, ProcessInfo, RestartPolicy
+from pytest_tlsandbox.models import LastExit, ProcessInfo
 
 _MOST_ROWS = 20
 
@@ -39,9 +39,9 @@ def compare(left: object, right: object, columns: int) -> list[str] | None:
 
 
 def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: int) -> list[str]:
-    only_left = [row for row in left if right.find(row.identity) is None]
-    only_right = [row for row in right if left.find(row.identity) is None]
     pairs = [(row, right.find(row.identity)) for row in left]
+    only_left = [row for row, other in pairs if other is None]
+    only_right = [row for row in right if left.find(row.identity) is None]
     changed = [(row, other) for row, other in pairs if other is not None and other != row]
     numbers = {"changed": len(changed), "only left": len(only_left), "only right": len(only_right)}
     differ = ", ".join(f"{number} {how}" for how, number in numbers.items() if number)
@@ -69,13 +69,11 @@ def _fields(left: ProcessInfo, right: ProcessInfo, columns: int) -> list[str]:
     rows = [("", "left", "right")]
     of_left, of_right = _values(left), _values(right)
     for name in of_left | of_right:
-        one, other = of_left.get(name), of_right.get(name)
-        if one != other:
-            text, other_text = _text(one), _text(other)
-            same = text == other_text  # the values differ only in a secret
-            rows.append(
-                (name, cut(text, room), "another, masked" if same else cut(other_text, room))
-            )
+        values = of_left.get(name), of_right.get(name)
+        if values[0] != values[1]:
+            one, other = map(_text, values)
+            other = "another, masked" if one == other else other
+            rows.append((name, cut(one, room), cut(other, room)))
     if len(rows) == 1:
         return ["  no field differs"]
     return [f"  {line}" for line in align(rows)]
@@ -95,8 +93,6 @@ def _values(row: ProcessInfo) -> dict[str, object]:
 def _text(value: object) -> str:
     if isinstance(value, LastExit):
         return describe_end(value)
-    if isinstance(value, RestartPolicy):
-        return value.policy
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d} {moment(value)}"
     return shown(value)

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """The expected and the actual value of one checked field."""
+    """The expected and the actual value of a field that does not have its expected value."""
 
     name: str
     wanted: str
     was: str
-    wrong: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Explanation:
         because: why the result is certain, unless ``what`` already says it.
         process: the process that the check is about.
         run: the run of that process, if the process was restarted.
-        fields: the checked fields, with expected and actual values.
+        fields: the fields that do not have their expected values.
         listed: processes that belong to the evidence.
         listed_as: the title above the listed processes.
         remarks: further facts, as pairs of label and text.

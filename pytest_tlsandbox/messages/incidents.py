@@ -28,12 +28,9 @@ def shown_row(run: Run) -> ProcessInfo:
     If the run was never listed, return the row of the next run that was listed. If no later run was
     listed, return the row of the newest run that was listed.
     """
-    later: Run | None = run
-    while later is not None:
-        if later.row is not None:
-            return later.row
-        later = later.successor
-    return next(member.row for member in reversed(run.generation.runs) if member.row is not None)
+    runs = run.generation.runs
+    in_order = (*runs[runs.index(run) :], *reversed(runs))
+    return next(member.row for member in in_order if member.row is not None)
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
@@ -87,9 +84,7 @@ def run_name(run: Run) -> str:
 
 def describe_run(run: Run) -> str:
     """Return the pid and the label of a run, how the run ended, and how long it ran."""
-    pid = "no list call saw it, so its pid is not known"
-    if run.row is not None:
-        pid = f"pid {run.row.pid}"
+    pid = f"pid {run.row.pid}" if run.row else "no list call saw it, so its pid is not known"
     label = run_label(run)
     parts = [f"{pid} ({label})" if label else pid]
     end = run.end
@@ -119,8 +114,12 @@ def aftermath(run: Run) -> str:
     return ""
 
 
-def used_restarts(number: int, managed: ManagedProcess | None) -> str:
-    """Return a text about a supervisor that gave up, such as "5 of 5 restarts used"."""
+def used_restarts(number: int, managed: ManagedProcess | None = None) -> str:
+    """Return a text about a supervisor that gave up, such as "5 of 5 restarts used".
+
+    Without the limit of the supervisor, the text is such as "its supervisor gave up after 5
+    restarts".
+    """
     limit = managed.restart.max_restarts if managed and managed.restart else None
     if number == limit:
         return f"{number} of {limit} restarts used"
@@ -157,17 +156,15 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
         return f"{by}, possibly an OOM kill", evidence
     if kind == kinds.GAVE_UP:
         number = run.number if managed is None or run.successor else managed.restart_count
-        after = f"after {count(number, 'restart')}"
-        headline = f"{ended} ({used_restarts(number, managed)})"
-        return headline, f"its supervisor gave up {after}"
+        return f"{ended} ({used_restarts(number, managed)})", used_restarts(number)
     if kind == kinds.UNHEALTHY:
         failures = managed.consecutive_health_failures if managed else 0
-        in_a_row = " in a row" if failures > 1 else ""
-        often = f"{count(failures, 'health check')}{in_a_row} failed" if failures else ""
-        failed = f"after {count(failures, 'failed health check')}{in_a_row}"
         check = f" ({mask_text(managed.health_check)})" if managed and managed.health_check else ""
-        headline = f"Unhealthy {failed}" if failures else "Unhealthy"
-        return headline + check, often or "its health check fails"
+        if not failures:
+            return f"Unhealthy{check}", "its health check fails"
+        in_a_row = " in a row" if failures > 1 else ""
+        after = f"after {count(failures, 'failed health check')}{in_a_row}"
+        return f"Unhealthy {after}{check}", f"{count(failures, 'health check')}{in_a_row} failed"
     if kind == kinds.LEAK:
         return "Left running", "it began in this test and runs after its teardown"
     if kind == kinds.LOST_END:

@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.text import count, cut, seconds
+from pytest_tlsandbox.formatting.text import seconds, shorten
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
-    LONGEST_LINE,
     MOST_OUTPUT,
     OutputTail,
     Renderer,
+    last_line,
 )
-from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
     from pytest_tlsandbox.messages.explanation import Listed
+    from pytest_tlsandbox.messages.failure import FailedCheck
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Screen, Stream
     from pytest_tlsandbox.waiting.conditions.condition import Result
@@ -63,14 +63,14 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
     took = seconds(wait.seconds)
     of = f" of {seconds(wait.timeout)}" if wait.timeout else ""
     if wait.fault is not None:
-        explanation = _of_fault(wait.fault, wait.timeline, took)
+        explanation = _of_fault(wait.fault, wait.timeline)
     else:
         explanation = _explain(wait.result, wait)
         was_cut = wait.cut and not wait.final
         if isinstance(wait.result, Pending):
             # The text of a timeout is the same in each test run, so that failures can be grouped.
-            time = took if wait.timeout is None else seconds(wait.timeout)
-            time = f"{took} (wait{of} cut short by pytest-timeout)" if was_cut else time
+            cut = f"{took} (wait{of} cut short by pytest-timeout)"
+            time = cut if was_cut else seconds(wait.timeout or 0.0)
             explanation = replace(explanation, what=f"{explanation.what} after {time}")
         elif was_cut:
             because = f"pytest-timeout ended the wait after {took}{of}"
@@ -78,9 +78,7 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
         if was_cut:
             hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
             explanation = replace(explanation, hint=hint)
-    stopped = f"stopped after {took}{of}"
-    text = text_of(explanation, wait.client, wait.timeline, screen, stopped=stopped)
-    error = explanation.error(text)
+    error = explanation.error(text_of(explanation, wait.client, wait.timeline, screen))
     if isinstance(error, errors.InfrastructureError) and wait.fault is not None:
         error.label, error.transient = wait.fault.label, wait.fault.transient
         error.outage = wait.fault.outage
@@ -88,12 +86,7 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
 
 
 def text_of(
-    explanation: Explanation,
-    client: SandboxClient,
-    timeline: Timeline,
-    screen: Screen,
-    *,
-    stopped: str = "",
+    explanation: Explanation, client: SandboxClient, timeline: Timeline, screen: Screen
 ) -> str:
     """Return the text of a failure, including the output of the process and the memory limit.
 
@@ -102,7 +95,6 @@ def text_of(
         client: the client of the sandbox, which reads the process's last lines of output.
         timeline: the polls of the wait.
         screen: the terminal, which determines the width and the verbosity of the message.
-        stopped: a text that says when the wait stopped; empty to leave this information out.
 
     """
     tails, output = _Tails(client, timeline), None
@@ -111,7 +103,7 @@ def text_of(
         explanation = replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
     elif explanation.output:
         output = tails.read(explanation.process, explanation.run)
-    renderer = Renderer(timeline, screen, client.label, stopped)
+    renderer = Renderer(timeline, screen, client.label)
     return renderer.render(_with_limit(explanation, client), output)
 
 
@@ -129,25 +121,22 @@ def error_of_several(
         A :class:`ChecksFailed`, or an infrastructure error if no check could be evaluated.
 
     """
-    explanations: list[tuple[str, str, Explanation | None]] = []
+    passed: list[str] = []
+    failed: list[FailedCheck] = []
     failures: list[errors.TLSandboxError] = []
-    outputs: dict[int, OutputTail | None] = {}
     client, timeline = wait.client, wait.timeline
     tails = _Tails(client, timeline)
-    for name, place, result in checks:
+    for number, (name, place, result) in enumerate(checks, 1):
         if isinstance(result, Met) and (wait.final or not result.settling_time):
-            explanations.append((name, place, None))
+            passed.append(f"check {number} ({name})")
             continue
-        explanation = _with_limit(_explain(result, wait), client)
-        explanations.append((name, place, explanation))
-        if explanation.output and len(outputs) < _MOST_TAILS:
-            outputs[id(explanation)] = tails.read(explanation.process, explanation.run)
+        explanation, output = _with_limit(_explain(result, wait), client), None
+        if explanation.output and len(failed) < _MOST_TAILS:
+            output = tails.read(explanation.process, explanation.run)
+        failed.append((number, place, explanation, output))
         failure = explanation.error(explanation.headline)
         failures.append(_with_data(failure, explanation, name, timeline))
-    once = timeline.looks == 1
-    stopped = "" if once else f"the last one, after {seconds(wait.seconds)}, decided the result"
-    renderer = Renderer(timeline, screen, client.label, stopped)
-    text = renderer.render_several(explanations, outputs)
+    text = Renderer(timeline, screen, client.label).render_several(failed, passed)
     error: errors.TLSandboxError
     if any(isinstance(failure, errors.AssertionFailed) for failure in failures):
         error = errors.ChecksFailed(text)
@@ -200,10 +189,10 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
     return Explanation(errors.Inconclusive, what, because=because)
 
 
-def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:
+def _of_fault(fault: errors.InfrastructureError, timeline: Timeline) -> Explanation:
     """Explain an infrastructure error."""
     what, _, because = str(fault).partition("\n")
-    hint, remarks = _HINTS.get(type(fault), ""), []
+    hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = (
             "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
@@ -212,16 +201,11 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         # The request did not reach the sandbox, so the hint about its memory does not apply.
         blocked = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
         hint = blocked if fault.label.endswith("BlockedError") else ""
-    if timeline.last is not None:
-        at = seconds(timeline.last.begun - timeline.start)
-        listed = count(len(timeline.last), "process")
-        remarks.append(("last poll", f"{listed}, {at} after the wait began"))
     if fault.transient and timeline.outages:
         outage = timeline.outages[-1]
-        lasted = seconds(outage.end - outage.start) if timeline.looks else took
+        lasted = seconds(outage.end - outage.start)
         what = f"{what}; could not list the processes for {lasted}"
-        remarks.append(("attempts", str(outage)))
-    return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
+    return Explanation(type(fault), what, because=because, hint=hint)
 
 
 class _Tails:
@@ -256,10 +240,10 @@ class _Tails:
 
         """
         process = process if run is None else run.row
-        rows = [row for row in self._rows if process is not None and row.pid == process.pid]
-        if process is None or not (rows or run):
+        if process is None:
             return None
-        if rows and not rows[-1].identity.same_run(process.identity):
+        rows = [row for row in self._rows if row.pid == process.pid]
+        if not (rows[-1].identity.same_run(process.identity) if rows else run):
             return None
         try:
             for stream in _STREAMS:
@@ -274,13 +258,7 @@ class _Tails:
 
     def with_last_line(self, item: Listed) -> Listed:
         """Add the last line of output to the remark, if the output may explain the result."""
-        if not item.output:
-            return item
-        tail = self.read(item.row)
-        written = [line.strip() for line in (tail.lines if tail else ()) if line.strip()]
-        if not written:
-            return item
-        beyond = max(len(written[-1]) - LONGEST_LINE, 0)
-        last = cut(mask_text(written[-1][:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
-        remark = "; ".join(filter(None, (item.remark, f"last line: {last}")))
-        return replace(item, remark=remark)
+        tail = self.read(item.row) if item.output else None
+        last = shorten(last_line(tail.lines), _LONGEST_LAST_LINE) if tail else ""
+        told = f"last line: {last}" if last else ""
+        return replace(item, remark="; ".join(filter(None, (item.remark, told))))

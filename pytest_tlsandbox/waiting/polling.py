@@ -18,8 +18,7 @@ from pytest_tlsandbox.client.retry import LONGEST_CALL, is_transient, pause_afte
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import LONGEST_LINE
-from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.messages.failure import last_line
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending
 from pytest_tlsandbox.waiting.wakeup import Wakeup
 
@@ -117,7 +116,6 @@ class Wait:
         self._reported = self._last_begun = self._outage_ends = start
         self._first_good = self._last_good = start
         self._same_since = self._unseen = 0.0
-        self._faults_in_a_row = 0
         self._wakeup = Wakeup(self.client, start)
 
     def run(self) -> Wait:
@@ -167,22 +165,19 @@ class Wait:
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""
         asked, left = self._now(), self.client.outage.left
-        heard = self._wakeup.heard
-        if heard is None and self._has_not_changed(asked):
-            self._last_begun = asked
-        else:
+        self._last_begun = asked
+        if not self._has_not_changed(asked):
             try:
-                snapshot = self._list(heard)
+                snapshot = self._list()
             except InfrastructureError as fault:
-                if not self._faults_in_a_row:
+                if self.timeline.outage is None:
                     self._outage_ends = asked + left
-                self._faults_in_a_row += 1
                 self.fault = fault
                 self.timeline.add_fault(fault, asked, self._now())
                 logger.debug("poll of %s failed: %s", self.client.label, fault.label)
                 self._report_progress()
                 raise
-            self._faults_in_a_row, self.fault = 0, None
+            self.fault = None
             self._wakeup.evaluated = snapshot.begun
             self.timeline.add(snapshot)
             logger.debug("poll of %s: %s", self.client.label, count(len(snapshot), "process"))
@@ -196,13 +191,12 @@ class Wait:
             self._report_progress()
         return self.final
 
-    def _list(self, heard: ProcessSnapshot | None) -> ProcessSnapshot:
+    def _list(self) -> ProcessSnapshot:
         """List the processes, unless another wait has just listed them."""
-        self._last_begun = begun = self._now() if heard is None else heard.begun
+        self._last_begun = begun = self._now()
         # The last poll sends a request at the deadline; other polls may share an earlier request.
         after = begun if self._is_last(begun) else self._wakeup.evaluated
-        limit = self._time_for_a_poll(begun)
-        snapshot = heard or self.client.poll(limit=limit, after=after)
+        snapshot = self.client.poll(limit=self._time_for_a_poll(begun), after=after)
         if self.since is not None and self.client.history.replaced_at > self.since:
             raise SandboxReplaced(
                 f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
@@ -219,9 +213,10 @@ class Wait:
         needs the whole list.
         """
         row, last = self._awaited(), self.timeline.last
-        if row is None or last is None or len(last) < _LONG_LIST or self.fault is not None:
+        if row is None or last is None or self.fault is not None or self._probes():
             return False
-        if self._probes() or self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
+        listed_now = self._wakeup.heard or begun - last.begun >= _LIST_INTERVAL
+        if len(last) < _LONG_LIST or listed_now or self._is_last(begun):
             return False
         with contextlib.suppress(InfrastructureError):
             if self.client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
@@ -276,7 +271,7 @@ class Wait:
             lines = self.client.output(process.pid, limit=min(_LONGEST_READ, left))
         except InfrastructureError:
             return ""  # the wait continues, and its polls report an outage
-        return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
+        return last_line(lines)
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
         """Record a result, and decide whether it is final.
@@ -321,7 +316,8 @@ class Wait:
         now = self._now()
         left = self._deadline - now
         if self.fault is not None:
-            pause = min(pause_after(self.fault, self._faults_in_a_row), self._outage_ends - now)
+            tries = sum(times for _, times in self.timeline.outages[-1].faults)
+            pause = min(pause_after(self.fault, tries), self._outage_ends - now)
         else:
             share = with_jitter((now - self.timeline.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))

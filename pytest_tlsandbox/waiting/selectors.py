@@ -119,7 +119,6 @@ class Selection:
         matches: the selected rows, oldest first.
         older: rows that match, but are excluded because they had ended before the baseline.
         gone: whether the selected run was listed before, but is no longer listed.
-        last_seen: the newest row of the selected run, if any.
         successors: whether a process that starts later may also match; if so, the wait continues
             for a grace period after all matches have ended.
         each_run: whether the selector selects a single run; if so, the result is final when the run
@@ -131,7 +130,6 @@ class Selection:
     matches: tuple[ProcessInfo, ...] = ()
     older: tuple[ProcessInfo, ...] = ()
     gone: bool = False
-    last_seen: ProcessInfo | None = None
     successors: bool = False
     each_run: bool = False
 
@@ -207,9 +205,11 @@ class Selector:
             return self._select_generation(snapshot)
         fitting = [row for row in snapshot if self.fits(row) and self._is_newest(row)]
         named = [row for row in fitting if _is_named(row, self.text)]
-        if any(map(self._is_new, named)):
-            return self._scoped(named, successors=False)
-        return self._scoped(fitting, successors=True)
+        only_named = any(map(self._is_new, named))
+        rows = named if only_named else fitting
+        new = tuple(row for row in rows if self._is_new(row))
+        older = tuple(row for row in rows if not self._is_new(row))
+        return Selection(self.history, new, older, successors=not only_named)
 
     def selects(self, run: Run) -> bool:
         """Return whether the selector selects a run.
@@ -247,9 +247,11 @@ class Selector:
         run = self.history.find(self._run) if self._run is not None else None
         return run if run is None or self._one_run else run.generation.newest
 
-    def _gone(self) -> Selection:
+    @property
+    def last_seen(self) -> ProcessInfo | None:
+        """The newest row of the run that the selector is bound to, if any."""
         run = self._bound_run()
-        return Selection(self.history, gone=True, last_seen=run.row if run else None)
+        return run.row if run else None
 
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
         """Select the newest run of a managed process. Ignore later processes with the same name."""
@@ -259,7 +261,7 @@ class Selector:
             newest = self.history.run_of(rows[-1])
         own = [row for row in rows if newest is not None and self.history.run_of(row) is newest]
         if not own:
-            return self._gone()
+            return Selection(self.history, gone=True)
         self._run = own[-1].identity
         return Selection(self.history, (own[-1],))
 
@@ -270,7 +272,9 @@ class Selector:
                 return Selection(self.history)
             self._run = fitting[-1].identity
         row = snapshot.find(self._run)
-        return self._gone() if row is None else Selection(self.history, (row,), each_run=True)
+        if row is None:
+            return Selection(self.history, gone=True)
+        return Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
         """Return whether a row shows the newest run of its process.
@@ -284,11 +288,6 @@ class Selector:
             return False  # because the sandbox never updated the row
         # A name selects only the process that was started last with that name.
         return run.is_newest if _is_named(row, self.text) else run.successor is None
-
-    def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
-        new = tuple(row for row in rows if self._is_new(row))
-        older = tuple(row for row in rows if not self._is_new(row))
-        return Selection(self.history, new, older, successors=successors)
 
     def _is_new(self, row: ProcessInfo) -> bool:
         """Return whether a process began after the baseline, or was active at the baseline.

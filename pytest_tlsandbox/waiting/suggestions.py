@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from difflib import SequenceMatcher, get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line
 from pytest_tlsandbox.formatting.text import count, shorten
-from pytest_tlsandbox.history.snapshot import differences, living_first
+from pytest_tlsandbox.history.snapshot import living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.waiting.selectors import By, Selection, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 _MOST = 3
 _LONGEST_WORD = 100
@@ -128,16 +128,9 @@ def near_misses(selector: Selector, snapshot: ProcessSnapshot) -> list[NearMiss]
 
 
 def _compare(selector: Selector, row: ProcessInfo) -> NearMiss | None:
-    process: Any = selector.process
     if selector.may_select_others and selector.fits(row):
         return NearMiss(row, "an earlier run, replaced by another run or deployment")
-    if isinstance(process, int) and row.handle == process:
-        return NearMiss(row, f"has handle {process}: by(handle={process}) matches it")
-    if isinstance(process, str):
-        return _compare_text(process, row)
-    if isinstance(process, By):
-        return _compare_fields(dict(process.fields), row)
-    return None
+    return None if selector.text is None else _compare_text(selector.text, row)
 
 
 def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
@@ -150,25 +143,11 @@ def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
         return NearMiss(row, "spaces or quotes differ")
     words = _NUMBER.sub("", text).strip()
     if words and words != text and _NUMBER.sub("0", text) in _NUMBER.sub("0", line):
-        port = re.search(r"(?<![\d.])\d{4,5}(?![\d.])", text)
         found = re.search(r"\d+".join(map(re.escape, _NUMBER.split(text))), line)
-        why = f"same command, different {'port' if port else 'number'}"
-        return NearMiss(row, why, found[0] if found else "", rank=1)
+        return NearMiss(row, "same command, different number", found[0] if found else "", rank=1)
     letters, word = _nearest(text, _parts(line, len(text.split()), row))
-    return NearMiss(row, _how(text, word), word, 1 + letters) if letters else None
-
-
-def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | None:
-    wrong = differences(row, wanted)
-    for field, was in wrong.items():
-        text = wanted[field]
-        if isinstance(was, str) and isinstance(text, str):
-            if was.rpartition("/")[2] == text.rpartition("/")[2]:
-                return NearMiss(row, f"same {field}, different path", was, len(wrong))
-            letters, word = _nearest(text, [was])
-            if letters:
-                return NearMiss(row, f"{field}: {_how(text, word)}", was, len(wrong) + letters)
-    return None
+    how = "two letters swapped?" if sorted(text) == sorted(word) else "similar spelling"
+    return NearMiss(row, how, word, 1 + letters) if letters else None
 
 
 def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
@@ -196,9 +175,8 @@ def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]
-    close = get_close_matches(text, likely, _MOST) if allowed and likely else []
-    near = [(letters, word) for word in close if 0 < (letters := _letters(text, word)) <= allowed]
-    return min(near, default=(0, ""))
+    near = [(_letters(text, word), word) for word in likely if allowed]
+    return min((one for one in near if 0 < one[0] <= allowed), default=(0, ""))
 
 
 def _letters(one: str, other: str) -> int:
@@ -208,7 +186,3 @@ def _letters(one: str, other: str) -> int:
     """
     blocks = SequenceMatcher(None, one, other).get_matching_blocks()
     return max(len(one), len(other)) - sum(block.size for block in blocks)
-
-
-def _how(text: str, word: str) -> str:
-    return "two letters swapped?" if sorted(text) == sorted(word) else "similar spelling"

@@ -33,7 +33,7 @@ class Wakeup:
         self.evaluated = evaluated
         self._client = client
         self._event = threading.Event()
-        self._heard: ProcessSnapshot | None = None
+        self._last_heard = evaluated
         self._notice: EndNotice | None = None
         self._followed: Identity | None = None
         self._false_notices = 0
@@ -69,24 +69,19 @@ class Wakeup:
         while True:
             # Clear the event before checking the reasons, so that no reason is missed.
             self._event.clear()
-            if left <= _INSTANT or self.heard is not None or self._noticed():
+            if left <= _INSTANT or self.heard or self._noticed():
                 return
             clock.wait(self._event, left)
             left = end - clock.monotonic()
 
     @property
-    def heard(self) -> ProcessSnapshot | None:
-        """The last snapshot that another wait requested.
-
-        The value is None if there is no such snapshot, or if the snapshot is not newer than the
-        last evaluated snapshot.
-        """
-        heard = self._heard
-        return heard if heard is not None and heard.begun > self.evaluated else None
+    def heard(self) -> bool:
+        """Whether another wait has requested a snapshot after the last evaluated snapshot."""
+        return self._last_heard > self.evaluated
 
     def _hear(self, snapshot: ProcessSnapshot) -> None:
         if threading.get_ident() != self._thread:
-            self._heard = snapshot
+            self._last_heard = snapshot.begun
             self._event.set()
 
     def _noticed(self) -> bool:

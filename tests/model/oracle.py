@@ -724,8 +724,8 @@ class History:
     def _stays(self, question, views, now):
         """Return the allowed outcomes of a check that one run keeps running."""
         times = [view.at for view in views]
-        gap = max([0.0, *(after - before for before, after in pairwise(times))])
-        may_fail = INCONCLUSIVE if gap > 0.7 else frozenset()
+        # After a gap, the period begins again.
+        gaps = [after for before, after in pairwise(times) if after - before > 1.15]
         run = None
         for view in views:
             kind, classes = self._evaluate(question, view)
@@ -736,16 +736,16 @@ class History:
             if kind in ("none", "ambiguous"):
                 return classes | INCONCLUSIVE
             if kind != "met":
-                return classes | NOT_THE_SAME | (INCONCLUSIVE if kind == "lost" else may_fail)
+                return classes | NOT_THE_SAME | (INCONCLUSIVE if kind == "lost" else set())
             rows, _ = self._candidates(question.target, view, question.position)
             row = _picked(question, rows)
             if run is not None and row.run is not run:
                 # A deployment that took the name leaves nothing listed of the run.
-                return UNSURE if "pick" in question.options else NOT_THE_SAME | may_fail
+                return UNSURE if "pick" in question.options else NOT_THE_SAME
             run = row.run
         # The documents do not say whether the time counts from the call or from the first poll.
-        whole = now - question.began >= question.options["stable_for"] - 0.05
-        return may_fail | ({"pass"} if whole and gap <= 1.15 else set())
+        began = max([question.began, *gaps])
+        return {"pass"} if now - began >= question.options["stable_for"] - 0.05 else set()
 
     def _stop(self, question, view):
         """Return the allowed outcomes of a call that stops a process."""

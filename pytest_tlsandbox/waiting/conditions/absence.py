@@ -62,18 +62,15 @@ class NotRunning:
         """Return ``Met`` or ``Impossible`` for a snapshot."""
         living = self.selector.select(snapshot).living
         if living:
-            alone = living[0] if len(living) == 1 else None
             what = f"{len(living)} processes unexpectedly running"
-            if alone is not None:
-                what = f"Unexpectedly {living_state(alone)}"
-            explanation = Explanation(
-                errors.AssertionFailed,
-                what,
-                list_texts([*dict.fromkeys(map(short_name, living))]),
-                process=alone,
-                listed=() if alone else tuple(map(Listed, living)),
-                hint="call wait_for_exit() first if the process should end by itself",
-            )
+            names = list_texts([*dict.fromkeys(map(short_name, living))])
+            hint = "call wait_for_exit() first if the process should end by itself"
+            explanation = Explanation(errors.AssertionFailed, what, names, hint=hint)
+            if len(living) == 1:
+                what = f"Unexpectedly {living_state(living[0])}"
+                explanation = replace(explanation, what=what, process=living[0])
+            else:
+                explanation = replace(explanation, listed=tuple(map(Listed, living)))
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
         check = f"whether {self.selector.label} is running"
@@ -194,7 +191,12 @@ class NoIncident:
         """Return the result. The value of ``Met`` lists suspected OOM kills and lost exit codes."""
         run_of = self.history.run_of
         self._own = {run.generation for row in self.started if (run := run_of(row))}
-        rows, missing = self._select(snapshot)
+        rows: Sequence[ProcessInfo] = snapshot.processes
+        selections = [selector.select(snapshot) for selector in self.selectors]
+        if self.selectors:
+            rows = [row for selection in selections for row in selection.matches]
+        elif self.only_started:
+            rows = [row for row in rows if (run := run_of(row)) and run.generation in self._own]
         incidents = [
             incident
             for incident in self.history.incidents(self.since)
@@ -207,8 +209,10 @@ class NoIncident:
         unknown = self._inconclusive(incidents, snapshot)
         if unknown:
             return _unknown_end(unknown, self._check)
-        if missing is not None:
-            return missing
+        for selector, selection in zip(self.selectors, selections, strict=True):
+            if not selection.matches:
+                explanation = not_found(selector, snapshot, selection)
+                return Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
         unreadable = unreadable_rows(snapshot, self.baseline, self.selectors, self._check)
         if unreadable is not None:
             return unreadable
@@ -219,41 +223,18 @@ class NoIncident:
         shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
         return Met(shown, settling_time)
 
-    def _select(self, snapshot: ProcessSnapshot) -> tuple[Sequence[ProcessInfo], Impossible | None]:
-        """Return the rows to check, and a failure if a selector matches no process."""
-        if not self.selectors and not self.only_started:
-            return snapshot.processes, None
-        run_of = self.history.run_of
-        if not self.selectors:
-            rows = [row for row in snapshot if (run := run_of(row)) and run.generation in self._own]
-            return rows, None
-        rows, missing = [], None
-        for selector in self.selectors:
-            selection = selector.select(snapshot)
-            rows += selection.matches
-            if not selection.matches:
-                explanation = not_found(selector, snapshot, selection)
-                missing = Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
-        return rows, missing
-
     def _is_selected(self, incident: Incident) -> bool:
         run = incident.run
         if not self.selectors:
             return not self.only_started or run.generation in self._own
         # A restart counts for the run before it and for the run after it.
-        after = run.successor if incident.kind == kinds.RESTART else None
-        return any(
-            selector.selects(run) or (after is not None and selector.selects(after))
-            for selector in self.selectors
-        )
+        runs = [run, run.successor] if incident.kind == kinds.RESTART else [run]
+        return any(selector.selects(each) for selector in self.selectors for each in runs if each)
 
     def _unhealthy_now(self, rows: Iterable[ProcessInfo]) -> list[Incident]:
-        failing = [
-            self.history.run_of(row)
-            for row in rows
-            if row.managed and row.managed.health_status == "unhealthy" and not row.ended
-        ]
-        runs = filter(None, dict.fromkeys(failing))
+        failing = (row for row in rows if row.managed and row.managed.health_status == "unhealthy")
+        living = (self.history.run_of(row) for row in failing if not row.ended)
+        runs = filter(None, dict.fromkeys(living))
         return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
     def _inconclusive(
@@ -322,14 +303,9 @@ def with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Ex
     if len(incidents) > 1:
         return replace(explanation, listed=tuple(map(_listed, incidents)))
     run = incidents[0].run
-    hidden = run if _is_behind_another(run) else None
+    hidden = run if _is_hidden(run) else None
     row = ended_row(run) or shown_row(run)
     return replace(explanation, process=row, run=hidden, output=True)
-
-
-def _is_behind_another(run: Run) -> bool:
-    """Return whether the sandbox no longer lists this run. A later run may be listed instead."""
-    return run.successor is not None or run.row is None
 
 
 def _listed(incident: Incident) -> Listed:
@@ -339,7 +315,7 @@ def _listed(incident: Incident) -> Listed:
     ``shown_row``).
     """
     run, kind = incident.run, incident.kind
-    label = run_label(run) if _is_behind_another(run) else ""
+    label = run_label(run) if _is_hidden(run) else ""
     # A remark is left out if the table or the message already shows how the run ended.
     known = bool(label) if kind == kinds.UNSEEN_END else not label
     plain = kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
@@ -358,10 +334,8 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
         )
         hint = RUN_AGAIN
     elif _is_hidden(first.run):
-        hint, settling_time = (
-            "use assert_no_restart(), or list the processes after each restart",
-            0.0,
-        )
+        hint = "use assert_no_restart(), or list the processes after each restart"
+        settling_time = 0.0
         if not alone:
             because = "these runs began and ended between two list calls, and the sandbox reports only how the last run ended"
     runs = "" if alone else f"{len(incidents)} runs of "

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from pytest_tlsandbox.errors import Inconclusive, WaitTimedOut
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.formatting.processes import describe_end
 from pytest_tlsandbox.formatting.text import count, printable, shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.waiting.suggestions import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.selectors import Selector
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that match a text have ended."""
@@ -153,26 +155,72 @@ class Until:
         ]
         result = mask_text(repr(value))
         remarks = [("returned", result)] if len(result) > _LONGEST_VALUE else []
-        source, values = _comparison(self.function, snapshot)
+        source = _returned_expression(self.function)
         remarks += [("condition", source)] if source else []
-        was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
-            WaitTimedOut,
+            errors.WaitTimedOut,
             "Condition not met",
-            f"{printable(self._name)} returned {was}",
+            f"{printable(self._name)} returned {shorten(result, _LONGEST_VALUE)}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
             listed_as="processes alive now or started in this test",
         )
 
 
-def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the source and the compared values of the expression that a function returns.
+@dataclass(eq=False, repr=False)
+class NumberRuns:
+    """A condition that is met if exactly ``number`` matching processes are running.
 
-    The compared values are returned as one text, such as "1 >= 2". Both texts are masked. If the
-    function does more than return an expression, both texts are empty. The values are available
-    only if the expression is a single comparison. For a lambda, both texts are empty, because the
-    failure already shows the line of the test.
+    The value of the result is the list of these processes.
+    """
+
+    selector: Selector
+    number: int
+
+    def __post_init__(self) -> None:
+        if not self.selector.may_select_others:
+            raise errors.InvalidArgument(
+                "argument 'process' must be a selector that can match several processes (text, a regex, "
+                f"by(...) or a function); got {self.selector.label}"
+            )
+        self.wanted = f"{self.number} running"
+
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
+        """Return the result of the condition for a snapshot.
+
+        The result is ``Impossible`` if all matching processes have ended and none will be
+        restarted.
+        """
+        selection = self.selector.select(snapshot)
+        running = [row for row in selection.matches if row.state == "running"]
+        if len(running) == self.number:
+            return Met(running)
+        if not selection.matches:
+            return Pending(lambda: not_found(self.selector, snapshot, selection))
+        if selection.living:
+            return Pending(lambda: self._explain(errors.WaitTimedOut, selection))
+        killed = any(row.oom_killed or row.state == "oom_killed" for row in selection.matches)
+        error = errors.ProcessOOMKilled if killed else errors.UnexpectedExit
+        explanation = self._explain(error, selection)
+        return Impossible(explanation, SUCCESSOR_TIME, key=len(selection.matches))
+
+    def _explain(self, error: type[errors.TLSandboxError], selection: Selection) -> Explanation:
+        rows = sorted(selection.matches, key=lambda row: not row.ended)
+        states = Counter(describe_end(row) if row.ended else row.state for row in rows)
+        what = f"{count(states.pop('running', 0), 'process')} running"
+        others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
+        subject = self.selector.label
+        if others:
+            subject += f"; {states.total()} not running ({', '.join(others)})"
+        listed = tuple(Listed(row, output=row.ended) for row in rows)
+        return Explanation(error, what, subject, str(self.number), listed=listed)
+
+
+def _returned_expression(function: Any) -> str:
+    """Return the source of the expression that a function returns, with secrets masked.
+
+    If the function does more than return an expression, the source is empty. For a lambda, the
+    source is empty too, because the failure already shows the line of the test.
     """
     import ast
     import inspect
@@ -181,24 +229,10 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     try:
         definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
-        return "", ""
+        return ""
     body = definition.body if isinstance(definition, ast.FunctionDef) else []
     returned = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
-    if returned is None:
-        return "", ""
-    values, code = "", function.__code__
-    alone = code.co_argcount == code.co_nlocals == 1
-    if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
-        with contextlib.suppress(Exception):  # the values are optional
-            outer = inspect.getclosurevars(function).nonlocals
-            names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
-            left, right = (
-                eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
-                for side in (returned.left, returned.comparators[0])
-            )
-            shown = ast.Compare(ast.Constant(left), returned.ops, [ast.Constant(right)])
-            values = shorten(mask_text(ast.unparse(shown)), _LONGEST_VALUE)
-    return mask_text(ast.unparse(returned)), values
+    return "" if returned is None else mask_text(ast.unparse(returned))
 
 
 def unreadable_rows(
@@ -232,5 +266,7 @@ def unreadable_rows(
     because = "an unreadable row may contain what this check looks for"
     remarks = tuple(("unreadable", str(row)) for row in rows[:5])
     hint = "update pytest-tlsandbox if the sandbox is newer; to see the row, send GET /api/v1/processes"
-    explanation = Explanation(Inconclusive, what, because=because, remarks=remarks, hint=hint)
+    explanation = Explanation(
+        errors.Inconclusive, what, because=because, remarks=remarks, hint=hint
+    )
     return Impossible(explanation, CORRECTION_TIME)

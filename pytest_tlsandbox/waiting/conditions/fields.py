@@ -10,7 +10,7 @@ from pytest_tlsandbox.errors import AssertionFailed
 from pytest_tlsandbox.formatting.processes import headline_of_end
 from pytest_tlsandbox.formatting.text import count, cut, shown, shown_wanted
 from pytest_tlsandbox.history.incidents import CRASH, OOM
-from pytest_tlsandbox.history.snapshot import differences, value_of
+from pytest_tlsandbox.history.snapshot import differences
 from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.redact import mask_args
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Result
@@ -47,14 +47,13 @@ class HasFields(ProcessCondition):
         return not differences(row, self.expected)
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        wrong = differences(row, self.expected)
         fields: list[Field] = []
-        for name, value in self.expected.items():
-            if name == "args" and name in wrong and isinstance(value, (list, tuple)):
-                fields += _arguments(mask_args([*map(str, value)]), mask_args(row.args))
+        for name, was in differences(row, self.expected).items():
+            wanted = self.expected[name]
+            if name == "args" and isinstance(wanted, (list, tuple)):
+                fields += _arguments(mask_args([*map(str, wanted)]), mask_args(row.args))
             else:
-                was = shown(value_of(row, name))
-                fields.append(Field(name, shown_wanted(value, name), was, name in wrong))
+                fields.append(Field(name, shown_wanted(wanted, name), shown(was)))
         return tuple(fields)
 
     def declare(self, row: ProcessInfo) -> None:
@@ -69,10 +68,9 @@ class HasFields(ProcessCondition):
     def alive(self, row: ProcessInfo) -> Result:
         if self._is_lost(row):
             return Impossible(self._explain_end(row), CORRECTION_TIME, row.identity)
+        hint = "use by(...) or longer text to select another process" * bool(self.selector.text)
         if differences(row, self.expected).keys() <= _CHANGING:
             hint = "use wait_for_process() or wait_for_exit(), which wait for a change"
-        else:
-            hint = "use by(...) or longer text to select another process" * bool(self.selector.text)
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
@@ -82,7 +80,7 @@ class HasFields(ProcessCondition):
 
     def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
         names = differences(row, self.expected).keys()
-        wrong = [field for field in self.fields(row) if field.wrong]
+        wrong = self.fields(row)
         ended = row.ended and names <= _CHANGING
         if names == {"exit_code"} and row.state == "exited":
             what, wanted = headline_of_end(row), wrong[0].wanted

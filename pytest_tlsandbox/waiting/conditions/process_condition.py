@@ -86,7 +86,7 @@ class ProcessCondition:
             return self.met(candidates[at])
         if selection.gone:
             unreadable = unreadable_rows(snapshot, None, [self.selector], f"for {self.wanted}")
-            return unreadable or self._gone(selection.last_seen)
+            return unreadable or self._gone(self.selector.last_seen)
         if candidates:
             return self.alive(candidates[at])
         if selection.matches:
@@ -222,10 +222,10 @@ def _unknown_end(row: ProcessInfo) -> tuple[str, str]:
     waited = f"within {CORRECTION_TIME:g} s"
     if row.state == "exited":
         return f"Exited, but no exit code was reported {waited}", ""
-    if row.signal is None:
-        return "Ended (cause unknown)", f"the sandbox did not name the signal {waited}"
-    because = (
-        "sandboxes report SIGHUP for some processes that exited, and correct it later; this one was "
-        f"not corrected {waited}"
-    )
+    because = f"the sandbox did not name the signal {waited}"
+    if row.signal is not None:
+        because = (
+            "sandboxes report SIGHUP for some processes that exited, and correct it later; this one "
+            f"was not corrected {waited}"
+        )
     return "Ended (cause unknown)", because

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
+from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds, shown
 from pytest_tlsandbox.history.incidents import OOM, RESTART
-from pytest_tlsandbox.messages.explanation import Explanation, Field
+from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Met, Pending
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
@@ -17,7 +17,6 @@ from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.conditions.condition import Result
 
@@ -58,8 +57,7 @@ class HasExited(ProcessCondition):
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
         if row.state == "exited":
-            wrong = not self.fits(row) or self._is_lost(row)
-            return (Field("exit code", self._code_text, shown(row.exit_code), wrong),)
+            return (Field("exit code", self._code_text, shown(row.exit_code)),)
         ours = ", sent by this test" if row.signal and self._was_sent_its_signal(row) else ""
         return (Field("status", f"exited {self._code_text}", describe_state(row) + ours),)
 
@@ -84,13 +82,15 @@ class HasStatus(ProcessCondition):
         self.wants_an_end = self.statuses != ("running",)
 
     def fits(self, row: ProcessInfo) -> bool:
-        return not any(field.wrong for field in self.fields(row))
+        return not self.fields(row)
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        wrong, health = row.state not in self.statuses, _health(row)
-        status = Field("status", " or ".join(self.statuses), describe_state(row), wrong)
-        healthy = Field("health", "healthy", health, health != "healthy")
-        return (status, healthy) if self.healthy else (status,)
+        fields, health = [], _health(row)
+        if row.state not in self.statuses:
+            fields.append(Field("status", " or ".join(self.statuses), describe_state(row)))
+        if self.healthy and health != "healthy":
+            fields.append(Field("health", "healthy", health))
+        return tuple(fields)
 
     def met(self, row: ProcessInfo) -> Result:
         if not self.stable_for:
@@ -102,8 +102,7 @@ class HasStatus(ProcessCondition):
             what, hint = f"{_end_before(row)}, then restarted and {since}", ""
         unsettled = self._explain(WaitTimedOut, what, row, hint)
         settling_time = max(self.stable_for, self._correction_time(row))
-        key = (row.identity, _restarts(row))
-        return Met(row, settling_time, key, _longest_gap(self.stable_for), unsettled)
+        return Met(row, settling_time, row.identity, _longest_gap(self.stable_for), unsettled)
 
     def declare(self, row: ProcessInfo) -> None:
         run = self._run_of(row)
@@ -128,45 +127,23 @@ class HasStatus(ProcessCondition):
 class Stays(HasStatus):
     """A condition that is met if one run keeps an accepted status for ``stable_for`` seconds.
 
-    If the run is restarted or its status is no longer accepted, the condition is impossible. If the
-    time between two polls is too long, the result is inconclusive.
+    If the run is restarted or its status is no longer accepted, the condition is impossible.
     """
 
     waits = False
     _run: Run | None = field(default=None, init=False)
-    _last_poll: float | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._label = self.selector.label
-
-    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        gap = 0.0 if self._last_poll is None else snapshot.begun - self._last_poll
-        self._last_poll = snapshot.ended
-        longest = _longest_gap(self.stable_for)
-        if gap > longest and self.stable_for:
-            what = f"Polls were {seconds(gap)} apart"
-            wanted = f"at most {seconds(longest)}"
-            hint = (
-                "pass a longer stable_for=: gaps between polls may last up to a tenth of stable_for"
-            )
-            return Impossible(Explanation(Inconclusive, what, self._label, wanted, hint=hint))
-        return super().evaluate(snapshot)
 
     def fits(self, row: ProcessInfo) -> bool:
-        if self._run is None:
-            return row.state in self.statuses
-        # A daemon may restart a process in place; then only the restart count in the row changes.
-        in_place = not row.ended and _restarts(row) > (self._restarts or 0)
-        return row.state in self.statuses and self._run_of(row) is self._run and not in_place
+        same_run = self._run is None or self._run_of(row) is self._run
+        return row.state in self.statuses and same_run
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
             # From now on, only this run counts, even if the selector matches other processes.
-            self._run, self._restarts = self._run_of(row), _restarts(row)
+            self._run = self._run_of(row)
             if self.selector.may_select_others or row.managed is None:
                 self.selector = Selector(row, self.selector.history)
-        return Met(row, self.stable_for, key=row.identity)
+        return Met(row, self.stable_for, row.identity, _longest_gap(self.stable_for))
 
     def alive(self, row: ProcessInfo) -> Result:
         if row.ended:

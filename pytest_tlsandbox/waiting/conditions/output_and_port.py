@@ -1,12 +1,13 @@
-"""Conditions that check whether a process is listed, and whether a line of its output matches."""
+"""Conditions that check whether a process is listed, what it has written, and its port."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import Inconclusive, InfrastructureError
+from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, RequestRefused
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation
@@ -19,6 +20,7 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     Result,
 )
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.conditions.status import Stays
 from pytest_tlsandbox.waiting.selectors import label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import PortState
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
@@ -108,7 +111,7 @@ class HasWritten(ProcessCondition):
             # Search all lines again, because new lines of stdout come before old lines of stderr.
             lines = self.read(row)
         except InfrastructureError as fault:
-            return failed_call(fault, f"Output of {short_name(row)} not read", row)
+            return _failed_call(fault, f"Output of {short_name(row)} not read", row)
         self._lines = len(lines)
         line = next((line for line in lines if self._search.search(line)), None)
         return None if line is None else Met(line)
@@ -120,7 +123,54 @@ class HasWritten(ProcessCondition):
         return self._explain_delay(what, row, hint)
 
 
-def failed_call(
+@dataclass(eq=False, repr=False)
+class AcceptsConnections(Stays):
+    """A condition that is met if a port accepts connections while the process runs.
+
+    If the selected process ends or is restarted, the condition can no longer be met.
+
+    Attributes:
+        port: the port.
+        probe: a function that connects to the port of a process once.
+
+    """
+
+    statuses: tuple[str, ...] = field(default=("running",), init=False)
+    port: int = field(kw_only=True)
+    probe: Callable[[ProcessInfo], PortState] = field(kw_only=True)
+    waits = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._port = f"port {self.port}"
+        self._taken = f"another process uses {self._port}"
+        self.wanted = f"connections on {self._port}"
+
+    def met(self, row: ProcessInfo) -> Result:
+        met = super().met(row)
+        try:
+            state = self.probe(row)
+        except InfrastructureError as fault:
+            without_tunnel = isinstance(fault, RequestRefused)
+            hint = "start it with health_check=, and use wait_for_process(process, healthy=True)"
+            return _failed_call(fault, f"Cannot probe {self._port}", row, hint * without_tunnel)
+        if state == "open":
+            return met
+        what = self._taken.capitalize() if state == "taken" else f"No connection on {self._port}"
+        explanation = replace(self._explain_delay(what, row), fields=())
+        return Pending(lambda: explanation, until_end_of=row, probes=True)
+
+    def _explain_end(self, row: ProcessInfo) -> Explanation:
+        """Explain the end of the process, and mention whether another process has the port."""
+        explanation = super()._explain_end(row)
+        with contextlib.suppress(InfrastructureError):  # the addition is optional
+            if self.probe(row) != "closed":
+                subject = f"{explanation.subject}; {self._taken}"
+                return replace(explanation, subject=subject, wanted="", fields=())
+        return explanation
+
+
+def _failed_call(
     fault: InfrastructureError, what: str, row: ProcessInfo, hint: str = ""
 ) -> Pending | Impossible:
     """Return a pending result after a transient error, and an impossible result otherwise."""
