@@ -120,24 +120,22 @@ def _lifecycle(
             f"No process API at {address.url} (404): is this the URL of a sandbox?", label=label
         )
     if "sandbox_id" in fields and isinstance(fields.get("status"), str):
+        state = fields["status"]
         reason = fields.get("reason") or fields.get("termination_reason")
-        return SandboxNotRunning(
-            f"Sandbox {address.label} is {fields['status']}"
-            + (f" ({mask_text(str(reason))})" if reason else ""),
-            label=label,
-            transient=fields["status"].lower() not in _OVER,
-            delivered=False,
-        )
-    if code == "SANDBOX_NOT_RUNNING":
+        shown = f"{state} ({mask_text(str(reason))})" if reason else state
+    elif code == "SANDBOX_NOT_RUNNING":
         match = _STATE.search(text)
-        state = match[1].lower() if match else None
-        return SandboxNotRunning(
-            f"Sandbox {address.label} is {state or 'not running'} ({label})",
-            label=f"{status} {state or code}",
-            transient=state not in _OVER,
-            delivered=False,
-        )
-    return None
+        state = match[1].lower() if match else ""
+        shown = f"{state or 'not running'} ({label})"
+        label = f"{status} {state or code}"
+    else:
+        return None
+    return SandboxNotRunning(
+        f"Sandbox {address.label} is {shown}",
+        label=label,
+        transient=state.lower() not in _OVER,
+        delivered=False,
+    )
 
 
 def _fields(body: bytes) -> dict[str, Any]:

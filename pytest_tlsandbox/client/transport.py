@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -196,10 +197,10 @@ class Transport:
         with self.watchdog.watch(call):
             try:
                 with contextlib.closing(self._open(method, path, limit, json, upgrade)) as response:
-                    if upgrade and response.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                        # If the response were read, the pool would use the connection again.
-                        return Answer(response.status, b"", announced=True)
-                    body = _read(response, call)
+                    # If the response to an upgrade were read, the pool would use the connection
+                    # again.
+                    is_upgraded = response.status == HTTPStatus.SWITCHING_PROTOCOLS
+                    body = b"" if is_upgraded else _read(response, call)
                 if call.overdue:
                     # A body without an announced length looks complete even if it was cut.
                     raise http.TimeoutError
@@ -254,11 +255,11 @@ def _read(response: BaseHTTPResponse, call: Call) -> bytes:
     return b"".join(chunks)
 
 
-# Each row contains the exception, a text in its message, the label, the reason, whether the error is
+# Each row contains the exception, a regex for its message, the label, the reason, whether the error is
 # transient, and whether the request may have been delivered. The first row that matches applies.
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
-_CUT_SHORT = "the response was cut short"
+_CUT = "IncompleteRead|InvalidChunkLength|ended prematurely"
 _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ProxyError, "", "proxy", _PROXY, True, False),
     (http.NameResolutionError, "", "no such host", "its host name is not known", True, False),
@@ -266,20 +267,16 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ConnectTimeoutError, "", "no connection", "no connection in time", True, False),
     (http.TimeoutError, "", "no answer", "no answer in time", True, True),
     (http.DecodeError, "", "bad encoding", _COMPRESSED, False, True),
-    (http.ProtocolError, "IncompleteRead", "cut short", _CUT_SHORT, True, True),
-    (http.ProtocolError, "InvalidChunkLength", "cut short", _CUT_SHORT, True, True),
-    (http.ProtocolError, "ended prematurely", "cut short", _CUT_SHORT, True, True),
+    (http.ProtocolError, _CUT, "cut short", "the response was cut short", True, True),
     (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )
 
 
 _HUNG_UP = "the other side hung up"
 _TLS_REASONS = {
-    "self-signed": "self-signed certificate",
-    "self signed": "self-signed certificate",
+    "self.signed": "self-signed certificate",
     "expired": "the certificate has expired",
-    "doesn't match": "the certificate is for another host",
-    "mismatch": "the certificate is for another host",
+    "doesn't match|mismatch": "the certificate is for another host",
     "unable to get local issuer": "the certificate's issuer is not known here",
     "EOF occurred": _HUNG_UP,
     "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
@@ -301,13 +298,13 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
     """Return the last four values of the matching row of the table."""
     text, name = str(error), type(error).__name__
     if isinstance(error, http.SSLError):
-        reasons = (reason for sign, reason in _TLS_REASONS.items() if sign in text)
+        reasons = (reason for cause, reason in _TLS_REASONS.items() if re.search(cause, text))
         reason = next(reasons, "handshake failed")
         # A retry may help if the peer hung up during the handshake, but not if a certificate is
         # invalid.
         return "TLS", f"TLS failed ({reason})", reason == _HUNG_UP, False
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
-        if isinstance(error, kind) and cause in text:
+        if isinstance(error, kind) and re.search(cause, text):
             return label, reason, transient, delivered
     if isinstance(error, (http.HTTPError, requests.RequestException)):
         return name, f"{type(error).__module__.partition('.')[0]} raised {name}", False, True
