@@ -37,7 +37,6 @@ _NEVER_FORWARDED = (
     "SANDBOX_UNREACHABLE",
     "SANDBOX_UPSTREAM_ERROR",
 )
-_LIST_CALL = "GET /processes"
 _LONGEST_REASON = 300
 _TRANSIENT_STATUSES = (429, 500, 502, 503, 504)
 _OVER = ("terminated", "failed")
@@ -83,7 +82,7 @@ def error_of_response(
             "rejected the API key" if status == 401 else "does not allow this call with the API key"
         )
         return AuthenticationFailed(f"{address.label} {what} ({label}){said}", label=label)
-    if status in (404, 405) and not body and call != _LIST_CALL:
+    if status in (404, 405) and not body and call != "GET /processes":
         shown = mask_text(unquote(call))
         return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
     fault = _lifecycle(status, fields, code, text, label, address)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from json import dumps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import requests
@@ -50,8 +49,7 @@ def _masked_path(part: object) -> object:
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A response with a status below 300.
 
     Attributes:
@@ -96,9 +94,6 @@ class Transport:
             "Accept-Encoding": "gzip, deflate",
             **address.headers,
         }
-
-    def __repr__(self) -> str:
-        return f"<Transport to {self.address.label}>"
 
     @cached_property
     def _adapters(self) -> tuple[WatchedAdapter, WatchedAdapter]:

@@ -488,10 +488,6 @@ def test_debug_log_masks_secrets_in_calls_and_never_shows_the_key(serve, connect
     assert KEY not in caplog.text
 
 
-def test_repr_of_a_transport_shows_only_its_sandbox(connect):
-    assert repr(connect("http://127.0.0.1:1")) == "<Transport to my-sandbox>"
-
-
 @pytest.mark.parametrize("script", [[HANG], [OK[:-4], HANG]], ids=["headers", "body"])
 def test_ctrl_c_during_a_call_propagates_without_showing_the_key(serve, connect, script):
     def press(_):
