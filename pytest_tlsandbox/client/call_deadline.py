@@ -167,8 +167,8 @@ class WatchedAdapter(HTTPAdapter):
         self,
         method: str,
         path: str,
+        json: Mapping[str, object] | None,
         headers: Mapping[str, str],
-        body: bytes | None,
         timeout: float,
     ) -> BaseHTTPResponse:
         """Send a request, and return the response, whose body has not been read.
@@ -180,8 +180,8 @@ class WatchedAdapter(HTTPAdapter):
         Args:
             method: the HTTP method.
             path: the path below ``/api/v1``.
+            json: the body, if any.
             headers: the headers.
-            body: the body, if any.
             timeout: the maximum number of seconds for connecting, and for waiting for each part of
                 the response.
 
@@ -189,11 +189,11 @@ class WatchedAdapter(HTTPAdapter):
             The response. The caller closes it.
 
         """
-        response: BaseHTTPResponse = self._pool.urlopen(
+        response: BaseHTTPResponse = self._pool.request(
             method,
             self._base + path,
-            body,
-            headers,
+            json=json,
+            headers=headers,
             retries=False,
             redirect=False,
             assert_same_host=False,

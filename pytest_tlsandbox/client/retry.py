@@ -72,15 +72,6 @@ class OutageBudget:
         self.spent, self._last_failure = 0.0, -math.inf
 
 
-def is_transient(error: BaseException) -> bool:
-    """Return whether a call that failed with this error may succeed if it is retried.
-
-    For exceptions that are not infrastructure errors, such as KeyboardInterrupt, the result is
-    False.
-    """
-    return isinstance(error, InfrastructureError) and error.transient
-
-
 def pause_after(error: InfrastructureError, tries: int) -> float:
     """Return how long to wait after the n-th consecutive error.
 
@@ -97,8 +88,7 @@ def pause_after(error: InfrastructureError, tries: int) -> float:
     """
     if error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
-    doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
-    return with_jitter(min(_LONGEST_PAUSE, doubled))
+    return with_jitter(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries - 1, 10)))
 
 
 def with_jitter(pause: float) -> float:

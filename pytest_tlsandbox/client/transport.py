@@ -7,7 +7,6 @@ import logging
 import re
 from functools import cached_property
 from http import HTTPStatus
-from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -225,14 +224,10 @@ class Transport:
     ) -> BaseHTTPResponse:
         """Send a request. Special headers are those of a stream or of an upgrade."""
         headers = {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
-        body = None
-        if json is not None:
-            headers["Content-Type"] = "application/json"
-            body = dumps(json).encode()
         calls, streams = self._adapters
         if special_headers is None:
-            return calls.open(method, path, headers, body, limit)
-        return streams.open(method, path, {**headers, **special_headers}, body, limit)
+            return calls.open(method, path, json, headers, limit)
+        return streams.open(method, path, json, {**headers, **special_headers}, limit)
 
 
 def _read(response: BaseHTTPResponse, call: Call) -> bytes:
