@@ -31,7 +31,7 @@ class EndNotice:
     the stream.
 
     Args:
-        transport: the HTTP session that opens the stream.
+        transport: the object that sends the request for the stream.
         pid: the process id.
         limit: seconds after which the process is no longer followed.
         wake: a function that the thread calls when the notice comes.

@@ -1,4 +1,7 @@
-"""An HTTP session. Responses contain bytes, and failed calls raise InfrastructureError."""
+"""Send HTTP requests to one sandbox.
+
+Responses contain bytes, and failed calls raise InfrastructureError.
+"""
 
 from __future__ import annotations
 
@@ -245,8 +248,8 @@ def _read(response: BaseHTTPResponse, call: Call) -> bytes:
     return b"".join(chunks)
 
 
-# Each row contains the exception, a regex for its message, the label, the reason, whether the error is
-# transient, and whether the request may have been delivered. The first row that matches applies.
+# Each row contains the exception, a regex for its message, the label, the reason, whether the error
+# is transient, and whether the request may have been delivered. The first row that matches applies.
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
 _CUT = "IncompleteRead|InvalidChunkLength|ended prematurely"
@@ -260,8 +263,6 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ProtocolError, _CUT, "cut short", "the response was cut short", True, True),
     (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )
-
-
 _HUNG_UP = "the other side hung up"
 _TLS_REASONS = {
     "self.signed": "self-signed certificate",

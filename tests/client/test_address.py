@@ -115,6 +115,7 @@ def test_request_to_a_sandbox_url_keeps_the_url_path_and_sends_the_key(serve, cl
     assert server.request.headers["authorization"] == f"Bearer {KEY}"
     assert server.request.headers["user-agent"] == "test/1"
     assert server.request.headers["accept"] == "application/json"
+    assert server.request.headers["accept-encoding"] == "gzip, deflate"
 
 
 @pytest.mark.parametrize(

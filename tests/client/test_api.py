@@ -162,6 +162,7 @@ def test_starting_a_process_sends_its_command_and_returns_the_process(serve, pat
     assert started == process()
     assert server.request.line == "POST /api/v1/processes HTTP/1.1"
     assert json.loads(server.request.body) == {"command": "python", "args": ["train.py"]}
+    assert server.request.headers["content-type"] == "application/json"
 
 
 # A name that consists of dots would change the path, even if the dots were encoded.
