@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
-import os
 import socket
 import struct
 import threading
 from dataclasses import dataclass
 from http.client import parse_headers
-from unittest import mock
 
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
@@ -80,8 +78,9 @@ def connected(place, *, verify="", **options):
     """Yield a sandbox at a server, a proxy or an address; ``verify`` is a certificate to trust."""
     address = Address("my-sandbox", place.url) if isinstance(place, Server) else locate(place)
     transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
-    trusted = {"REQUESTS_CA_BUNDLE": verify} if verify else {}
-    with contextlib.closing(transport), mock.patch.dict(os.environ, trusted):
+    for adapter in transport._adapters if verify else ():
+        adapter._pool.ca_certs = verify  # threads share the environment
+    with contextlib.closing(transport):
         yield Sandbox(SandboxClient(transport, **options))
 
 
