@@ -35,15 +35,13 @@ class Cancellation:
 
     Attributes:
         event: is set when the thread is cancelled.
-        changing: the lock of ``cuts``.
-        cuts: the functions to call when the thread is cancelled.
+        cut: the function to call when the thread is cancelled; by default, it does nothing.
 
     """
 
     def __init__(self) -> None:
         self.event = threading.Event()
-        self.changing = threading.Lock()
-        self.cuts: set[Callable[[], None]] = set()
+        self.cut: Callable[[], object] = bool
 
     def __enter__(self) -> None:
         _this_thread.cancellation = self
@@ -54,30 +52,29 @@ class Cancellation:
     def cancel(self) -> None:
         """Cancel the thread, but do not wait until it ends."""
         self.event.set()
-        with self.changing:
-            for cut in self.cuts:
-                cut()
+        self.cut()
 
 
 @contextlib.contextmanager
 def on_cancellation(cut: Callable[[], None]) -> Iterator[None]:
     """Call ``cut`` if the current thread is cancelled before or during the ``with`` block.
 
-    ``cut`` must return immediately.
+    ``cut`` must return immediately, and may be called twice, or shortly after the block. Blocks
+    must not be nested.
     """
     cancellation = _this_thread.cancellation
     if cancellation is None:
         yield
         return
-    with cancellation.changing:
-        cancellation.cuts.add(cut)
-        if cancellation.event.is_set():
-            cut()
+    # Set the function before checking the event, so that a simultaneous call of cancel() is not
+    # missed.
+    cancellation.cut = cut
+    if cancellation.event.is_set():
+        cut()
     try:
         yield
     finally:
-        with cancellation.changing:
-            cancellation.cuts.discard(cut)
+        cancellation.cut = bool
 
 
 @contextlib.contextmanager

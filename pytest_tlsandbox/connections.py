@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.types import Screen
 
-_UNDER_XDIST = "PYTEST_XDIST_WORKER"
-
 
 @dataclass
 class Connection:
@@ -135,7 +133,7 @@ class Connections:
             own = embedded or (isinstance(target, str) and "{worker}" in target)
             connection = Connection(
                 client,
-                shared=_UNDER_XDIST in os.environ and not own,
+                shared="PYTEST_XDIST_WORKER" in os.environ and not own,
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,
             )

@@ -222,8 +222,6 @@ class ProcessInfo:
         name = f" {mask_text(self.managed.name)!r}" if self.managed and self.managed.name else ""
         return f"<ProcessInfo pid {self.pid}{name} {self.state}: {self.masked_command_line}>"
 
-    __str__ = __repr__
-
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True, repr=False)
 class CompletedProcess(ProcessInfo):

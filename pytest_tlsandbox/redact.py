@@ -82,9 +82,6 @@ class Secret:
         """Return the text, unmasked."""
         return self._value
 
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.arguments.checks import suggestion
@@ -39,19 +39,14 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether the sandbox runs on this machine."""
-        return is_loopback(self.url)
+        """Whether the sandbox runs on this machine. The check does not use DNS."""
+        host = check_url(self.url, "URL")["host"].lower()
+        return host in ("localhost", "[::1]") or (
+            host.startswith("127.") and host.replace(".", "").isdigit()
+        )
 
     def __hash__(self) -> int:
         return hash((self.url, *sorted(self.headers.items())))
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether the host of a URL is this machine. The check does not use DNS."""
-    host = check_url(url, "URL")["host"].lower()
-    return host in ("localhost", "[::1]") or (
-        host.startswith("127.") and host.replace(".", "").isdigit()
-    )
 
 
 def locate(target: object, proxy_url: str | None = None) -> Address:
@@ -78,49 +73,44 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
     if isinstance(target, Address):
         return target
     if not isinstance(target, str):
-        return _locate_embedded(target) or _locate_sdk_object(target)
+        return _locate_object(target)
     check_target(target, "sandbox")
     if "://" in target:
         return Address(label=target.rstrip("/"), url=target.rstrip("/"))
     if proxy_url is None:
         return Address(label=target, url=f"https://{target}.{PUBLIC_HOST}")
-    return Address(label=target, **_through_proxy(target, proxy_url))
+    return _through_proxy(target, proxy_url)
 
 
-def _through_proxy(identifier: str, proxy_url: str) -> dict[str, Any]:
+def _through_proxy(identifier: str, proxy_url: str, key: Secret | None = None) -> Address:
     parts = check_url(proxy_url, "proxy URL")
     if parts["host"].lower() in _HOST_HEADER_HOSTS:
-        return {"url": proxy_url.rstrip("/"), "headers": {"Host": f"{identifier}.local"}}
+        return Address(identifier, proxy_url.rstrip("/"), {"Host": f"{identifier}.local"}, key)
     # If the host is not loopback, the SDK drops the path of the URL.
     url = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}"
-    return {"url": url, "headers": {"X-Tensorlake-Sandbox-Id": identifier}}
+    return Address(identifier, url, {"X-Tensorlake-Sandbox-Id": identifier}, key)
 
 
-def _locate_embedded(sandbox: Any) -> Address | None:
-    key = getattr(sandbox, "api_key", None)
-    if not isinstance(key, Secret):
-        return None
-    headers = {"Host": f"{sandbox.identifier}.local"}
-    return Address(sandbox.identifier, sandbox.url, headers, key)
+def _locate_object(sandbox: Any) -> Address:
+    """Return the address of a sandbox object, even if a tracer has wrapped the object.
 
-
-def _locate_sdk_object(sandbox: object) -> Address:
-    """Return the address of an SDK sandbox object, even if a tracer has wrapped the object.
-
-    The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK does not publish how it
-    routes requests, so this function reads private attributes. A test with the real SDK covers the
-    private attributes.
+    The object is a ``LocalSandbox``, or a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK
+    does not publish how it routes requests, so this function reads private attributes. A test with
+    the real SDK covers the private attributes.
 
     Args:
-        sandbox: the object of the SDK.
+        sandbox: the object.
 
     Returns:
         The address, including the API key of the object.
 
     Raises:
-        InvalidArgument: the object is not a sandbox of the SDK.
+        InvalidArgument: the object is not a sandbox.
 
     """
+    key = getattr(sandbox, "api_key", None)
+    if isinstance(key, Secret):
+        return _through_proxy(sandbox.identifier, sandbox.url, key)
     proxy_url = getattr(sandbox, "_proxy_url", None)
     identifier = getattr(sandbox, "_sandbox_id", None) or getattr(sandbox, "_identifier", None)
     if not isinstance(proxy_url, str) or not isinstance(identifier, str):
@@ -128,15 +118,14 @@ def _locate_sdk_object(sandbox: object) -> Address:
             "a sandbox must be an id, a name, a URL or a connected tensorlake.sandbox.Sandbox, got a "
             f"value of type {type(sandbox).__name__}"
         )
-    place = _through_proxy(identifier, proxy_url)
-    for attribute, header in (
-        ("_organization_id", "X-Forwarded-Organization-Id"),
-        ("_project_id", "X-Forwarded-Project-Id"),
-    ):
-        if value := getattr(sandbox, attribute, None):
-            place["headers"][header] = value
     key = getattr(sandbox, "_api_key", None)
-    return Address(label=identifier, key=Secret(key) if key else None, **place)
+    address = _through_proxy(identifier, proxy_url, Secret(key) if key else None)
+    scope = {
+        "X-Forwarded-Organization-Id": getattr(sandbox, "_organization_id", None),
+        "X-Forwarded-Project-Id": getattr(sandbox, "_project_id", None),
+    }
+    given = {header: value for header, value in scope.items() if value}
+    return replace(address, headers={**address.headers, **given})
 
 
 def check_key(key: Secret, address: Address, source: str) -> Secret:

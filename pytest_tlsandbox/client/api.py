@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -239,7 +238,7 @@ class SandboxClient(ProcessLister):
             SandboxUnreachable: there was no response. The process may have been started.
 
         """
-        return parse_process(self._once("POST", "/processes", json=body).body)
+        return parse_process(self._ask("POST", "/processes", json=body).body)
 
     def signal(self, process: ProcessInfo, number: int) -> None:
         """Send a signal to the process group of a process.
@@ -254,7 +253,7 @@ class SandboxClient(ProcessLister):
 
         """
         path = f"/processes/{self._path(process)}/signal"
-        self._check_done(self._once("POST", path, json={"signal": number}), "signal")
+        self._check_done(self._ask("POST", path, json={"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> bool:
         """Kill a process, or stop a managed process's supervisor.
@@ -291,7 +290,7 @@ class SandboxClient(ProcessLister):
             RequestRefused: the process is not managed, or the sandbox does not know it.
 
         """
-        return parse_process(self._once("POST", f"/processes/{self._path(process)}/restart").body)
+        return parse_process(self._ask("POST", f"/processes/{self._path(process)}/restart").body)
 
     def output(
         self, pid: int, stream: Stream = "output", *, limit: float | None = None
@@ -390,8 +389,7 @@ class SandboxClient(ProcessLister):
             The notice; None if no stream is available.
 
         """
-        path = f"/processes/{pid}/stderr/follow"
-        return EndNotice(partial(self._transport.stream, path, limit), wake)
+        return EndNotice(self._transport, pid, limit, wake)
 
     def _path(self, process: ProcessInfo) -> str:
         """Return the text that identifies a process in the URL path: its name or its pid.
@@ -423,23 +421,14 @@ class SandboxClient(ProcessLister):
                 label="not JSON",
             ) from None
 
-    def _once(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer:
-        return self._ask(method, path, json=json, only_undelivered=True)
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, object] | None = None,
-        only_undelivered: bool = False,
-    ) -> Answer:
+    def _ask(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer:
+        """Make a call with retries. A POST request that may have arrived is not repeated."""
         return call_with_retries(
             lambda limit: self._try(method, path, limit, json),
             self.clock,
             patience=self.outage.left,
             until=self.wait_deadline(),
-            only_undelivered=only_undelivered,
+            only_undelivered=method == "POST",
         )
 
     def _try(

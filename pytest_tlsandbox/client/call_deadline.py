@@ -8,27 +8,62 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-import urllib3
+import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 
 from pytest_tlsandbox.clock import on_cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
-    import requests
+    from urllib3 import BaseHTTPResponse
+    from urllib3.connection import HTTPConnection
 
+    from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.clock import Clock
 
 
 # Seconds between two attempts to end an overdue call that has no socket yet.
 _CONNECTING = 0.05
+
+
+class Call:
+    """A request whose response has not arrived yet.
+
+    Attributes:
+        deadline: the time at which the watchdog ends the call, in seconds on the clock.
+        overdue: whether the watchdog has ended the call.
+        connection: the connection that the call uses; None if there is no connection yet.
+        socket: the socket of the connection; None if the connection is not open yet, which means
+            that the request was not sent.
+
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.overdue = False
+        self.connection: HTTPConnection | None = None
+        self.socket: socket.socket | None = None
+
+    def cut(self) -> bool:
+        """Shut down the socket and return True, or return False if there is no socket yet."""
+        self.overdue = True
+        sock = self.socket or getattr(self.connection, "sock", None)
+        if sock is None:
+            return False
+        # Shut down the socket but do not close it, because the reading thread owns the descriptor.
+        # Use the method of a plain socket, because the method of a TLS socket is not thread-safe.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        return True
 
 
 class Watchdog:
@@ -44,17 +79,12 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def call(self, deadline: float) -> Iterator[Call]:
+    def watch(self, call: Call) -> Iterator[None]:
         """Watch the call that the ``with`` block makes.
 
-        The call ends at ``deadline`` at the latest. If the calling thread is cancelled, the
-        call ends immediately.
-
-        Yields:
-            The call.
-
+        The call ends at its deadline at the latest. If the calling thread is cancelled, the call
+        ends immediately.
         """
-        call = Call(deadline)
         self._current.call = call
         with self._changed:
             self._calls[id(call)] = call
@@ -63,17 +93,17 @@ class Watchdog:
                     target=self._watch, name="tlsandbox-watchdog", daemon=True
                 )
                 self._thread.start()
-            elif self._wakes_at is None or deadline < self._wakes_at:
+            elif self._wakes_at is None or call.deadline < self._wakes_at:
                 self._changed.notify()
         try:
             with on_cancellation(partial(self.end, call)):
-                yield call
+                yield
         finally:
             self._current.call = None
             with self._changed:
                 del self._calls[id(call)]
 
-    def uses(self, connection: urllib3.connection.HTTPConnection) -> None:
+    def uses(self, connection: HTTPConnection) -> None:
         """Record the connection that this thread's call uses."""
         call = getattr(self._current, "call", None)
         if call is not None:
@@ -83,7 +113,7 @@ class Watchdog:
             call.socket = connection.sock
 
     def end(self, call: Call) -> None:
-        """End a call now; any thread can call this method."""
+        """End a call now, or as soon as it begins; any thread can call this method."""
         with self._changed:
             call.deadline = self._clock.monotonic()
             self._changed.notify()
@@ -108,67 +138,39 @@ class Watchdog:
                 self._changed.wait(None if self._wakes_at is None else self._wakes_at - now)
 
 
-class Call:
-    """A request whose response has not arrived yet."""
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.overdue = False
-        self.connection: urllib3.connection.HTTPConnection | None = None
-        self.socket: socket.socket | None = None
-
-    @property
-    def connected(self) -> bool:
-        """Whether a connection exists, which means that the request may have been sent."""
-        return self.socket is not None
-
-    def cut(self) -> bool:
-        """Shut down the socket and return True, or return False if there is no socket yet."""
-        self.overdue = True
-        sock = self.socket or getattr(self.connection, "sock", None)
-        if sock is None:
-            return False
-        # Shut down the socket but do not close it, because the reading thread owns the descriptor.
-        # Use the method of a plain socket, because the method of a TLS socket is not thread-safe.
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        return True
-
-
 class WatchedAdapter(HTTPAdapter):
-    """Sends requests to one server. The watchdog receives the connection of each request."""
+    """Sends requests to one sandbox. The watchdog receives the connection of each request.
 
-    def __init__(self, watchdog: Watchdog) -> None:
-        self._watchdog = watchdog
-        self._pool: Any = None
+    The proxy and the trusted certificates come from the environment, which is read only once.
+
+    Args:
+        address: the address of the sandbox.
+        watchdog: the watchdog.
+
+    """
+
+    def __init__(self, address: Address, watchdog: Watchdog) -> None:
         super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Create the manager of direct connections.
-
-        When a call uses a connection of the manager, the watchdog records this connection.
-        """
-        super().init_poolmanager(*args, **kwargs)
-        self._watch(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the manager of connections through a proxy.
-
-        When a call uses a connection of the manager, the watchdog records this connection.
-        """
-        manager = super().proxy_manager_for(*args, **kwargs)
-        self._watch(manager)
-        return manager
+        request = requests.Request("GET", f"{address.url}/api/v1").prepare()
+        # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
+        # interface of this machine.
+        proxies = {} if address.loopback else get_environ_proxies(address.url)
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        verify = bundle or True
+        self._base = self.request_url(request, proxies)
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
+        self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
+        pool.ConnectionCls = _watched(pool.ConnectionCls, watchdog)
+        self._pool = pool
 
     def open(
         self,
-        request: requests.PreparedRequest,
+        method: str,
+        path: str,
+        json: Mapping[str, object] | None,
+        headers: Mapping[str, str],
         timeout: float,
-        *,
-        proxies: dict[str, str],
-        verify: bool | str,
-        cert: str | None,
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> BaseHTTPResponse:
         """Send a request, and return the response, whose body has not been read.
 
         The method does not use ``send`` of the base class, which needs 1.6 times the processor time:
@@ -176,25 +178,22 @@ class WatchedAdapter(HTTPAdapter):
         one server, and converts the response.
 
         Args:
-            request: the request.
+            method: the HTTP method.
+            path: the path below ``/api/v1``.
+            json: the body, if any.
+            headers: the headers.
             timeout: the maximum number of seconds for connecting, and for waiting for each part of
                 the response.
-            proxies: the URL of the proxy for each scheme.
-            verify: whether to check the server's certificate, or the path of trusted certificates.
-            cert: the path of a client certificate, if any.
 
         Returns:
             The response. The caller closes it.
 
         """
-        if self._pool is None:
-            self._pool = self.get_connection_with_tls_context(request, verify, proxies, cert)
-            self.cert_verify(self._pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
-        response: urllib3.BaseHTTPResponse = self._pool.urlopen(
-            request.method,
-            self.request_url(request, proxies),
-            request.body,
-            request.headers,
+        response: BaseHTTPResponse = self._pool.request(
+            method,
+            self._base + path,
+            json=json,
+            headers=headers,
             retries=False,
             redirect=False,
             assert_same_host=False,
@@ -202,12 +201,6 @@ class WatchedAdapter(HTTPAdapter):
             preload_content=False,
         )
         return response
-
-    def _watch(self, manager: urllib3.PoolManager) -> None:
-        manager.pool_classes_by_scheme = {
-            "http": _watched(urllib3.HTTPConnectionPool, self._watchdog),
-            "https": _watched(urllib3.HTTPSConnectionPool, self._watchdog),
-        }
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -220,8 +213,8 @@ class _FinalResponse(http.client.HTTPResponse):
             super().begin()
 
 
-def _watched(pool: type[Any], watchdog: Watchdog) -> type[Any]:
-    connection: type[Any] = pool.ConnectionCls
+def _watched(connection: type[Any], watchdog: Watchdog) -> type[Any]:
+    """Return a subclass of a connection that shows itself to the watchdog."""
 
     class WatchedConnection(connection):  # type: ignore[misc]
         response_class = _FinalResponse
@@ -235,4 +228,4 @@ def _watched(pool: type[Any], watchdog: Watchdog) -> type[Any]:
             watchdog.uses(self)
             super().request(*args, **kwargs)
 
-    return type(f"Watched{pool.__name__}", (pool,), {"ConnectionCls": WatchedConnection})
+    return WatchedConnection

@@ -7,11 +7,12 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+from pytest_tlsandbox.client.call_deadline import Call
 
-    End = Callable[[], None]
-    OpenStream = Callable[[Callable[[End], None]], Generator[bytes]]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.client.transport import Transport
 
 _END = re.compile(rb"[\r\n]event: ?eof\s")
 _OVERLAP = 16
@@ -30,8 +31,9 @@ class EndNotice:
     the stream.
 
     Args:
-        open_stream: a function that yields the data of the stream. The thread passes a callback to
-            this function. The callback receives another function, which ends the stream.
+        transport: the object that sends the request for the stream.
+        pid: the process id.
+        limit: seconds after which the process is no longer followed.
         wake: a function that the thread calls when the notice comes.
 
     Attributes:
@@ -40,31 +42,26 @@ class EndNotice:
 
     """
 
-    def __init__(self, open_stream: OpenStream, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: Transport, pid: int, limit: float, wake: Callable[[], None]
+    ) -> None:
         self.live = self.came = False
-        self._open_stream = open_stream
+        self._transport = transport
+        self._path = f"/processes/{pid}/stderr/follow"
+        self._call = Call(transport.clock.monotonic() + limit)
         self._wake = wake
-        self._closed = False
-        self._end: End | None = None
         threading.Thread(target=self._run, name="tlsandbox-end-notice", daemon=True).start()
 
     def close(self) -> None:
         """End the stream, but do not wait until the thread ends."""
-        self._closed = True
-        if self._end is not None:
-            self._end()
-
-    def _begun(self, end: End) -> None:
-        self._end = end
-        if self._closed:
-            end()
+        self._transport.watchdog.end(self._call)
 
     def _run(self) -> None:
         size, last = 0, b"\n"
         # If anything fails, the wait continues as if there were no stream.
         with (
             contextlib.suppress(Exception),
-            contextlib.closing(self._open_stream(self._begun)) as stream,
+            contextlib.closing(self._transport.stream(self._path, self._call)) as stream,
         ):
             for chunk in stream:
                 self.live = True

@@ -6,7 +6,6 @@ error. If the body contains no code, the status determines the error.
 
 from __future__ import annotations
 
-import email.utils
 import json
 import math
 import re
@@ -32,19 +31,15 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.address import Address
 
 # The proxy answers with these codes if it did not forward the request.
-_NEVER_FORWARDED = frozenset(
-    {
-        "AUTH_SERVICE_UNAVAILABLE",
-        "SANDBOX_NOT_READY",
-        "SANDBOX_NOT_RUNNING",
-        "SANDBOX_UNREACHABLE",
-        "SANDBOX_UPSTREAM_ERROR",
-    }
+_NEVER_FORWARDED = (
+    "AUTH_SERVICE_UNAVAILABLE",
+    "SANDBOX_NOT_READY",
+    "SANDBOX_UNREACHABLE",
+    "SANDBOX_UPSTREAM_ERROR",
 )
-LIST_CALL = "GET /processes"
 _LONGEST_REASON = 300
-_TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
-_OVER = frozenset({"terminated", "failed"})
+_TRANSIENT_STATUSES = (429, 500, 502, 503, 504)
+_OVER = ("terminated", "failed")
 _STATE = re.compile(r"\((?:status|state):\s*(\w+)\)", re.IGNORECASE)
 _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 
@@ -62,15 +57,11 @@ def error_of_response(
         address: the address of the sandbox.
 
     Returns:
-        The error; None if the status is 200, 201, 202 or 204.
+        The error; None if the status is below 300.
 
     """
-    if status in (200, 201, 202, 204):
-        return None
     if status < 300:
-        return ContractViolation(
-            f"{address.label} answered {status}, expected 200, 201, 202 or 204", label=str(status)
-        )
+        return None
     if status < 400:
         return ContractViolation(
             f"{address.label} answered {status}, a redirect; redirects are not followed, because the API "
@@ -91,26 +82,20 @@ def error_of_response(
             "rejected the API key" if status == 401 else "does not allow this call with the API key"
         )
         return AuthenticationFailed(f"{address.label} {what} ({label}){said}", label=label)
-    if status in (404, 405) and not body and call != LIST_CALL:
+    if status in (404, 405) and not body and call != "GET /processes":
         shown = mask_text(unquote(call))
         return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
     fault = _lifecycle(status, fields, code, text, label, address)
-    if fault is not None:
-        fault.retry_after = _retry_after(headers)
-        return fault
-    # If the daemon rejects a call, it answers 500 with a reason, but without a code.
-    refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
-    if status in _TRANSIENT_STATUSES and not refusal:
-        return SandboxUnreachable(
-            f"{address.label} answered {label}{said or ' with ' + describe_body(body)}",
-            label=label,
-            transient=True,
-            retry_after=_retry_after(headers),
-            delivered=status != 429 and code not in _NEVER_FORWARDED,
-        )
-    return RequestRefused(
-        f"{address.label} answered {label}{said or ' with ' + describe_body(body)}", label=label
-    )
+    if fault is None:
+        message = f"{address.label} answered {label}{said or ' with ' + describe_body(body)}"
+        # If the daemon rejects a call, it answers 500 with a reason, but without a code.
+        refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
+        if refusal or status not in _TRANSIENT_STATUSES:
+            return RequestRefused(message, label=label)
+        delivered = status != 429 and code not in _NEVER_FORWARDED
+        fault = SandboxUnreachable(message, label=label, transient=True, delivered=delivered)
+    fault.retry_after = _retry_after(headers)
+    return fault
 
 
 def _lifecycle(
@@ -134,24 +119,22 @@ def _lifecycle(
             f"No process API at {address.url} (404): is this the URL of a sandbox?", label=label
         )
     if "sandbox_id" in fields and isinstance(fields.get("status"), str):
+        state = fields["status"]
         reason = fields.get("reason") or fields.get("termination_reason")
-        return SandboxNotRunning(
-            f"Sandbox {address.label} is {fields['status']}"
-            + (f" ({mask_text(str(reason))})" if reason else ""),
-            label=label,
-            transient=fields["status"].lower() not in _OVER,
-            delivered=False,
-        )
-    if code == "SANDBOX_NOT_RUNNING":
+        shown = f"{state} ({mask_text(str(reason))})" if reason else state
+    elif code == "SANDBOX_NOT_RUNNING":
         match = _STATE.search(text)
-        state = match[1].lower() if match else None
-        return SandboxNotRunning(
-            f"Sandbox {address.label} is {state or 'not running'} ({label})",
-            label=f"{status} {state or code}",
-            transient=state not in _OVER,
-            delivered=False,
-        )
-    return None
+        state = match[1].lower() if match else ""
+        shown = f"{state or 'not running'} ({label})"
+        label = f"{status} {state or code}"
+    else:
+        return None
+    return SandboxNotRunning(
+        f"Sandbox {address.label} is {shown}",
+        label=label,
+        transient=state.lower() not in _OVER,
+        delivered=False,
+    )
 
 
 def _fields(body: bytes) -> dict[str, Any]:
@@ -163,20 +146,9 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the value of ``Retry-After`` in seconds, or None for an invalid value.
-
-    A date is compared with the server's ``Date`` header, because this machine's clock may be
-    wrong or frozen.
-    """
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
+    """Return the value of ``Retry-After``, or None if it is not a number of seconds."""
     try:
-        seconds = float(text)
+        seconds = float(headers.get("Retry-After", ""))
     except ValueError:
-        try:
-            then = email.utils.parsedate_to_datetime(text)
-            seconds = (then - email.utils.parsedate_to_datetime(headers["Date"])).total_seconds()
-        except (KeyError, OverflowError, TypeError, ValueError):
-            return None
+        return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

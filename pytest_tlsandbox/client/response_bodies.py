@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as model
@@ -42,50 +41,27 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
         pass
     try:
         document = json.loads(body)
+        rows = document.get("processes") if isinstance(document, dict) else None
+        if not isinstance(rows, list):
+            raise ContractViolation(
+                "The sandbox answered with JSON that does not contain a 'processes' list",
+                label="no list",
+            )
+        # Convert each row to JSON again, so that it is parsed by the same rules as in a whole list.
+        read = [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
     except (ValueError, RecursionError):
         raise ContractViolation(
             f"The sandbox answered with {describe_body(body)}, not a process list", label="not JSON"
         ) from None
-    rows = document.get("processes") if isinstance(document, dict) else None
-    if not isinstance(rows, list):
-        raise ContractViolation(
-            "The sandbox answered with JSON that does not contain a 'processes' list",
-            label="no list",
-        )
-    read, unreadable = [], []
-    for position, row in enumerate(rows):
-        result = _read_row(position, row)
-        if isinstance(result, ProcessInfo):
-            read.append(result)
-        else:
-            unreadable.append(result)
-    return tuple(read), tuple(unreadable)
-
-
-def _read_row(position: int, row: Any) -> ProcessInfo | UnreadableRow:
-    try:
-        # Convert the row to JSON again, so that it is parsed by the same rules as in a whole list.
-        return _PROCESS.validate_json(json.dumps(row))
-    except ValidationError as error:
-        reason = ", ".join(
-            f"{'.'.join(map(str, detail['loc'])) or 'row'}: {_in_words(detail['type'], detail['msg'])}"
-            for detail in error.errors(
-                include_url=False, include_input=False, include_context=False
-            )
-        )
-    except (ValueError, RecursionError):
-        reason = "row: cannot be read"
-    fields = row if isinstance(row, dict) else {}
-    pid = fields.get("pid")
-    marks = [fields.get(key) for key in ("handle", "pid", "started_at")] if fields else row
-    return UnreadableRow(
-        position, reason, pid if type(pid) is int else None, json.dumps(marks, sort_keys=True)
-    )
+    processes = tuple(row for row in read if isinstance(row, ProcessInfo))
+    return processes, tuple(row for row in read if isinstance(row, UnreadableRow))
 
 
 def _in_words(kind: str, message: str) -> str:
     if kind == "missing":
         return "missing"
+    if kind == "json_invalid":  # the message would contain a position within the row
+        return "cannot be read"
     if message.startswith("Input should be "):
         return "not " + message.removeprefix("Input should be ")
     return message.removeprefix("Value error, ")
@@ -108,8 +84,19 @@ def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
     """
     try:
         return _PROCESS.validate_json(text)
-    except ValidationError:
-        return _read_row(position, json.loads(text.decode()))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+    reason = ", ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'row'}: {_in_words(detail['type'], detail['msg'])}"
+        for detail in details
+    )
+    row = json.loads(text.decode())
+    fields = row if isinstance(row, dict) else {}
+    pid = fields.get("pid")
+    marks = [fields.get(key) for key in ("handle", "pid", "started_at")] if fields else row
+    return UnreadableRow(
+        position, reason, pid if type(pid) is int else None, json.dumps(marks, sort_keys=True)
+    )
 
 
 def parse_process(body: bytes) -> ProcessInfo:

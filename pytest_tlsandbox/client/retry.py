@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, TypeVar
-
-import tenacity
 
 from pytest_tlsandbox.errors import InfrastructureError
 
@@ -46,7 +45,7 @@ class OutageBudget:
 
     def __init__(self) -> None:
         self.spent = 0.0
-        self._last_failure: float | None = None
+        self._last_failure = -math.inf
 
     @property
     def left(self) -> float:
@@ -56,36 +55,24 @@ class OutageBudget:
 
     def worth_a_try(self, now: float) -> bool:
         """Return whether to make an optional call now; optional calls are rare in a long outage."""
-        last = self._last_failure
-        return self.spent < OUTAGE_BUDGET - _INSTANT or (
-            last is None or now - last >= OUTAGE_BUDGET
-        )
+        is_over = self.spent >= OUTAGE_BUDGET - _INSTANT
+        return not is_over or now - self._last_failure >= OUTAGE_BUDGET
 
     def failed(self, begun: float, ended: float) -> None:
         """Record a call that failed with a transient error.
 
         ``begun`` and ``ended`` are times in seconds of the monotonic clock.
         """
-        last = self._last_failure
-        follows = last is not None and last <= begun <= last + LONGEST_CALL
-        self.spent += ended - (last if follows and last is not None else begun)
+        follows = self._last_failure <= begun <= self._last_failure + LONGEST_CALL
+        self.spent += ended - (self._last_failure if follows else begun)
         self._last_failure = ended
 
     def succeeded(self) -> None:
         """Record a successful call, which ends the outage."""
-        self.spent, self._last_failure = 0.0, None
+        self.spent, self._last_failure = 0.0, -math.inf
 
 
-def is_transient(error: BaseException) -> bool:
-    """Return whether a call that failed with this error may succeed if it is retried.
-
-    For exceptions that are not infrastructure errors, such as KeyboardInterrupt, the result is
-    False.
-    """
-    return isinstance(error, InfrastructureError) and error.transient
-
-
-def pause_after(error: BaseException | None, tries: int) -> float:
+def pause_after(error: InfrastructureError, tries: int) -> float:
     """Return how long to wait after the n-th consecutive error.
 
     If the server requested a pause, this function returns its duration. Otherwise, the first pause
@@ -99,10 +86,9 @@ def pause_after(error: BaseException | None, tries: int) -> float:
         The pause in seconds.
 
     """
-    if isinstance(error, InfrastructureError) and error.retry_after is not None:
+    if error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
-    doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
-    return with_jitter(min(_LONGEST_PAUSE, doubled))
+    return with_jitter(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries - 1, 10)))
 
 
 def with_jitter(pause: float) -> float:
@@ -141,35 +127,19 @@ def call_with_retries(
     if until is not None and until < end:
         end, shortest = until, _HURRIED_CALL
 
-    def attempt() -> T:
-        return call(min(LONGEST_CALL, max(shortest, end - clock.monotonic())))
-
-    def may_pass(error: BaseException) -> bool:
-        return is_transient(error) and not (
-            only_undelivered and isinstance(error, InfrastructureError) and error.delivered
-        )
-
-    def fault(state: tenacity.RetryCallState) -> BaseException | None:
-        return state.outcome.exception() if state.outcome else None
-
-    def asked(state: tenacity.RetryCallState) -> bool:
-        error = fault(state)
-        return isinstance(error, InfrastructureError) and error.retry_after is not None
-
-    def pause(state: tenacity.RetryCallState) -> float:
-        seconds = pause_after(fault(state), state.attempt_number)
-        # Shorten the last pause, so that the last call is made at the end of the budget. Then an
-        # outage that is as long as the budget does not cause an error.
-        return seconds if asked(state) else max(0.0, min(seconds, end - clock.monotonic()))
-
-    def is_over(state: tenacity.RetryCallState) -> bool:
-        now = clock.monotonic()
-        return now >= end - _INSTANT or (asked(state) and now + state.upcoming_sleep > end)
-
-    return tenacity.Retrying(
-        sleep=clock.sleep,
-        retry=tenacity.retry_if_exception(may_pass),
-        wait=pause,
-        stop=is_over,
-        reraise=True,
-    )(attempt)
+    tries = 0
+    while True:
+        try:
+            return call(min(LONGEST_CALL, max(shortest, end - clock.monotonic())))
+        except InfrastructureError as error:
+            tries += 1
+            left = end - clock.monotonic()
+            pause = pause_after(error, tries)
+            if error.retry_after is None:
+                # Shorten the last pause, so that the last call is made at the end of the budget.
+                # Then an outage that is as long as the budget does not cause an error.
+                pause = max(0.0, min(pause, left))
+            may_pass = error.transient and not (only_undelivered and error.delivered)
+            if not may_pass or left <= _INSTANT or pause > left:
+                raise
+        clock.sleep(pause)

@@ -1,29 +1,30 @@
-"""An HTTP session. Responses contain bytes, and failed calls raise InfrastructureError."""
+"""Send HTTP requests to one sandbox.
+
+Responses contain bytes, and failed calls raise InfrastructureError.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import ssl
-from dataclasses import dataclass
-from functools import cached_property, partial
+import re
+from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import requests
 from urllib3 import exceptions as http
 
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, WatchedAdapter
-from pytest_tlsandbox.client.http_errors import LIST_CALL, error_of_response
+from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.clock import Clock, shielded
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from urllib3 import BaseHTTPResponse
 
@@ -42,18 +43,15 @@ def _mask_path(record: logging.LogRecord) -> bool:
 
 
 def _masked_path(part: object) -> object:
-    if not isinstance(part, str) or "/api/v1/processes/" not in part:
-        return part
-    path = unquote(part)
-    masked = mask_text(path)
-    return part if masked == path else masked
+    if isinstance(part, str) and "/api/v1/processes/" in part:
+        return mask_text(unquote(part))
+    return part
 
 
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A response with a status below 300.
 
     Attributes:
@@ -81,41 +79,41 @@ class Transport:
     Attributes:
         address: the address of the sandbox.
         clock: the clock for deadlines.
+        watchdog: the thread that ends overdue calls.
 
     """
 
     def __init__(
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
     ) -> None:
-        def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            # The key is not set as a header of the session, because ~/.netrc would override it.
-            request.headers["Authorization"] = f"Bearer {key.reveal()}"
-            return request
-
         self.address = address
         self.clock = clock or Clock()
-        self._watchdog = Watchdog(self.clock)
-        self._session = requests.Session()
-        self._session.auth = authorize
-        self._session.headers.update(
-            {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
-        )
-        # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
-        # interface of this machine.
-        self._session.trust_env = not address.loopback
-        self._adapter = WatchedAdapter(self._watchdog)
-        # Streams have a separate pool, because calls must not wait for a connection that a stream
-        # uses.
-        self._stream_adapter = WatchedAdapter(self._watchdog)
+        self.watchdog = Watchdog(self.clock)
+        self._key = key
+        self._headers = {
+            "User-Agent": user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            **address.headers,
+        }
 
-    def __repr__(self) -> str:
-        return f"<Transport to {self.address.label}>"
+    @cached_property
+    def _adapters(self) -> tuple[WatchedAdapter, WatchedAdapter]:
+        """The connections of calls, and the connections of streams.
+
+        Streams have separate connections, so that a stream does not take the connection that a list
+        call would use again.
+        """
+        return (
+            WatchedAdapter(self.address, self.watchdog),
+            WatchedAdapter(self.address, self.watchdog),
+        )
 
     def close(self) -> None:
         """Close every connection and end the watchdog."""
-        self._adapter.close()
-        self._stream_adapter.close()
-        self._watchdog.close()
+        for adapter in vars(self).get("_adapters", ()):  # created by the first call
+            adapter.close()
+        self.watchdog.close()
 
     def request(
         self,
@@ -158,61 +156,30 @@ class Transport:
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
 
-    def stream(
-        self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
-    ) -> Generator[bytes]:
+    def stream(self, path: str, call: Call) -> Generator[bytes]:
         """Yield the parts of an event stream as they arrive; the first part is empty.
 
         Args:
             path: the path below ``/api/v1``.
-            limit: seconds after which the client ends the stream.
-            begun: a function that is called before the request is sent, with a function that any
-                thread may call to end the stream.
+            call: a new call. The stream ends at its deadline, or earlier if the watchdog ends the
+                call.
 
         Raises:
             Exception: any error of the connection.
 
         """
-        request = self._prepare("GET", path)
-        request.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
-        with self._watchdog.call(self.clock.monotonic() + limit) as call:
-            begun(partial(self._watchdog.end, call))
-            with _closing(
-                self._stream_adapter.open(request, limit, **self._environment)
-            ) as response:
-                if response.status == HTTPStatus.OK:
-                    yield b""
-                    # If the body is not chunked, a read of more bytes would wait until they all
-                    # have arrived.
-                    chunked = "Transfer-Encoding" in response.headers
-                    yield from response.stream(_CHUNK if chunked else 1, decode_content=True)
-
-    def _prepare(
-        self,
-        method: str,
-        path: str,
-        json: Mapping[str, object] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> requests.PreparedRequest:
-        url = f"{self.address.url}/api/v1{path}"
-        return self._session.prepare_request(requests.Request(method, url, headers, json=json))
-
-    @cached_property
-    def _list_request(self) -> requests.PreparedRequest:
-        """The list request, which is prepared only once because it is sent most often."""
-        method, path = LIST_CALL.split()
-        return self._prepare(method, path)
-
-    @cached_property
-    def _environment(self) -> dict[str, Any]:
-        """The proxies and certificates from the environment, which is read only once."""
-        verify = None
-        if not self._session.trust_env:
-            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        found = self._session.merge_environment_settings(
-            self.address.url, proxies={}, stream=True, verify=verify, cert=None
-        )
-        return {name: found[name] for name in ("proxies", "verify", "cert")}
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        limit = call.deadline - self.clock.monotonic()
+        with (
+            self.watchdog.watch(call),
+            contextlib.closing(self._open("GET", path, limit, None, headers)) as response,
+        ):
+            if response.status == HTTPStatus.OK:
+                yield b""
+                # If the body is not chunked, a read of more bytes would wait until they all have
+                # arrived.
+                chunked = "Transfer-Encoding" in response.headers
+                yield from response.stream(_CHUNK if chunked else 1, decode_content=True)
 
     def _call(
         self,
@@ -223,45 +190,47 @@ class Transport:
         upgrade: Mapping[str, str] | None,
     ) -> Answer:
         deadline = self.clock.monotonic() + limit
-        name = f"{method} {path}"
-        with self._watchdog.call(deadline) as call:
+        call = Call(deadline)
+        with self.watchdog.watch(call):
             try:
-                prepared = (
-                    self._list_request
-                    if name == LIST_CALL
-                    else self._prepare(method, path, json, upgrade)
-                )
-                adapter = self._stream_adapter if upgrade else self._adapter
-                # Bypass the session, because it looks for proxies, cookies and redirects at each
-                # call.
-                with _closing(adapter.open(prepared, limit, **self._environment)) as response:
-                    if upgrade and response.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                        # If the response were read, the pool would use the connection again.
-                        return Answer(response.status, b"", announced=True)
-                    body = _read(response, call)
+                with contextlib.closing(self._open(method, path, limit, json, upgrade)) as response:
+                    # If the response to an upgrade were read, the pool would use the connection
+                    # again.
+                    is_upgraded = response.status == HTTPStatus.SWITCHING_PROTOCOLS
+                    body = b"" if is_upgraded else _read(response, call)
+                if call.overdue:
+                    # A body without an announced length looks complete even if it was cut.
+                    raise http.TimeoutError
             except Exception:
-                if call.overdue or self.clock.monotonic() >= deadline:
-                    raise _overdue(self.address, limit, delivered=call.connected) from None
-                raise
-            if call.overdue:
-                # A body without an announced length looks complete even if it was cut.
-                raise _overdue(self.address, limit, delivered=True)
-        fault = error_of_response(name, response.status, response.headers, body, self.address)
+                if not call.overdue and self.clock.monotonic() < deadline:
+                    raise
+                raise SandboxUnreachable(
+                    f"{self.address.label} did not answer within {limit:.3g} s",
+                    label="no answer",
+                    transient=True,
+                    delivered=call.socket is not None,
+                ) from None
+        status, headers = response.status, response.headers
+        fault = error_of_response(f"{method} {path}", status, headers, body, self.address)
         if fault is not None:
             raise fault
-        status, headers = response.status, response.headers
         announced = "Content-Length" in headers or "Transfer-Encoding" in headers
-        return Answer(status, body, announced=announced or status == 204)
+        return Answer(status, body, announced=announced or status == HTTPStatus.NO_CONTENT)
 
-
-@contextlib.contextmanager
-def _closing(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
-    """Return the connection to its pool if the body was read, and close it otherwise."""
-    try:
-        yield response
-    finally:
-        response.close()
-        response.release_conn()
+    def _open(
+        self,
+        method: str,
+        path: str,
+        limit: float,
+        json: Mapping[str, object] | None,
+        special_headers: Mapping[str, str] | None,
+    ) -> BaseHTTPResponse:
+        """Send a request. Special headers are those of a stream or of an upgrade."""
+        headers = {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
+        calls, streams = self._adapters
+        if special_headers is None:
+            return calls.open(method, path, json, headers, limit)
+        return streams.open(method, path, json, {**headers, **special_headers}, limit)
 
 
 def _read(response: BaseHTTPResponse, call: Call) -> bytes:
@@ -279,20 +248,11 @@ def _read(response: BaseHTTPResponse, call: Call) -> bytes:
     return b"".join(chunks)
 
 
-def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnreachable:
-    return SandboxUnreachable(
-        f"{address.label} did not answer within {limit:.3g} s",
-        label="no answer",
-        transient=True,
-        delivered=delivered,
-    )
-
-
-# Each row contains the exception, a text in its message, the label, the reason, whether the error is
-# transient, and whether the request may have been delivered. The first row that matches applies.
+# Each row contains the exception, a regex for its message, the label, the reason, whether the error
+# is transient, and whether the request may have been delivered. The first row that matches applies.
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
-_CUT_SHORT = "the response was cut short"
+_CUT = "IncompleteRead|InvalidChunkLength|ended prematurely"
 _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ProxyError, "", "proxy", _PROXY, True, False),
     (http.NameResolutionError, "", "no such host", "its host name is not known", True, False),
@@ -300,14 +260,21 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ConnectTimeoutError, "", "no connection", "no connection in time", True, False),
     (http.TimeoutError, "", "no answer", "no answer in time", True, True),
     (http.DecodeError, "", "bad encoding", _COMPRESSED, False, True),
-    (http.ProtocolError, "IncompleteRead", "cut short", _CUT_SHORT, True, True),
-    (http.ProtocolError, "InvalidChunkLength", "cut short", _CUT_SHORT, True, True),
-    (http.ProtocolError, "ended prematurely", "cut short", _CUT_SHORT, True, True),
+    (http.ProtocolError, _CUT, "cut short", "the response was cut short", True, True),
     (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )
+_HUNG_UP = "the other side hung up"
+_TLS_REASONS = {
+    "self.signed": "self-signed certificate",
+    "expired": "the certificate has expired",
+    "doesn't match|mismatch": "the certificate is for another host",
+    "unable to get local issuer": "the certificate's issuer is not known here",
+    "EOF occurred": _HUNG_UP,
+    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
+}
 
 
-def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
+def _error_of_exception(error: Exception, address: Address) -> SandboxUnreachable:
     """Convert an exception that an HTTP library raised to an InfrastructureError."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
@@ -319,35 +286,20 @@ def _error_of_exception(error: Exception, address: Address) -> InfrastructureErr
 
 
 def _explain(error: Exception) -> tuple[str, str, bool, bool]:
+    """Return the last four values of the matching row of the table."""
     text, name = str(error), type(error).__name__
     if isinstance(error, http.SSLError):
+        reasons = (reason for cause, reason in _TLS_REASONS.items() if re.search(cause, text))
+        reason = next(reasons, "handshake failed")
         # A retry may help if the peer hung up during the handshake, but not if a certificate is
         # invalid.
-        hung_up = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
-        return "TLS", f"TLS failed ({_tls_reason(text)})", hung_up, False
+        return "TLS", f"TLS failed ({reason})", reason == _HUNG_UP, False
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
-        if isinstance(error, kind) and cause in text:
+        if isinstance(error, kind) and re.search(cause, text):
             return label, reason, transient, delivered
     if isinstance(error, (http.HTTPError, requests.RequestException)):
         return name, f"{type(error).__module__.partition('.')[0]} raised {name}", False, True
     if isinstance(error, ValueError):  # its message quotes the header with the key
         return "invalid request", "the request cannot be sent", False, False
     # For example, pytest-socket blocks the socket. A retry does not help.
-    return name, f"{name}: {mask_text(str(error))}", False, False
-
-
-_TLS_REASONS = {
-    "self-signed": "self-signed certificate",
-    "self signed": "self-signed certificate",
-    "expired": "the certificate has expired",
-    "doesn't match": "the certificate is for another host",
-    "mismatch": "the certificate is for another host",
-    "unable to get local issuer": "the certificate's issuer is not known here",
-    "EOF occurred": "the other side hung up",
-    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
-}
-
-
-def _tls_reason(text: str) -> str:
-    found = (reason for sign, reason in _TLS_REASONS.items() if sign in text)
-    return next(found, "handshake failed")
+    return name, f"{name}: {mask_text(text)}", False, False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
-from pytest_tlsandbox.client.retry import LONGEST_CALL, is_transient, pause_after, with_jitter
+from pytest_tlsandbox.client.retry import LONGEST_CALL, pause_after, with_jitter
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
@@ -160,7 +160,7 @@ class Wait:
         return self.client.clock.monotonic()
 
     def _is_retried(self, error: BaseException) -> bool:
-        return error is self.fault and is_transient(error)
+        return self.fault is not None and error is self.fault and self.fault.transient
 
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""

@@ -7,7 +7,7 @@ from tensorlake._tracing import Traced
 from tensorlake.sandbox import AsyncSandbox
 from tensorlake.sandbox import Sandbox as SDKSandbox
 
-from pytest_tlsandbox.client.address import Address, check_key, is_loopback, locate
+from pytest_tlsandbox.client.address import Address, check_key, locate
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from tests.client.conftest import KEY
@@ -115,6 +115,7 @@ def test_request_to_a_sandbox_url_keeps_the_url_path_and_sends_the_key(serve, cl
     assert server.request.headers["authorization"] == f"Bearer {KEY}"
     assert server.request.headers["user-agent"] == "test/1"
     assert server.request.headers["accept"] == "application/json"
+    assert server.request.headers["accept-encoding"] == "gzip, deflate"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,8 @@ HOSTS = [
 
 @pytest.mark.parametrize(("hosts", "here"), HOSTS)
 def test_loopback_url_is_recognized(hosts, here):
-    assert {host: is_loopback(f"http://{host}") for host in hosts} == dict.fromkeys(hosts, here)
+    for host in hosts:
+        assert Address("my-sandbox", f"http://{host}").loopback == here, host
 
 
 BAD_KEYS = ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u2026key", "sentinel\0", ""]  # fmt: skip

@@ -4,12 +4,12 @@ import asyncio
 import signal
 import threading
 import tracemalloc
-from functools import partial
 from itertools import count, repeat
 
 import pytest
 
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
+from pytest_tlsandbox.client.call_deadline import Call
 from pytest_tlsandbox.client.end_notice import EndNotice
 from tests.client.conftest import KEY
 from tests.client.servers import READ, chunk, connected, reply
@@ -26,13 +26,17 @@ def follow(serve, connect):
 
     def start(script, wake=lambda: None, limit=30, **options):
         transport = connect(serve(script, **options))
-        notices.append(EndNotice(partial(transport.stream, PATH, limit), wake))
+        notices.append(EndNotice(transport, 41, limit, wake))
         return notices[-1]
 
     yield start
     for notice in notices:
         notice.close()
     wait_for_threads()
+
+
+def stream(transport, path=PATH, limit=30):
+    return list(transport.stream(path, Call(transport.clock.monotonic() + limit)))
 
 
 def wait_for_threads():
@@ -109,7 +113,7 @@ def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, conn
     server = serve([STREAM, chunk(END), chunk(b"")])
     transport = connect(server)
 
-    assert list(transport.stream("/x", 30, lambda end: None)) == [b"", END]
+    assert stream(transport, "/x") == [b"", END]
     assert server.request.headers.items() >= {
         ("accept", "text/event-stream"),
         ("accept-encoding", "identity"),
@@ -124,7 +128,7 @@ def test_stream_uses_the_proxy_from_the_environment_variables(serve, connect, mo
     proxy = serve([STREAM, chunk(END), chunk(b"")])
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
 
-    parts = list(connect("http://sandbox.example").stream(PATH, 30, lambda end: None))
+    parts = stream(connect("http://sandbox.example"))
 
     assert parts == [b"", END]
     assert proxy.request.path == f"http://sandbox.example/api/v1{PATH}"
@@ -140,7 +144,7 @@ def test_stream_bypasses_the_proxy_for_loopback_addresses_and_hosts_in_no_proxy(
     transport = connect(unused_url if is_local else "http://sandbox.invalid")
 
     with pytest.raises(Exception, match=r"Failed to establish a new connection|Failed to resolve"):
-        list(transport.stream(PATH, 5, lambda end: None))
+        stream(transport, limit=5)
 
     assert proxy.requests == []
 
