@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -146,9 +147,18 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the value of ``Retry-After``, or None if it is not a number of seconds."""
+    """Return the value of ``Retry-After`` in seconds, or None for an invalid value.
+
+    A date is compared with the server's ``Date`` header, because this machine's clock may be
+    wrong or frozen.
+    """
+    text = headers.get("Retry-After", "")
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(text)
     except ValueError:
-        return None
+        try:
+            then = parsedate_to_datetime(text)
+            seconds = (then - parsedate_to_datetime(headers["Date"])).total_seconds()
+        except (KeyError, OverflowError, TypeError, ValueError):
+            return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -101,19 +101,29 @@ def test_each_error_response_becomes_the_matching_exception(row):
     assert (found.transient, found.delivered) == fate
 
 
-SECONDS = {"30": 30.0, " 1.5 ": 1.5, "0": 0.0, "-5": 0.0}
-NO_SECONDS = ["soon", "", "inf", "nan", "Sun, 06 Nov 1994 08:49:57 GMT"]
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+SECONDS = {
+    "30": 30.0, " 1.5 ": 1.5, "0": 0.0, "-5": 0.0,
+    "Sun, 06 Nov 1994 08:49:57 GMT": 20.0,
+    "Sun, 06 Nov 1994 09:49:57 +0100": 20.0,
+    "Sun, 06 Nov 1994 08:00:00 GMT": 0.0,
+}  # fmt: skip
+INVALID = [
+    "soon", "", "inf", "nan", "Sun, 99 Foo 1994 08:49:57 GMT",
+    "Sun, 06 Nov 1994 08:49:57 -0000", "Sun, 06 Nov 99999999999 08:49:37 GMT",
+]  # fmt: skip
 SUSPENDED = coded("SANDBOX_NOT_RUNNING", "(state: suspended)")
 
 
-@pytest.mark.parametrize("value", [*SECONDS, *NO_SECONDS])
+@pytest.mark.parametrize("value", [*SECONDS, *INVALID])
 @pytest.mark.parametrize("body", [{"error": "later"}, SUSPENDED], ids=["429", "suspended"])
-def test_retry_after_header_counts_if_it_contains_a_number_of_seconds(body, value):
-    assert fault(429, body, Retry_After=value).retry_after == SECONDS.get(value)
+def test_retry_after_header_may_contain_seconds_or_a_date(body, value):
+    assert fault(429, body, Retry_After=value, Date=DATE).retry_after == SECONDS.get(value)
 
 
-def test_retry_delay_is_unknown_without_the_header():
-    assert fault(503).retry_after is None
+@pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
+def test_retry_delay_is_unknown_if_the_header_or_the_server_date_is_missing(headers):
+    assert fault(503, **headers).retry_after is None
 
 
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
