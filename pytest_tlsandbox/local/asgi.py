@@ -111,33 +111,29 @@ class ClientDisconnected(Exception):
     """The client closed the connection before it had sent its whole request."""
 
 
-class HttpError(Exception):
-    """The base class of errors that the server converts to responses.
+class ApiError(Exception):
+    """An error that the server converts to a response.
+
+    The body of the response is ``{"error": ..., "code": ...}``.
 
     Attributes:
         response: the response.
 
     """
 
-    def __init__(self, error: str, response: Response) -> None:
-        super().__init__(error)
-        self.response = response
-
-
-class ApiError(HttpError):
-    """An error whose response has the JSON body ``{"error": ..., "code": ...}``."""
-
     def __init__(self, status: int, error: str, code: str | None = None) -> None:
         """Create the response; without a code, the body contains only ``error``."""
+        super().__init__(error)
         body = {"error": error} if code is None else {"error": error, "code": code}
-        super().__init__(error, json_response(body, status))
+        self.response = json_response(body, status)
 
 
-class PlainTextError(HttpError):
+class PlainTextError(ApiError):
     """An error that the daemon's web framework reports in a plain text response."""
 
     def __init__(self, status: int, error: str) -> None:
-        super().__init__(error, Response(error.encode(), status, "text/plain; charset=utf-8"))
+        super().__init__(status, error)
+        self.response = Response(error.encode(), status, "text/plain; charset=utf-8")
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -184,7 +180,7 @@ def asgi_app(
     Args:
         routes: the handlers of each path, by method; a path is a regular expression. The handler
             for GET also handles HEAD.
-        check: a function that raises an ``HttpError`` for a request that must be rejected.
+        check: a function that raises an ``ApiError`` for a request that must be rejected.
 
     """
 
@@ -197,7 +193,7 @@ def asgi_app(
             try:
                 check(request)
                 answer = await _call_route(routes, request)
-            except HttpError as error:
+            except ApiError as error:
                 answer = error.response
                 async for _ in request.chunks():
                     pass

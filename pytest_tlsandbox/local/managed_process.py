@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
 HealthStatus = Literal["disabled", "starting", "healthy", "unhealthy"]
 
-# What happens after a run has ended: the policy decides, a restart was requested, or nothing.
-_Next = Literal["policy", "restart", "nothing"]
-
 # An interval of 0 must not keep the server busy.
 _SHORTEST_INTERVAL = 0.01
 _WELL = re.compile(rb"HTTP/1\.[01] [23]\d\d\b")
@@ -39,64 +36,60 @@ class ManagedProcess:
     """A managed process with all its runs; only one run is active at a time.
 
     The protocol ``Manager`` defines the interface for other modules.
+
+    Attributes:
+        run: the current run, or the last run.
+
     """
 
     def __init__(self, supervisor: Supervisor, request: StartRequest) -> None:
-        self.name = request.name
-        self.run: Process | None = None
-        self.starts = 0
-        self._id = request.name or f"managed-{secrets.token_hex(4)}"
-        self._supervisor = supervisor
-        self._request = request
-        self._rules = request.restart_rules
-        self._described = {
-            "restart": asdict(self._rules),
-            "health_check": request.health_check and asdict(request.health_check),
-        }
-        self._next: _Next = "policy"
-        # Automatic restarts since the last requested restart.
-        self._restarts = 0
-        self._last_exit: dict[str, Any] | None = None
-        self._last_error: str | None = None
-        self._backing_off: asyncio.Task[None] | None = None
-        self._next_restart_at: int | None = None
-        # Serializes restarts and stops.
-        self._changing = asyncio.Lock()
-        self._forget_health()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the process has ended and no automatic restart will follow."""
-        return self._next == "nothing" and not (self.run and self.run.is_running)
-
-    def describe(self, run: Process) -> dict[str, Any]:
-        """Return the value of the field ``managed`` for the row of a run."""
-        return {
-            "id": self._id,
-            "name": self.name,
-            "status": self._status(run),
-            "restart_count": self.starts - 1,
-            **self._described,
-            "health_status": self._health_status,
-            "consecutive_health_failures": self._health_failures,
-            "last_exit": self._last_exit,
-            "last_error": self._last_error,
-            "next_restart_at": self._next_restart_at,
-        }
-
-    async def start(self) -> Process:
-        """Start a run and its health check.
-
-        Returns:
-            The run.
+        """Start the process.
 
         Raises:
             ApiError: 409 if another process uses the name, 500 if the program cannot be started.
 
         """
-        run = await self._supervisor.start(self._request, self)
-        self._supervisor.run_in_background(self._check_health(run))
-        return run
+        other = supervisor.table.find(request.name)
+        if other is not None and other.managed is not None and not other.managed.has_ended:
+            raise ApiError(409, f"Process '{request.name}' already exists", "ALREADY_EXISTS")
+        self._supervisor = supervisor
+        self._request = request
+        self._rules = request.restart_rules
+        self._constant_fields = {
+            "id": request.name or f"managed-{secrets.token_hex(4)}",
+            "name": request.name,
+            "restart": asdict(self._rules),
+            "health_check": request.health_check and asdict(request.health_check),
+        }
+        self._restart_count = 0
+        self._last_exit: dict[str, Any] | None = None
+        self._last_error: str | None = None
+        self._next_restart_at: int | None = None
+        self._is_stopped = False
+        self._first_health: HealthStatus = "starting" if request.health_check else "disabled"
+        # Serializes restarts and stops.
+        self._changing = asyncio.Lock()
+        self.run = self._start_run()
+        self._supervising = supervisor.run_in_background(self._supervise())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended and no automatic restart will follow."""
+        return self._is_stopped and not self.run.is_running
+
+    def describe(self) -> dict[str, Any]:
+        """Return the value of the field ``managed`` for the row of the last run."""
+        is_running = self.run.is_running
+        return {
+            **self._constant_fields,
+            "status": self._status(),
+            "restart_count": self._restart_count,
+            "health_status": self._health_status if is_running else self._first_health,
+            "consecutive_health_failures": self._health_failures if is_running else 0,
+            "last_exit": self._last_exit if is_running else _exit_of(self.run),
+            "last_error": self._last_error,
+            "next_restart_at": self._next_restart_at,
+        }
 
     async def restart(self) -> Process:
         """End the current run as ``stop`` does, and start another run.
@@ -112,18 +105,18 @@ class ManagedProcess:
 
         """
         async with self._changing:
-            self._stop_waiting()
-            self._next = "restart"
-            if self.run is not None:
-                await self._end(self.run)
-            self._restarts = 0
+            self._supervising.cancel()
+            self._is_stopped = False
+            self._next_restart_at = None
+            await self._end(self.run)
             self._last_error = None
-            self._next = "policy"
             try:
-                return await self.start()
+                self._replace_run()
             except ApiError as error:
                 self._stop(str(error))
                 raise
+            self._supervising = self._supervisor.run_in_background(self._supervise())
+            return self.run
 
     async def stop(self) -> None:
         """Prevent further restarts, and end the current run in the background.
@@ -132,25 +125,50 @@ class ManagedProcess:
         everything that belongs to the process receives SIGKILL.
         """
         async with self._changing:
-            self._stop_waiting()
+            self._supervising.cancel()
             self._stop(None)
-            if self.run is not None and self.run.is_running:
-                self._supervisor.run_in_background(self._end(self.run))
+            self._supervisor.run_in_background(self._end(self.run))
 
-    def run_ended(self, run: Process) -> None:
-        """Decide what happens after a run has ended."""
-        self._last_exit = {name: getattr(run, name) for name in _LAST_EXIT}
-        failed = run.exit_code != 0 or self._health_status == "unhealthy"
-        self._forget_health()
-        if self._next == "nothing":
-            self._supervisor.table.note_end(run)
-        elif self._next == "policy":
-            self._follow_policy(run, failed=failed)
+    async def _supervise(self) -> None:
+        """Start the next run whenever a run has ended, until the restart policy forbids it.
 
-    def _forget_health(self) -> None:
-        has_check = self._request.health_check is not None
-        self._health_status: HealthStatus = "starting" if has_check else "disabled"
+        Each restart doubles the delay before the next restart, up to ``max_backoff_ms``.
+        """
+        rules = self._rules
+        restarts = 0
+        while True:
+            await self.run.ended.wait()
+            failed = self.run.exit_code != 0 or self._health_status == "unhealthy"
+            if rules.policy == "never" or (rules.policy == "on_failure" and not failed):
+                return self._stop(self._last_error)
+            if restarts == rules.max_restarts:
+                return self._stop("restart limit reached")
+            doubled = rules.initial_backoff_ms * 2 ** min(restarts, 32)
+            delay = min(doubled, rules.max_backoff_ms)
+            self._next_restart_at = now_ms() + delay
+            await asyncio.sleep(delay / 1000)
+            self._next_restart_at = None
+            restarts += 1
+            # Children that the last run left behind may hold the port that the next run needs.
+            await self._supervisor.kill(self.run)
+            try:
+                self._replace_run()
+            except ApiError as error:
+                self._last_error = str(error)
+
+    def _start_run(self) -> Process:
+        run = self._supervisor.start(self._request, self)
+        self._health_status = self._first_health
         self._health_failures = 0
+        self._supervisor.run_in_background(self._check_health(run))
+        return run
+
+    def _replace_run(self) -> None:
+        """Start the next run; its row replaces the row of the last run."""
+        ended, self.run = self.run, self._start_run()
+        self._supervisor.table.remove(ended)
+        self._last_exit = _exit_of(ended)
+        self._restart_count += 1
 
     async def _check_health(self, run: Process) -> None:
         """Check the health of a run at regular intervals until the run ends.
@@ -171,39 +189,11 @@ class ManagedProcess:
                 self._health_status = "healthy"
             elif self._health_failures >= check.failure_threshold:
                 self._health_status = "unhealthy"
-                if self._next == "policy" and self._rules.policy != "never":
+                # If nothing supervises the run, a request is already ending it.
+                if not self._supervising.done() and self._rules.policy != "never":
                     times = self._health_failures
                     self._last_error = f"the health check failed {times} times in a row"
                     await self._end(run)
-
-    def _follow_policy(self, run: Process, *, failed: bool) -> None:
-        rules = self._rules
-        if rules.policy == "never" or (rules.policy == "on_failure" and not failed):
-            self._stop(self._last_error)
-        elif rules.max_restarts is not None and self._restarts >= rules.max_restarts:
-            self._stop("restart limit reached")
-        else:
-            self._backing_off = self._supervisor.run_in_background(self._back_off(run))
-
-    async def _back_off(self, run: Process) -> None:
-        """Start the next run after a delay.
-
-        Each restart doubles the delay, up to ``max_backoff_ms``.
-        """
-        doubled = self._rules.initial_backoff_ms * 2 ** min(self._restarts, 32)
-        delay = min(doubled, self._rules.max_backoff_ms)
-        self._next_restart_at = now_ms() + delay
-        await asyncio.sleep(delay / 1000)
-        async with self._changing:
-            self._backing_off = self._next_restart_at = None
-            self._restarts += 1
-            # Children that the last run left behind may hold the port that the next run needs.
-            await self._supervisor.kill(run)
-            try:
-                await self.start()
-            except ApiError as error:
-                self._last_error = str(error)
-                self._follow_policy(run, failed=True)
 
     async def _end(self, run: Process) -> None:
         if run.is_running:
@@ -214,21 +204,19 @@ class ManagedProcess:
 
     def _stop(self, error: str | None) -> None:
         self._last_error = error
-        self._next = "nothing"
-        if self.run is not None and not self.run.is_running:
-            self._supervisor.table.note_end(self.run)
+        self._next_restart_at = None
+        self._is_stopped = True
 
-    def _stop_waiting(self) -> None:
-        if self._backing_off is not None:
-            self._backing_off.cancel()
-        self._backing_off = self._next_restart_at = None
-
-    def _status(self, run: Process) -> SupervisorStatus:
-        if run.is_running:
+    def _status(self) -> SupervisorStatus:
+        if self.run.is_running:
             return "running"
-        if self._next == "nothing":
+        if self._is_stopped:
             return "stopped"
         return "starting" if self._next_restart_at is None else "backing_off"
+
+
+def _exit_of(run: Process) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in _LAST_EXIT}
 
 
 async def _passes(check: HealthCheck) -> bool:

@@ -22,6 +22,9 @@ from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_TRIAL = 0
+"""The handle of a leaf without a process of the sandbox; the handles of processes start at 1."""
+
 
 def own_groups(
     memberships: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
@@ -78,6 +81,7 @@ class _Cgroup(MemoryLimit):
         try:
             self._set_up(limit_bytes)
         except OSError:
+            self.leave(_TRIAL)
             _remove(self._group)
             raise
 
@@ -171,13 +175,8 @@ class CgroupV2(_Cgroup):
         _write_if_there(self._group / "memory.swap.max", "0")
         (self._group / "cgroup.subtree_control").write_text("+memory")
         # Entering a leaf also needs permissions above the group: check them now, not at each start.
-        trial = self._group / "trial"
-        trial.mkdir()
-        try:
-            launched = subprocess.run([*_launcher(trial), "true"], check=False, capture_output=True)
-        finally:
-            _remove(trial)
-        if launched.returncode != 0:
+        command = [*_launcher(self._leaf(_TRIAL)), "true"]
+        if subprocess.run(command, check=False, capture_output=True).returncode != 0:
             raise OSError(f"a process cannot join the cgroup {self._group}")
 
 

@@ -22,28 +22,14 @@ Status = Literal["running", "exited", "signaled", "oom_killed"]
 
 
 class Manager(Protocol):
-    """The object that manages the runs of a managed process; only one run is active at a time.
-
-    Attributes:
-        name: the name that selects the process in a URL path; None if only the pid selects it.
-        run: the current run, or the last run.
-        starts: the number of runs so far.
-
-    """
-
-    name: str | None
-    run: Process | None
-    starts: int
+    """The object that manages the runs of a managed process; only one run is active at a time."""
 
     @property
     def has_ended(self) -> bool:
         """Whether the process has ended and no automatic restart will follow."""
 
-    def describe(self, run: Process) -> dict[str, Any]:
-        """Return the value of the field ``managed`` in a run's row."""
-
-    def run_ended(self, run: Process) -> None:
-        """Decide what happens after a run has ended."""
+    def describe(self) -> dict[str, Any]:
+        """Return the value of the field ``managed`` in the row of the last run."""
 
     async def restart(self) -> Process:
         """Start a new run and return it. If a run is active, end the active run first.
@@ -72,8 +58,6 @@ class Process:
         changes: the object that reports new output and the end of the process.
         killed_here: whether the process received SIGKILL through this API.
         timed_out: whether the process received SIGKILL because its timeout expired.
-        row_at_start: the row when the process was added to the table, even if the process has
-            ended since.
 
     """
 
@@ -89,7 +73,6 @@ class Process:
     ended_at: int | None = None
     killed_here: bool = False
     timed_out: bool = False
-    row_at_start: bytes = b""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     changes: ChangeNotifier = field(default_factory=ChangeNotifier)
     _cached: tuple[object, bytes] | None = None
@@ -149,7 +132,7 @@ class Process:
         contains ``managed``.
         """
         stdin_writable = self.stdin is not None and self.stdin.writable
-        managed = {} if self.managed is None else {"managed": self.managed.describe(self)}
+        managed = {} if self.managed is None else {"managed": self.managed.describe()}
         # A client may list a thousand rows a hundred times a second, and few of them change.
         state = (self.status, stdin_writable, managed)
         if self._cached is None or self._cached[0] != state:

@@ -1,6 +1,7 @@
 """Decide which rows are listed, which row a path selects, and which rows are dropped.
 
-The table keeps the rows of running processes, and the newest rows of ended processes. It is not
+The table keeps the rows of running processes, of managed processes that have not been stopped, and
+the newest rows of the other ended processes. It is not
 known how long the production service keeps rows. The old daemon, which is open source, keeps all
 rows (api-notes, "Rows").
 """
@@ -9,10 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.local.asgi import ApiError
-
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.process import Manager, Process
+    from pytest_tlsandbox.local.process import Process
 
 KEPT_ROWS = 2000
 """Maximum number of ended processes whose rows are kept."""
@@ -22,7 +21,7 @@ KEPT_OUTPUT = 256 * 1024 * 1024
 
 
 class ProcessTable:
-    """The rows of processes, indexed by handle, pid and name.
+    """The rows of processes.
 
     Attributes:
         total: the number of processes that have been started so far.
@@ -33,64 +32,46 @@ class ProcessTable:
     def __init__(self) -> None:
         self.total = 0
         self.rows: dict[int, Process] = {}
-        self._by_pid: dict[int, Process] = {}
-        self._by_name: dict[str | None, Process] = {}
+        # A pid consists of digits, but a name does not.
+        self._by_pid_or_name: dict[str | None, Process] = {}
         # The size of each process's output at its end; the process that ended first is first.
         self._ended: dict[Process, int] = {}
 
-    def find(self, selector: int | str) -> Process | None:
+    def find(self, pid_or_name: str | None) -> Process | None:
         """Return the newest process with the given pid, or the newest run with the given name."""
-        if isinstance(selector, int):
-            return self._by_pid.get(selector)
-        return self._by_name.get(selector)
-
-    def check_name(self, managed: Manager | None) -> None:
-        """Raise ``ApiError`` (409) if another process uses the name and has not ended."""
-        run = self._by_name.get(managed.name) if managed else None
-        if run and run.managed and run.managed is not managed and not run.managed.has_ended:
-            raise ApiError(409, f"Process '{run.managed.name}' already exists", "ALREADY_EXISTS")
+        return self._by_pid_or_name.get(pid_or_name)
 
     def add(self, process: Process) -> None:
-        """Add a started process.
-
-        The row of a managed process replaces the row of its previous run. If another managed
-        process used the same name before, the new row also replaces the row of that process.
-        """
+        """Add a started process; its row replaces the row of a process with the same name."""
         self.total += 1
-        managed = process.managed
-        if managed:
-            for replaced in (managed.run, self._by_name.get(managed.name)):
-                if replaced:
-                    self.remove(replaced)
-            managed.run = process
-            managed.starts += 1
-            if managed.name:
-                self._by_name[managed.name] = process
-        self.rows[process.handle] = self._by_pid[process.pid] = process
+        namesake = self.find(process.request.name)
+        if namesake is not None:
+            self.remove(namesake)
+        self.rows[process.handle] = process
+        for selector in _selectors(process):
+            self._by_pid_or_name[selector] = process
 
     def note_end(self, process: Process) -> None:
-        """Add a row to the ended rows.
+        """Drop the rows of the processes that ended first, if there are too many ended processes.
 
-        If there are too many ended rows, drop the oldest row. If there is too much output, drop the
-        oldest outputs.
+        The same applies if the output of the ended processes is too large.
         """
         self._ended[process] = process.stdout.size + process.stderr.size
-        if len(self._ended) > KEPT_ROWS:
-            self.remove(next(iter(self._ended)))
-        excess = sum(self._ended.values()) - KEPT_OUTPUT
-        for oldest, size in self._ended.items():
-            if excess <= 0:
-                break
-            oldest.stdout.keep_no_more()
-            oldest.stderr.keep_no_more()
-            self._ended[oldest] = 0
-            excess -= size
+        for oldest in [*self._ended]:
+            if len(self._ended) <= KEPT_ROWS and sum(self._ended.values()) <= KEPT_OUTPUT:
+                return
+            if oldest.managed is None or oldest.managed.has_ended:
+                self.remove(oldest)
 
     def remove(self, process: Process) -> None:
         """Remove a row."""
         self.rows.pop(process.handle, None)
         self._ended.pop(process, None)
-        if self._by_pid.get(process.pid) is process:
-            del self._by_pid[process.pid]
-        if process.managed and self._by_name.get(process.managed.name) is process:
-            del self._by_name[process.managed.name]
+        for selector in _selectors(process):
+            if self.find(selector) is process:
+                del self._by_pid_or_name[selector]
+
+
+def _selectors(process: Process) -> list[str]:
+    name = process.request.name
+    return [str(process.pid)] if name is None else [str(process.pid), name]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.asgi import Request
 
 _UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
+# For the kernel, 2**32 - 1 means "keep the current user", which may be root.
+_Id = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 
 # The daemon ignores unknown keys of a body. A part rejects them, to report a misspelt limit.
 _BODY = ConfigDict(strict=True)
@@ -57,8 +59,8 @@ class UserSpec:
     """
 
     name: str | None = None
-    uid: _UInt32 | None = None
-    gid: _UInt32 | None = None
+    uid: _Id | None = None
+    gid: _Id | None = None
 
     def __post_init__(self) -> None:
         if (self.name is None) == (self.uid is None):

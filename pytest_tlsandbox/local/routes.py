@@ -8,6 +8,7 @@ such requests, the response is the same as the response of the proxy (api-notes,
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -107,16 +108,16 @@ class _Routes:
 
         wanted = await parse_body(StartRequest, request)
         if wanted.is_managed:
-            process = await ManagedProcess(self._supervisor, wanted).start()
+            process = ManagedProcess(self._supervisor, wanted).run
         else:
-            process = await self._supervisor.start(wanted)
-        return Response(process.row_at_start, 201)
+            process = self._supervisor.start(wanted)
+        return Response(process.row(), 201)
 
     async def run(self, request: Request) -> Response:
         from pytest_tlsandbox.local.request_bodies import RunRequest, parse_body
 
         wanted = await parse_body(RunRequest, request)
-        process = await self._supervisor.start(wanted.as_start())
+        process = self._supervisor.start(wanted.as_start())
         if wanted.timeout is not None:
             # In the background, so that the timeout also applies if the client disconnects.
             self._supervisor.run_in_background(self._supervisor.limit_time(process, wanted.timeout))
@@ -151,7 +152,7 @@ class _Routes:
         process = self._find(request)
         if process.managed is None:
             raise ApiError(400, f"Process {process.pid} is not managed", "NOT_MANAGED")
-        return Response((await process.managed.restart()).row_at_start)
+        return Response((await process.managed.restart()).row())
 
     async def write_stdin(self, request: Request) -> Response:
         process = self._find(request)
@@ -176,9 +177,10 @@ class _Routes:
 
         For ``/output``, the lines of stdout come before the lines of stderr.
         """
-        process = self._find_for_output(request)
-        if isinstance(process, int):
-            return json_response({"pid": process, "lines": [], "line_count": 0})
+        if self._selects_an_unknown_pid(request):
+            pid = int(request.parameters["process"])
+            return json_response({"pid": pid, "lines": [], "line_count": 0})
+        process = self._find(request)
         lines: list[str] = []
         for output in process.outputs(request.parameters["stream"]).values():
             lines += output.lines()
@@ -186,14 +188,13 @@ class _Routes:
 
     async def follow(self, request: Request) -> Response:
         """Stream the lines as the process writes them."""
-        process = self._find_for_output(request)
-        if isinstance(process, int):
+        if self._selects_an_unknown_pid(request):
             return _events(END_OF_STREAM)
-        return _events(follow(process, request.parameters["stream"]))
+        return _events(follow(self._find(request), request.parameters["stream"]))
 
     async def open_tunnel(self, request: Request) -> Answer:
         tunnel = await open_tunnel(request)
-        process = self._supervisor.table.find(int(request.headers.get(_EXPECTED, b"0")))
+        process = self._supervisor.table.find(request.headers.get(_EXPECTED, b"").decode("latin-1"))
         if process is not None and not await self._supervisor.listens(process, tunnel.port):
             tunnel.close()
             text = f"Port {tunnel.port} belongs to another process than {process.pid}"
@@ -201,36 +202,22 @@ class _Routes:
         return tunnel
 
     def _find(self, request: Request) -> Process:
-        process = self._find_for_output(request)
-        if isinstance(process, int):
-            raise ApiError(404, f"Process {process} not found", "NOT_FOUND")
+        selector = unquote(request.parameters["process"])
+        if re.fullmatch("[0-9]{10,}", selector):
+            raise PlainTextError(400, f'Invalid URL: Cannot parse `"{selector}"` to a `u32`')
+        process = self._supervisor.table.find(selector)
+        if process is None:
+            raise ApiError(404, f"Process {selector} not found", "NOT_FOUND")
         return process
 
-    def _find_for_output(self, request: Request) -> Process | int:
-        """Return the process that the path of a request selects.
+    def _selects_an_unknown_pid(self, request: Request) -> bool:
+        """Return whether the path contains a pid that belongs to no process.
 
-        If the pid in the path belongs to no process, return the pid. The routes for output then return an
-        empty list of lines instead of 404.
-
-        Raises:
-            ApiError: 404 for an unknown name.
-
+        The routes for output then return an empty list of lines instead of 404.
         """
-        selector = _parse_selector(request.parameters["process"])
-        found = self._supervisor.table.find(selector) or selector
-        if isinstance(found, str):
-            raise ApiError(404, f"Process {selector} not found", "NOT_FOUND")
-        return found
-
-
-def _parse_selector(segment: str) -> int | str:
-    """Return a pid if a segment of the raw path consists of digits, and a name otherwise."""
-    text = unquote(segment)
-    if not (text.isascii() and text.isdigit()):
-        return text
-    if len(text) < 20 and int(text) < 2**32:
-        return int(text)
-    raise PlainTextError(400, f'Invalid URL: Cannot parse `"{text}"` to a `u32`')
+        selector = request.parameters["process"]
+        is_pid = re.fullmatch("[0-9]{1,9}", selector) is not None
+        return is_pid and self._supervisor.table.find(selector) is None
 
 
 def _events(events: bytes | AsyncIterator[bytes]) -> Response:

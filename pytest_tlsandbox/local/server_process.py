@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import json
 import os
 import resource
 import signal
@@ -40,7 +39,7 @@ def main(settings: dict[str, Any]) -> None:
 
     Standard input is the pipe from the parent. The parent sends one line of settings. Afterwards,
     the parent sends nothing until it ends the sandbox. The server writes one line to standard
-    output, either ``{"port": ...}`` or ``{"error": ...}``.
+    output, the port. If the server cannot start, it writes the reason to standard error instead.
 
     Args:
         settings: the settings that ``sandbox.start_local_sandbox`` sends.
@@ -61,28 +60,24 @@ async def _serve(settings: dict[str, Any]) -> None:
         listening = _listen(settings["port"])
         memory = _limit_memory(settings["memory_limit"], settings["token"], settings["mechanism"])
     except (OSError, OverflowError) as error:
-        _announce({"error": str(error)})
-        return
+        sys.exit(str(error))
     supervisor = Supervisor(memory, settings["token"])
     config = uvicorn.Config(
         build_app(supervisor, settings),
         http=_Protocol,
-        loop="asyncio",
         ws="none",
         ws_ping_interval=None,
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
-        access_log=False,
         proxy_headers=False,
-        server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
     with listening:
         supervisor.run_in_background(uvicorn.Server(config).serve([listening]))
-        _announce({"port": listening.getsockname()[1]})
+        os.write(sys.stdout.fileno(), b"%d\n" % listening.getsockname()[1])
         await _wait_for_parent()
-        await supervisor.close()
+        supervisor.close()
 
 
 class _Protocol(HttpToolsProtocol):
@@ -142,10 +137,6 @@ async def _wait_for_parent() -> None:
     while os.getppid() == parent:
         if await is_set_within(ended, _PARENT_CHECK_SECONDS):
             return
-
-
-def _announce(message: dict[str, Any]) -> None:
-    os.write(sys.stdout.fileno(), json.dumps(message).encode() + b"\n")
 
 
 def _forget_inherited_signals() -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local.asgi import ApiError
@@ -18,8 +17,6 @@ from pytest_tlsandbox.local.process_tree import mark
 if TYPE_CHECKING:
     from pytest_tlsandbox.local.memory_limit import MemoryLimit
     from pytest_tlsandbox.local.request_bodies import StartRequest, UserSpec
-
-_IDS = range(2**32 - 1)
 
 
 def spawn(
@@ -108,19 +105,17 @@ def _find_account(user: str | UserSpec | None) -> tuple[dict[str, Any], dict[str
         return {}, {}
     name, gid = (user, None) if isinstance(user, str) else (user.name, user.gid)
     uid = None if isinstance(user, str) else user.uid
-    if ids := re.fullmatch(r"([0-9]{1,10})(?::([0-9]{1,10}))?", name or ""):
+    if ids := re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9}))?", name or ""):
         uid, gid = int(ids[1]), int(ids[2]) if ids[2] else gid
-    entry = None
-    with suppress(KeyError, ValueError, OverflowError):
+    try:
         entry = pwd.getpwnam(name or "") if uid is None else pwd.getpwuid(uid)
-    if entry is not None:
-        uid = entry.pw_uid
-    if uid is None or uid not in _IDS or (gid is not None and gid not in _IDS):
-        raise ApiError(500, f"user not found: {uid if name is None else name}")
-    if gid is None:
-        gid = uid if entry is None else entry.pw_gid
-    groups, variables = [gid], {}
-    if entry is not None:
+    except (KeyError, ValueError):
+        if uid is None:
+            raise ApiError(500, f"user not found: {name}") from None
+        gid = uid if gid is None else gid
+        groups, variables = [gid], {}
+    else:
+        uid, gid = entry.pw_uid, entry.pw_gid if gid is None else gid
         groups = os.getgrouplist(entry.pw_name, gid)
         variables = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
     supplementary = {"extra_groups": groups} if os.geteuid() == 0 else {}

@@ -57,7 +57,6 @@ class OutputStream:
         """
         self.first = 0
         self._kept = bytearray()
-        self._limit = OUTPUT_LIMIT
         self._changes = changes
         self._pipe = pipe
         if pipe is not None:
@@ -102,17 +101,9 @@ class OutputStream:
         lines = [line.removesuffix("\r") for line in lines]
         return [*lines, rest] if rest else lines, self.first + end
 
-    def keep_no_more(self) -> None:
-        """Discard the stored output and all later output.
-
-        The stream is still read, so that no writer blocks.
-        """
-        self._limit = 0
-        self._discard_oldest()
-
     def _discard_oldest(self) -> None:
         """Discard the oldest lines until the stream is within its limit."""
-        cut = len(self._kept) - self._limit
+        cut = len(self._kept) - OUTPUT_LIMIT
         if cut > 0:
             line_end = self._kept.find(b"\n", cut - 1)
             cut = cut if line_end < 0 else line_end + 1

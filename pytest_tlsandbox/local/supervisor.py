@@ -1,8 +1,10 @@
 """Start, reap, signal and kill real processes.
 
-Forks run on a separate thread. All other code runs on the thread of the event loop, and therefore
-needs no locks. A fork needs a separate thread for two reasons. First, a fork takes 1 ms. Second,
-with cgroup v1, the thread that forks must enter the group of the new process.
+All code runs on the thread of the event loop, and therefore needs no locks. There are two
+exceptions. First, the search for descendants runs on another thread, because it reads many files.
+Second, forks run on another thread, because with cgroup v1 the thread that forks must enter the
+group of the new process. The event loop waits for a fork, which takes about 1 ms. Therefore, the
+reaper never sees a child that is not in the table yet.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import asynccontextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local import process_tree
@@ -20,7 +23,7 @@ from pytest_tlsandbox.local.process_table import ProcessTable
 from pytest_tlsandbox.local.spawn import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
 
     import psutil
 
@@ -50,12 +53,12 @@ class Supervisor:
         self.table = ProcessTable()
         self._token = token
         self.living: dict[int, Process] = {}
-        self._forking = asyncio.Lock()
+        self._forks = ThreadPoolExecutor(1)
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
+    def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
         """Start a program.
 
         Args:
@@ -66,17 +69,14 @@ class Supervisor:
             The process.
 
         Raises:
-            ApiError: 409 if another process uses the name, 500 if the program cannot be started.
+            ApiError: 500 if the program cannot be started.
 
         """
-        async with self._no_reaping():
-            self.table.check_name(managed)
-            handle, started_at = self.table.total + 1, now_ms()
-            child = await asyncio.to_thread(spawn, request, handle, self._token, self.memory)
-            process = Process(handle, request, child, started_at, managed)
-            self.table.add(process)
-            self.living[process.pid] = process
-            process.row_at_start = process.row()
+        handle, started_at = self.table.total + 1, now_ms()
+        child = self._forks.submit(spawn, request, handle, self._token, self.memory).result()
+        process = Process(handle, request, child, started_at, managed)
+        self.table.add(process)
+        self.living[process.pid] = process
         return process
 
     async def send_signal(self, process: Process, number: int) -> None:
@@ -94,8 +94,7 @@ class Supervisor:
 
         If the process has ended, this method kills the descendants that are still alive.
         """
-        async with self._no_reaping():
-            pass  # the end of the block reaps, so that an earlier OOM kill does not count as ours
+        self._reap()  # so that an earlier OOM kill does not count as ours
         killed: set[psutil.Process] = set()
         for kill_round in range(_KILL_ROUNDS):
             # Find its children before the kill, because afterwards they have another parent.
@@ -135,12 +134,11 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Kill all processes of the sandbox, and remove the memory limit.
 
         The call takes at most 3 s. This method cannot kill a process that hangs in the kernel.
         """
-        await self._loop.shutdown_default_executor()  # no fork may be in progress
         deadline = time.monotonic() + _CLOSE_SECONDS
         while (found := process_tree.everything(self._token)) and time.monotonic() < deadline:
             process_tree.kill(found)
@@ -149,32 +147,14 @@ class Supervisor:
                 pass
         self.memory.close()
 
-    @asynccontextmanager
-    async def _no_reaping(self) -> AsyncIterator[None]:
-        """Delay the reaper until a forked process has been added to the table.
-
-        The reaper can then rely on the table: if a reaped child is not in the table, the child is
-        an orphan that the sandbox did not start.
-        """
-        try:
-            async with self._forking:
-                yield
-        finally:
-            self._reap()
-
     def _reap(self) -> None:
-        if self._forking.locked():
-            return
         while ended := _wait_for_any():
             pid, wait_status = ended
             process = self.living.pop(pid, None)
-            if process is not None:
+            if process is not None:  # the sandbox did not start an orphan itself
                 process.end(wait_status, self.memory.kills_of(process.handle))
                 self.memory.leave(process.handle)
-                if process.managed is None:
-                    self.table.note_end(process)
-                else:
-                    process.managed.run_ended(process)
+                self.table.note_end(process)
 
 
 def _wait_for_any() -> tuple[int, int] | None:

@@ -15,7 +15,6 @@ from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, finish_first
 if TYPE_CHECKING:
     from pytest_tlsandbox.local.asgi import Receive, Request, Send
 
-_CONNECT_SECONDS = 5.0
 _PART = 64 * 1024
 _NORMAL, _UNSUPPORTED_DATA, _BROKEN = 1000, 1003, 1011
 
@@ -73,8 +72,8 @@ async def open_tunnel(request: Request) -> Tunnel:
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 2**16):
         raise ApiError(400, f"port must be between 1 and 65535, got '{port}'", "INVALID_PORT")
     try:
-        return Tunnel(*await asyncio.wait_for(connect(int(port)), _CONNECT_SECONDS))
-    except (OSError, asyncio.TimeoutError):
+        return Tunnel(*await connect(int(port)))
+    except OSError:
         error = f"Nothing accepts connections on port {port}"
         raise ApiError(502, error, "CONNECTION_REFUSED") from None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -54,21 +55,29 @@ def test_table_keeps_all_running_processes_and_the_latest_ended_processes(
     end(table, *ended)
     assert list(table.rows.values()) == [living, *ended[10:]]
     assert table.total == KEPT_ROWS + 11
-    assert (table.find(ended[9].pid), table.find(ended[10].pid)) == (None, ended[10])
+    assert (table.find(str(ended[9].pid)), table.find(str(ended[10].pid))) == (None, ended[10])
 
 
 def test_reused_pid_selects_the_newer_process(table: ProcessTable) -> None:
     older, newer = add(table, pid=7), add(table, pid=7)
-    assert table.find(7) is newer
+    assert table.find("7") is newer
     table.remove(older)
-    assert table.find(7) is newer
+    assert table.find("7") is newer
 
 
-def test_output_of_the_processes_that_ended_first_is_discarded_if_the_limit_is_exceeded(
+def test_processes_that_ended_first_are_dropped_if_their_output_exceeds_the_limit(
     table: ProcessTable,
 ) -> None:
     living, *ended = [add(table, b"text\n" * 700) for _ in range(6)]
     table.remove(ended.pop())
     end(table, *ended)
-    sizes = [len(process.stdout.lines()) for process in (living, *ended)]
-    assert sizes == [700, 0, 0, 700, 700]
+    assert list(table.rows.values()) == [living, *ended[2:]]
+
+
+def test_table_keeps_a_managed_process_that_has_not_been_stopped(table: ProcessTable) -> None:
+    processes = [add(table, b"text\n" * 700) for _ in range(3)]
+    backing_off, stopped, newest = processes
+    backing_off.managed = cast("Any", SimpleNamespace(has_ended=False))
+    stopped.managed = cast("Any", SimpleNamespace(has_ended=True))
+    end(table, *processes)
+    assert list(table.rows.values()) == [backing_off, newest]

@@ -225,7 +225,7 @@ def test_error_for_a_failed_start_shows_stderr_but_not_the_key(
     monkeypatch.setattr(sandbox_module, "_BOOTSTRAP", "raise SystemExit('no room')")
     with pytest.raises(LocalSandboxError) as caught:
         start_local_sandbox()
-    assert str(caught.value) == "The embedded sandbox did not start\n\nno room"
+    assert str(caught.value) == "The embedded sandbox did not start: no room"
     ours = [entry for entry in caught.traceback if entry.path == Path(sandbox_module.__file__)]
     assert len(ours) >= 2
     assert "the-key-itself" not in repr([entry.locals for entry in ours])
