@@ -24,7 +24,6 @@ _SECRET_NAME = re.compile(
     r"|^(?:TENSORLAKE|TLSANDBOX)_|^PYTEST_CURRENT_TEST$",
     re.IGNORECASE,
 )
-_NO_SECRET = {"SSH_AUTH_SOCK"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -37,5 +36,5 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name in _NO_SECRET or not _SECRET_NAME.search(name)
+        if name == "SSH_AUTH_SOCK" or not _SECRET_NAME.search(name)
     }

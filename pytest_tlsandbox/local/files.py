@@ -10,7 +10,6 @@ import os
 import stat
 import tempfile
 from contextlib import contextmanager, suppress
-from io import BufferedReader, FileIO
 from typing import IO, TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, Response, json_response
@@ -45,7 +44,7 @@ class Files:
                 error = f"{path} is a directory: /api/v1/files/list lists its entries"
                 raise ApiError(400, error, "IS_DIRECTORY")
             _refuse_special(path)
-            file = BufferedReader(FileIO(path))
+            file = open(path, "rb")  # noqa: SIM115 - _parts closes it
             # Read the first part now, while the status can still report an error.
             content = _parts(file, file.read(_PART))
             return Response(content, content_type="application/octet-stream")

@@ -8,16 +8,12 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 import psutil
 
 from pytest_tlsandbox.local import process_tree
 from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _INTERVAL = 0.05
 
@@ -31,8 +27,8 @@ class Watchdog(MemoryLimit):
     quickly can exceed the limit before the next poll.
 
     The sum may be too high, because memory that forked processes share is resident in each of them.
-    During a ``vfork``, the memory of the parent also counts twice for a moment. For this reason,
-    the watchdog measures twice before it kills a process. On Linux, the second measurement divides
+    Between the fork of a process and the execution of its program, the memory of the parent also
+    counts twice. For this reason, the watchdog measures twice before it kills a process. On Linux, the second measurement divides
     shared memory among the processes that share it. On other systems, shared memory counts in full
     for each process, so the watchdog may kill a process too early.
     """
@@ -45,24 +41,9 @@ class Watchdog(MemoryLimit):
         self._token = token
         self._kills: Counter[int | None] = Counter()
         self._victim: psutil.Process | None = None
-        self._polling = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-watchdog", daemon=True)
         self._thread.start()
-
-    @contextmanager
-    def entering(self, handle: int) -> Iterator[list[str]]:  # noqa: ARG002
-        """Suspend polling while a program starts.
-
-        At first, the new process is a fork of the server, and looks as large as the server. This
-        changes when the new process executes the program.
-
-        Yields:
-            An empty command, because no launcher is necessary.
-
-        """
-        with self._polling:
-            yield []
 
     def kills_of(self, handle: int) -> int:
         """Return the number of kills that were counted for the process with the given handle."""
@@ -75,14 +56,13 @@ class Watchdog(MemoryLimit):
 
     def _watch(self) -> None:
         while not self._closed.wait(_INTERVAL):
-            with self._polling:
-                victim_is_dying = self._victim is not None and process_tree.is_alive(self._victim)
-                if victim_is_dying or self._largest_if_over(by_share=False) is None:
-                    continue
-                self._victim = self._largest_if_over(by_share=True)
-                if self._victim is not None:
-                    self._kills[process_tree.handle_of(self._victim, self._token)] += 1
-                    process_tree.kill([self._victim])
+            victim_is_dying = self._victim is not None and process_tree.is_alive(self._victim)
+            if victim_is_dying or self._largest_if_over(by_share=False) is None:
+                continue
+            self._victim = self._largest_if_over(by_share=True)
+            if self._victim is not None:
+                self._kills[process_tree.handle_of(self._victim, self._token)] += 1
+                process_tree.kill([self._victim])
 
     def _largest_if_over(self, *, by_share: bool) -> psutil.Process | None:
         processes = process_tree.everything(self._token)

@@ -154,8 +154,8 @@ class Process:
         return self._cached[1]
 
 
-async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait up to ``seconds`` for an event, and return whether the event is set."""
+async def is_set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait up to ``seconds`` (None: forever) for an event, and return whether the event is set."""
     with suppress(asyncio.TimeoutError):
         return await asyncio.wait_for(event.wait(), seconds)
     return False

@@ -57,11 +57,10 @@ def members(pid: int | None, own_mark: str, known: Collection[int]) -> list[psut
             the sandbox started most children of the server itself.
 
     """
+    # In this order, because a descendant may become an orphan in the meantime.
     found = [] if pid is None else _descendants(pid)
-    for orphan in _orphans():
-        if orphan.pid not in known and _mark_in_time(orphan) == own_mark:
-            found.append(orphan)
-    return found
+    orphans = [process for process in _orphans() if process.pid not in known]
+    return found + [orphan for orphan in orphans if _mark_in_time(orphan) == own_mark]
 
 
 def everything(token: str) -> list[psutil.Process]:

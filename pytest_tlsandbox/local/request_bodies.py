@@ -53,18 +53,11 @@ class HealthCheck:
 
 @dataclass(frozen=True, config=_BODY)
 class UserSpec:
-    """The value of ``user`` as an object.
-
-    The object contains either a name or a uid. It may also contain a gid.
-    """
+    """The value of ``user`` as an object with a name or a uid, and possibly a gid."""
 
     name: str | None = None
     uid: _Id | None = None
     gid: _Id | None = None
-
-    def __post_init__(self) -> None:
-        if (self.name is None) == (self.uid is None):
-            raise ApiError(400, "user must contain either a name or a uid", "INVALID_USER")
 
 
 @dataclass(frozen=True, config=_BODY)
@@ -97,11 +90,6 @@ class StartRequest(Program):
         if self.name is not None and re.fullmatch(r"[0-9]*|.*/.*", self.name, re.DOTALL):
             error = f"Invalid process name '{self.name}': not empty, no '/', and not digits only"
             raise ApiError(400, error, "INVALID_PROCESS_NAME")
-
-    @property
-    def is_managed(self) -> bool:
-        """Whether the request starts a managed process."""
-        return any(part is not None for part in (self.name, self.restart, self.health_check))
 
     @property
     def restart_rules(self) -> Restart:
@@ -141,7 +129,7 @@ async def parse_body(model: type[Body], request: Request) -> Body:
         PlainTextError: 413 if the body is too long, 415 if the content type is not JSON, 400 if the
             body is not JSON, 422 if a field is missing or has an invalid value, or if ``restart``
             or ``health_check`` contains an unknown key.
-        ApiError: 400 if the user or the name is invalid.
+        ApiError: 400 if the name is invalid.
 
     """
     body = await request.body()

@@ -107,7 +107,7 @@ class _Routes:
         from pytest_tlsandbox.local.request_bodies import StartRequest, parse_body
 
         wanted = await parse_body(StartRequest, request)
-        if wanted.is_managed:
+        if wanted.name or wanted.restart or wanted.health_check:
             process = ManagedProcess(self._supervisor, wanted).run
         else:
             process = self._supervisor.start(wanted)
@@ -118,9 +118,8 @@ class _Routes:
 
         wanted = await parse_body(RunRequest, request)
         process = self._supervisor.start(wanted.as_start())
-        if wanted.timeout is not None:
-            # In the background, so that the timeout also applies if the client disconnects.
-            self._supervisor.run_in_background(self._supervisor.limit_time(process, wanted.timeout))
+        # In the background, so that the timeout also applies if the client disconnects.
+        self._supervisor.run_in_background(self._supervisor.limit_time(process, wanted.timeout))
         return _events(run_frames(process))
 
     async def get(self, request: Request) -> Response:
@@ -181,9 +180,8 @@ class _Routes:
             pid = int(request.parameters["process"])
             return json_response({"pid": pid, "lines": [], "line_count": 0})
         process = self._find(request)
-        lines: list[str] = []
-        for output in process.outputs(request.parameters["stream"]).values():
-            lines += output.lines()
+        outputs = process.outputs(request.parameters["stream"]).values()
+        lines = [line for output in outputs for line in output.lines()]
         return json_response({"pid": process.pid, "lines": lines, "line_count": len(lines)})
 
     async def follow(self, request: Request) -> Response:

@@ -15,10 +15,9 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pytest_tlsandbox.local.memory_cgroup import CgroupV1, CgroupV2, own_groups
 from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
@@ -64,8 +63,8 @@ async def _serve(settings: dict[str, Any]) -> None:
     supervisor = Supervisor(memory, settings["token"])
     config = uvicorn.Config(
         build_app(supervisor, settings),
-        http=_Protocol,
-        ws="none",
+        http="httptools",
+        ws=cast("Any", _websocket_protocol),
         ws_ping_interval=None,
         ws_per_message_deflate=False,
         lifespan="off",
@@ -80,16 +79,11 @@ async def _serve(settings: dict[str, Any]) -> None:
         supervisor.close()
 
 
-class _Protocol(HttpToolsProtocol):
-    """The HTTP protocol, which upgrades only requests for the tunnel to a WebSocket."""
+def _websocket_protocol(**arguments: Any) -> asyncio.Protocol:
+    """Create the protocol that replaces the HTTP protocol after an upgrade to a WebSocket."""
+    from uvicorn.protocols.websockets.wsproto_impl import WSProtocol  # takes 30 ms
 
-    def _should_upgrade_to_ws(self) -> bool:
-        if self.url.partition(b"?")[0] != b"/api/v1/tunnels/tcp":
-            return False
-        from uvicorn.protocols.websockets.wsproto_impl import WSProtocol  # takes 17 ms
-
-        self.ws_protocol_class = WSProtocol
-        return True
+    return WSProtocol(**arguments)
 
 
 def _limit_memory(limit_bytes: int | None, token: str, mechanism: Mechanism | None) -> MemoryLimit:

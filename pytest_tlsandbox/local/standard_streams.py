@@ -93,22 +93,11 @@ class OutputStream:
 
         """
         begin = max(position - self.first, 0)
-        end = len(self._kept) if with_rest else self._kept.rfind(b"\n", begin) + 1
-        if end <= begin:
-            return [], self.first + begin
+        end = len(self._kept) if with_rest else max(begin, self._kept.rfind(b"\n", begin) + 1)
         text = self._kept[begin:end].decode("utf-8", errors="replace")
         *lines, rest = text.split("\n")
         lines = [line.removesuffix("\r") for line in lines]
         return [*lines, rest] if rest else lines, self.first + end
-
-    def _discard_oldest(self) -> None:
-        """Discard the oldest lines until the stream is within its limit."""
-        cut = len(self._kept) - OUTPUT_LIMIT
-        if cut > 0:
-            line_end = self._kept.find(b"\n", cut - 1)
-            cut = cut if line_end < 0 else line_end + 1
-            del self._kept[:cut]
-            self.first += cut
 
     def _read_chunk(self) -> int:
         if self._pipe is None:
@@ -119,7 +108,13 @@ class OutputStream:
             return 0
         if chunk:
             self._kept += chunk
-            self._discard_oldest()
+            # Discard the oldest lines until the stream is within its limit.
+            excess = len(self._kept) - OUTPUT_LIMIT
+            if excess > 0:
+                line_end = self._kept.find(b"\n", excess - 1)
+                cut = excess if line_end < 0 else line_end + 1
+                del self._kept[:cut]
+                self.first += cut
         else:
             asyncio.get_running_loop().remove_reader(self._pipe)
             self._pipe.close()
@@ -161,9 +156,6 @@ class InputStream:
                     self._wake_up.clear()
                     asyncio.get_running_loop().add_writer(self._pipe, self._stop_waiting)
                     await self._wake_up.wait()
-                except BrokenPipeError:
-                    self.close()
-                    raise
 
     def close(self) -> None:
         """Close the server's end of the pipe, so that the process reads EOF from its stdin."""

@@ -54,8 +54,7 @@ class Supervisor:
         self._token = token
         self.living: dict[int, Process] = {}
         self._forks = ThreadPoolExecutor(1)
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
@@ -98,8 +97,7 @@ class Supervisor:
         killed: set[psutil.Process] = set()
         for kill_round in range(_KILL_ROUNDS):
             # Find its children before the kill, because afterwards they have another parent.
-            pid = process.pid if process.is_running else None
-            found = await self._members(process, pid)
+            found = await self._members(process)
             if process.is_running:
                 process.killed_here = True
                 _signal_group(process, signal.SIGKILL)
@@ -111,25 +109,28 @@ class Supervisor:
 
     async def listens(self, process: Process, port: int) -> bool:
         """Return whether a process or one of its descendants listens on a TCP port."""
-        pid = process.pid if process.is_running else None
-        if pid is not None and await asyncio.to_thread(process_tree.listens, pid, port):
-            return True
-        pids = [member.pid for member in await self._members(process, pid)]
-        return await asyncio.to_thread(any, (process_tree.listens(each, port) for each in pids))
+        pids = [member.pid for member in await self._members(process)]
+        if process.is_running:
+            pids.insert(0, process.pid)
+        return await asyncio.to_thread(any, (process_tree.listens(pid, port) for pid in pids))
 
-    async def _members(self, process: Process, pid: int | None) -> list[psutil.Process]:
+    async def _members(self, process: Process) -> list[psutil.Process]:
+        pid = process.pid if process.is_running else None
         mark = process_tree.mark(self._token, process.handle)
         return await asyncio.to_thread(process_tree.members, pid, mark, set(self.living))
 
-    async def limit_time(self, process: Process, seconds: float) -> None:
-        """If a process does not end within ``seconds``, kill it and everything that belongs to it."""
+    async def limit_time(self, process: Process, seconds: float | None) -> None:
+        """If a process does not end within ``seconds``, kill it and everything that belongs to it.
+
+        If ``seconds`` is None, the time is not limited.
+        """
         if not await is_set_within(process.ended, seconds):
             process.timed_out = True
             await self.kill(process)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task that nobody waits for."""
-        task = self._loop.create_task(work)
+        task = asyncio.create_task(work)
         self._tasks.add(task)  # the loop keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
         return task
@@ -143,26 +144,20 @@ class Supervisor:
         while (found := process_tree.everything(self._token)) and time.monotonic() < deadline:
             process_tree.kill(found)
             time.sleep(0.005)
-            while _wait_for_any():
-                pass
+            self._reap()
         self.memory.close()
 
     def _reap(self) -> None:
-        while ended := _wait_for_any():
-            pid, wait_status = ended
-            process = self.living.pop(pid, None)
-            if process is not None:  # the sandbox did not start an orphan itself
-                process.end(wait_status, self.memory.kills_of(process.handle))
-                self.memory.leave(process.handle)
-                self.table.note_end(process)
-
-
-def _wait_for_any() -> tuple[int, int] | None:
-    """Return the pid and the wait status of a child that has ended, or None."""
-    with suppress(ChildProcessError):
-        ended = os.waitpid(-1, os.WNOHANG)
-        return ended if ended[0] else None
-    return None
+        with suppress(ChildProcessError):  # there are no more children
+            while True:
+                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                process = self.living.pop(pid, None)
+                if process is not None:  # otherwise, it is an orphan, which has no row
+                    process.end(wait_status, self.memory.kills_of(process.handle))
+                    self.memory.leave(process.handle)
+                    self.table.note_end(process)
 
 
 def _signal_group(process: Process, number: int) -> None:

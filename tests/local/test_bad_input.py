@@ -56,13 +56,6 @@ def test_failed_start_returns_500_and_adds_no_process(api: Api, fields: Any, err
     assert api.call("GET", "/info").json()["total_processes"] == total
 
 
-@pytest.mark.parametrize("user", [{}, {"gid": 5}, {"name": "root", "uid": 0}])
-def test_user_must_have_either_a_name_or_a_uid_but_not_both(api: Api, user: Any) -> None:
-    answer = api.call("POST", "/processes", json={"command": "true", "user": user})
-    error = "user must contain either a name or a uid"
-    assert refusal(answer) == (400, error, "INVALID_USER")
-
-
 @ROOT
 @pytest.mark.parametrize(
     ("user", "ids"),
