@@ -81,8 +81,7 @@ class _Cgroup(MemoryLimit):
         try:
             self._set_up(limit_bytes)
         except OSError:
-            self.leave(_TRIAL)
-            _remove(self._group)
+            self.close()
             raise
 
     def kills_of(self, handle: int) -> int:
