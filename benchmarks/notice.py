@@ -125,7 +125,7 @@ class SimulatedLister(SandboxClient):
         self.calls -= 1
         return listed
 
-    def _list(self, limit: float = 5.0) -> ProcessSnapshot:
+    def _list(self, limit: float = 5.0, _counter: object = None) -> ProcessSnapshot:
         """Return the state at half of the time of the call."""
         assert limit > self._network
         self.calls += 1

@@ -26,6 +26,7 @@ from pytest_tlsandbox.history.history import History
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pytest_tlsandbox.client.kernel_counter import KernelCounter
     from pytest_tlsandbox.client.transport import Answer, Transport
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
@@ -85,10 +86,13 @@ class ProcessLister:
         observers: objects that receive the results of all calls.
         listeners: functions that receive every snapshot, in the thread that requested it.
         memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
+        kernel: reads how many processes the kernel has OOM-killed; None if list calls do not read
+            this.
 
     """
 
     memory_limit: int | None = None
+    kernel: KernelCounter | None = None
 
     def __init__(
         self, transport: Transport, test_deadline: Callable[[], float | None] = lambda: None
@@ -134,13 +138,21 @@ class ProcessLister:
             until=self.wait_deadline(),
         )
 
-    def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
+    def poll(
+        self,
+        *,
+        limit: float = LONGEST_CALL,
+        after: float | None = None,
+        counts_kills: bool = True,
+    ) -> ProcessSnapshot:
         """List all processes without retries, or use the response to another thread's request.
 
         Args:
             limit: the maximum duration of the call in seconds.
             after: a time in seconds on the clock; None for the current time; if another thread sent
                 a request after this time, this call returns the response to that request.
+            counts_kills: whether to read at the same time how many processes the kernel has
+                OOM-killed; if so, the call always sends its own request.
 
         Returns:
             A snapshot of the processes, sorted by start time, and of the rows that could not be
@@ -154,9 +166,10 @@ class ProcessLister:
         # Threads share the answer to one request, but do not wait long for a slow request.
         alone = self._one_at_a_time.acquire(timeout=min(limit, _LONGEST_TURN))
         try:
-            if self._newest is not None and self._newest.begun > after:
+            counter = self.kernel if counts_kills or self._newest is None else None
+            if counter is None and self._newest is not None and self._newest.begun > after:
                 return self._newest
-            snapshot = self._newest = self._list(limit)
+            snapshot = self._newest = self._list(limit, counter)
         finally:
             if alone:
                 self._one_at_a_time.release()
@@ -164,13 +177,15 @@ class ProcessLister:
             listener(snapshot)
         return snapshot
 
-    def _list(self, limit: float) -> ProcessSnapshot:
+    def _list(self, limit: float, counter: KernelCounter | None = None) -> ProcessSnapshot:
         begun = self.clock.monotonic()
+        count_of_kernel = None if counter is None else counter.start(limit)
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
         except InfrastructureError as fault:
             self._note_failure(fault, begun, is_list_call=True)
             raise
+        snapshot.kernel = None if count_of_kernel is None else count_of_kernel()
         snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
         for run in self.history.fold(snapshot):
             if run.row is not None:
@@ -409,6 +424,8 @@ class SandboxClient(ProcessLister):
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
+        if self.kernel is not None:
+            self.kernel.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
         """Check that a response is empty or JSON. Reject other responses, such as a login page."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.history.unlisted_kills import KernelCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,20 +19,6 @@ _OWN_MARK = re.compile(rb"^sandbox_only 1$", re.MULTILINE)
 """The line by which the embedded sandbox says that it counts only its own processes."""
 _FIRST_KERNEL_THREAD = b"kthreadd\n"
 """The content of ``/proc/2/comm`` outside of containers, which number their processes anew."""
-
-
-class KernelCount(NamedTuple):
-    """The OOM kills that a kernel has counted since it booted.
-
-    Attributes:
-        kills: the number of OOM kills.
-        own: whether all of them happened in the sandbox; False if the sandbox may share the kernel
-            with other sandboxes.
-
-    """
-
-    kills: int
-    own: bool
 
 
 class KernelCounter:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from pytest_tlsandbox.history.unlisted_kills import KernelCount
     from pytest_tlsandbox.types import Identity
 
 
@@ -49,6 +50,7 @@ class ProcessSnapshot:
         ended: when the response arrived, in seconds of the same clock.
         position: the position in the history of the sandbox; None if the snapshot was not recorded.
         history: the history in which the snapshot was recorded; None if it was not recorded.
+        kernel: what the kernel counted at the time of the list call; None if this is not known.
 
     """
 
@@ -59,6 +61,7 @@ class ProcessSnapshot:
     ended: float = field(default=0.0, compare=False, kw_only=True)
     position: int | None = field(default=None, compare=False, init=False)
     history: object = field(default=None, compare=False, init=False)
+    kernel: KernelCount | None = field(default=None, compare=False, init=False)
 
     def __post_init__(self) -> None:
         """Sort the processes."""

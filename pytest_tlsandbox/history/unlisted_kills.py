@@ -8,6 +8,20 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
 
 
+class KernelCount(NamedTuple):
+    """The OOM kills that a kernel has counted since it booted.
+
+    Attributes:
+        kills: the number of OOM kills.
+        own: whether all of them happened in the sandbox; False if the sandbox may share the kernel
+            with other sandboxes.
+
+    """
+
+    kills: int
+    own: bool
+
+
 class UnlistedKill(NamedTuple):
     """An OOM kill that the kernel counted, and that no listed process explains.
 

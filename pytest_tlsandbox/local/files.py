@@ -16,7 +16,7 @@ from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, Response, json
 from pytest_tlsandbox.local.environment import WRITABLE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from pytest_tlsandbox.local.asgi import Request
 
@@ -28,10 +28,19 @@ class Files:
 
     The sandbox may read every file that its user may read. The sandbox may write and delete files
     only below some folders, because the machine usually belongs to a developer.
+
+    Instead of the machine's ``/proc/vmstat``, which counts the OOM kills of all programs of the
+    machine, the sandbox returns the number of its own OOM kills.
+
+    Args:
+        writable: more folders in which the sandbox may change files, besides the working folder and
+            the temporary folders.
+        kills: a function that returns the number of OOM kills; None if nothing counts them.
+
     """
 
-    def __init__(self, writable: Iterable[str]) -> None:
-        """Allow changes in the working folder, the temporary folders and the given folders."""
+    def __init__(self, writable: Iterable[str], kills: Callable[[], int | None]) -> None:
+        self._kills = kills
         # Suites for the service write to /tmp, wherever the temporary folder of this machine is.
         folders = [os.getcwd(), tempfile.gettempdir(), "/tmp", *writable]  # noqa: S108
         # Add a slash at the end, so that /tmp-other is not below /tmp.
@@ -43,6 +52,10 @@ class Files:
             if os.path.isdir(path):
                 error = f"{path} is a directory: /api/v1/files/list lists its entries"
                 raise ApiError(400, error, "IS_DIRECTORY")
+            if path == "/proc/vmstat":
+                kills = self._kills()
+                text = "" if kills is None else f"oom_kill {kills}\nsandbox_only 1\n"
+                return Response(text.encode(), content_type="application/octet-stream")
             _refuse_special(path)
             file = open(path, "rb")  # noqa: SIM115 - _parts closes it
             # Read the first part now, while the status can still report an error.

@@ -76,6 +76,7 @@ class _Cgroup(MemoryLimit):
 
     def __init__(self, above: Path, limit_bytes: int) -> None:
         super().__init__(limit_bytes)
+        self._kills_in_removed = 0
         self._group = above / _group_name(os.getpid())
         self._group.mkdir()
         try:
@@ -86,19 +87,30 @@ class _Cgroup(MemoryLimit):
 
     def kills_of(self, handle: int) -> int:
         """Return how many times a process or one of its children was OOM-killed."""
-        counts = (self._leaf(handle) / self._counts).read_text().splitlines()
-        return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
+        return self._kills_in(self._leaf(handle))
+
+    def kills(self) -> int:
+        """Return the number of OOM kills in the sandbox."""
+        leaves = [entry for entry in self._group.iterdir() if entry.is_dir()]
+        return self._kills_in_removed + sum(map(self._kills_in, leaves))
 
     def leave(self, handle: int) -> None:
         """Remove the leaf of an ended process.
 
         If the leaf still contains children of the process, ``close`` removes the leaf later.
         """
-        _remove(self._leaf(handle))
+        leaf = self._leaf(handle)
+        kills = self._kills_in(leaf)
+        if _remove(leaf):
+            self._kills_in_removed += kills
 
     def close(self) -> None:
         """Remove the group and its leaves."""
         _remove_with_leaves(self._group)
+
+    def _kills_in(self, leaf: Path) -> int:
+        counts = (leaf / self._counts).read_text().splitlines()
+        return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
 
     def _leaf(self, handle: int) -> Path:
         """Return the leaf of a process, and create it if necessary."""

@@ -40,6 +40,10 @@ class MemoryLimit:
         """
         return 0
 
+    def kills(self) -> int | None:
+        """Return the number of OOM kills in the sandbox, or None if nothing counts them."""
+        return None
+
     def leave(self, handle: int) -> None:
         """Release the resources of a process that has ended."""
 

@@ -49,6 +49,10 @@ class Watchdog(MemoryLimit):
         """Return the number of kills that were counted for the process with the given handle."""
         return self._kills[handle]
 
+    def kills(self) -> int:
+        """Return the number of kills."""
+        return sum(self._kills.values())
+
     def close(self) -> None:
         """Stop polling."""
         self._closed.set()

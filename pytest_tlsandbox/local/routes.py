@@ -41,7 +41,7 @@ def build_app(supervisor: Supervisor, settings: Mapping[str, Any]) -> Applicatio
 
     """
     routes = _Routes(supervisor)
-    files = Files(settings["writable"])
+    files = Files(settings["writable"], supervisor.memory.kills)
     process = "/api/v1/processes/(?P<process>[^/]+)"
     output = f"{process}/(?P<stream>stdout|stderr|output)"
     handlers: dict[str, dict[str, Handler]] = {

@@ -196,7 +196,9 @@ class Wait:
         self._last_begun = begun = self._now()
         # The last poll sends a request at the deadline; other polls may share an earlier request.
         after = begun if self._is_last(begun) else self._wakeup.evaluated
-        snapshot = self.client.poll(limit=self._time_for_a_poll(begun), after=after)
+        limit = self._time_for_a_poll(begun)
+        # An assertion, which has no timeout, needs all evidence; a wait polls often.
+        snapshot = self.client.poll(limit=limit, after=after, counts_kills=self.timeout is None)
         if self.since is not None and self.client.history.replaced_at > self.since:
             raise SandboxReplaced(
                 f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"

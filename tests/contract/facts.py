@@ -19,7 +19,7 @@ TRAITS = {
     "restart": "restart_process reports that the sandbox does not know the call",
     "run": "the plugin does not use this call",
     "follow": "without a stream, a wait polls",
-    "files": "the plugin does not use files",
+    "files": "without files, OOM kills of processes that the list does not show are not found",
     "tunnel": "wait_for_port fails and names the health check as the alternative",
     "python": "only this contract uses Python, to listen on ports",
     "oom": "only this contract needs a memory limit that a test may exceed",
@@ -32,6 +32,7 @@ TRAITS = {
     "eof_on_end": "if eof comes late, the next poll notices the end",
     "any_bytes": "output after invalid UTF-8 may be missing",
     "flags_children": "exit code 137 is a suspected OOM kill",
+    "kernel_counter": "OOM kills of processes that the list does not show are not found",
     "health_restarts": "an unhealthy process may be restarted or not",
 }
 """What sandboxes may do differently, and how the plugin copes with that."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from .facts import documented, measured
+from .facts import assumed, documented, measured
 from .sandbox_api import SandboxApi, refusal
 
 PORT = 18_458
@@ -102,8 +102,14 @@ def test_file_request_with_an_unusable_path_is_rejected(
 
 @measured("old daemon", needs="files")
 def test_file_in_proc_is_read_completely(folder: Folder) -> None:
-    counters = dict(line.split() for line in folder.call("GET", "/proc/vmstat").text.splitlines())
-    assert int(counters["pgfault"]) > 0
+    fields = dict(line.split(":") for line in folder.call("GET", "/proc/meminfo").text.splitlines())
+    assert int(fields["MemTotal"].split()[0]) > 0
+
+
+@assumed("no source", needs="files", trait="kernel_counter")
+def test_sandbox_counts_oom_kills_in_proc_vmstat(folder: Folder) -> None:
+    lines = folder.call("GET", "/proc/vmstat").text.splitlines()
+    assert int(dict(line.split() for line in lines)["oom_kill"]) >= 0
 
 
 # ------------------------------------------------------------------------ tunnel

@@ -108,6 +108,28 @@ def test_oom_kill_of_a_child_is_shown_only_after_the_parent_has_ended(limited: A
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, True)
 
 
+def test_sandbox_counts_each_oom_kill_in_its_own_proc_vmstat(limited: Api) -> None:
+    def kills() -> int:
+        counter, mark = limited.call("GET", "/files?path=/proc/vmstat").text.splitlines()
+        assert mark == "sandbox_only 1"
+        return int(counter.removeprefix("oom_kill "))
+
+    before = kills()
+    pid = limited.start("sh", "-c", 'python -c "$1"; echo gone; sleep 600', "sh", HOG)
+    assert limited.lines(pid, at_least=1) == ["gone"]
+    assert kills() == before + 1  # while the shell runs
+    limited.run("python", "-c", HOG)
+    limited.run("sh", "-c", "kill -9 $$")
+    limited.kill(pid)
+    limited.ended(pid)
+    assert kills() == before + 2
+
+
+def test_sandbox_without_a_memory_limit_counts_no_oom_kills() -> None:
+    with new_sandbox() as api:
+        assert api.call("GET", "/files?path=/proc/vmstat").content == b""
+
+
 def test_sandbox_reports_an_oom_kill_only_for_the_killed_process(limited: Api) -> None:
     large = limited.python(hold(36), stdin_mode="pipe")
     limited.lines(large, at_least=1)
