@@ -11,8 +11,7 @@ import pytest
 
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import count, printable, seconds
-from pytest_tlsandbox.monitoring.plain_data import epoch, iso
-from pytest_tlsandbox.monitoring.summary_rows import describe_gap
+from pytest_tlsandbox.monitoring.plain_data import describe_gap, epoch, iso
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class GuardSummary:
             rows.append(f"{count(len(ends), 'end')} unknown, no test fails for it: {names}{place}")
         for gap in gaps:
             duration = _duration([gap], now)
-            rows.append(f"not monitored for {duration}: {describe_gap(gap, gap['label'])}")
+            rows.append(f"not monitored for {duration}: {gap['label']}, {describe_gap(gap)}")
         return [self._count(findings), *rows] if findings else rows
 
     def _count(self, findings: Sequence[Data]) -> str:

@@ -1,12 +1,16 @@
-"""Tests, processes and times as plain data, which xdist workers can send to the controller."""
+"""Tests, processes, gaps and times as plain data, which xdist workers can send to the controller."""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_tlsandbox.formatting.text import count
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -51,6 +55,12 @@ def epoch(time: str) -> int:
     The function replaces the "Z" at the end of the time, because Python 3.10 cannot parse the "Z".
     """
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def describe_gap(gap: Mapping[str, Any]) -> str:
+    """Describe a gap by its range of tests and its reason."""
+    begun, ended = gap["from_test"] or "the start", gap["to_test"] or "the end"
+    return f"from {begun} to {ended}, {count(gap['tests'], 'test')}: {gap['why']}"
 
 
 def identity_text(row: ProcessInfo) -> str:
