@@ -99,7 +99,7 @@ class GuardSummary:
             excuse = f", allowed: {allowed}" if allowed is not None else ""
             text = f"{finding['headline']}{self._place([finding['sandbox']])}{excuse}"
             rows.append(f"{finding['test'] or 'no test'} - {text}")
-        ends = self._session.unknown_ends
+        ends = self._session.unknown_ends.values()
         if ends:
             names = list_texts([end["name"] for end in ends])
             place = self._place(end["sandbox"] for end in ends)

@@ -20,11 +20,8 @@ RULES = {
     "unhealthy": absence.UNHEALTHY,
     LEAK: absence.Rule((LEAK,), GuardFailure, "Left running", "leaks"),
 }
-
-
-def rule_of(incident: Incident) -> str | None:
-    """Return the rule that reports an incident, or None if no rule reports the incident."""
-    return next((name for name, rule in RULES.items() if incident.kind in rule.kinds), None)
+RULE_OF = {kind: name for name, rule in RULES.items() for kind in rule.kinds}
+"""The name of the rule that reports each kind of incident; no rule reports the other kinds."""
 
 
 def incident_data(rule: str, incident: Incident) -> dict[str, Any]:

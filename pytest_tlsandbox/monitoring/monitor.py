@@ -129,7 +129,8 @@ class Monitor:
         for observer in self.observers:
             observer.add_sandbox(sandbox)
         if self.active:
-            self._take_baseline(sandbox, patient=patient)
+            sandbox.baseline = self._observe(sandbox, ends_phase=False, patient=patient)
+            connection.baseline = sandbox.before_call = sandbox.baseline
 
     def add_unconnected(self, label: str, why: str) -> None:
         """Record a gap for a sandbox to which the plugin could not connect."""
@@ -142,10 +143,9 @@ class Monitor:
             sandbox.begin_test()
             if not self.active:
                 sandbox.baseline = sandbox.position = None
-            if self.active and sandbox.baseline is None:
-                self._take_baseline(sandbox)
-            else:
-                sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
+            elif sandbox.baseline is None:
+                sandbox.baseline = self._observe(sandbox, ends_phase=False)
+            sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
 
     def begin_call(self, *, fixtures: bool) -> None:
         """Poll before the call phase if fixtures ran.
@@ -246,10 +246,6 @@ class Monitor:
                 break
             snapshot = again
         return snapshot
-
-    def _take_baseline(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> None:
-        snapshot = self._observe(sandbox, ends_phase=False, patient=patient)
-        sandbox.connection.baseline = sandbox.before_call = sandbox.baseline = snapshot
 
     def _observe(
         self, sandbox: MonitoredSandbox, *, ends_phase: bool, patient: bool = True

@@ -13,7 +13,7 @@ from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import describe, ended_row, shown_row
-from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data, rule_of
+from pytest_tlsandbox.monitoring.incident_data import RULE_OF, RULES, incident_data
 from pytest_tlsandbox.monitoring.monitor import Observer
 from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
 from pytest_tlsandbox.redact import mask_text
@@ -54,24 +54,25 @@ class Recorder(Observer):
 
         Incidents of runs that were never listed are included.
         """
-        read: set[Run] = set()  # an OOM kill and the restart after it are incidents of one run
-        for incident in seen.sandbox.client.history.incidents(seen.since):
-            rule = rule_of(incident)
-            if rule and not (incident.caused_here or incident.run.assumed):
-                if incident.run not in read:
-                    _read_output(seen.sandbox.client, incident.run)
-                    read.add(incident.run)
-                self._new["incidents"].append(
-                    {
-                        "sandbox": seen.sandbox.name,
-                        **incident_data(rule, incident),
-                        "times": incident.run.times,
-                        "verdict": RULES[rule].verdict,
-                        "what": describe(incident),
-                        "at": self._monitor.wall_clock.at(incident.at),
-                        **seen.place._asdict(),
-                    }
-                )
+        client = seen.sandbox.client
+        incidents = [each for each in client.history.incidents(seen.since) if each.kind in RULE_OF]
+        incidents = [each for each in incidents if not (each.caused_here or each.run.assumed)]
+        # An OOM kill and the restart after it are incidents of one run.
+        for run in dict.fromkeys(incident.run for incident in incidents):
+            _read_output(client, run)
+        for incident in incidents:
+            rule = RULE_OF[incident.kind]
+            self._new["incidents"].append(
+                {
+                    "sandbox": seen.sandbox.name,
+                    **incident_data(rule, incident),
+                    "times": incident.run.times,
+                    "verdict": RULES[rule].verdict,
+                    "what": describe(incident),
+                    "at": self._monitor.wall_clock.at(incident.at),
+                    **seen.place._asdict(),
+                }
+            )
 
     def take_data(self) -> dict[str, Any]:
         """Return the data that was recorded since the previous call, and all open outages."""
@@ -155,17 +156,15 @@ class _SandboxRecorder(api.Observer):
         process = identity_text(row)
         if process not in self._states:
             self._add_process(run, row, before=before)
-        began = row.ended_at if row.ended else row.started_at
-        states = [(_state_of(row), began and iso(began))]
+        known, states = self._states.get(process), [_state_of(row)]
         if run.gone:
-            states.append(({"state": NOT_LISTED}, None))
-        if self._states.get(process) == states[-1][0]:
-            return
-        for state, at in states:
-            if self._states.get(process) != state:
-                self._states[process] = state
-                place = self._monitor.place._asdict()
-                self._add("changes", process=process, **state, at=at, seen_at=seen_at, **place)
+            states.append({"state": NOT_LISTED, "at": None})
+        if known != states[-1]:
+            self._states[process] = states[-1]
+            place = self._monitor.place._asdict()
+            for state in states:
+                if state != known:
+                    self._add("changes", process=process, **state, seen_at=seen_at, **place)
 
     def _add_process(self, run: Run, row: ProcessInfo, *, before: bool) -> None:
         managed = row.managed
@@ -189,7 +188,7 @@ class _SandboxRecorder(api.Observer):
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:
-    managed = row.managed
+    managed, since = row.managed, row.ended_at if row.ended else row.started_at
     return {
         "state": row.state,
         "text": describe_state(row),
@@ -202,4 +201,5 @@ def _state_of(row: ProcessInfo) -> dict[str, Any]:
             "restarts": managed.restart_count,
             "health": managed.health_status,
         },
+        "at": since and iso(since),
     }
