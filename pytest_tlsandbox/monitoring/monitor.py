@@ -104,6 +104,7 @@ class Monitor:
     def add(self, connection: Connection, *, patient: bool = True) -> None:
         """Begin to monitor another sandbox, and ignore its earlier incidents."""
         name = label = connection.client.label
+        limit = connection.client.memory_limit
         # The sandboxes of different workers may have the same name, so add the name of the worker.
         # This is not necessary if the sandbox is shared, or if its name contains the name of the
         # worker.
@@ -111,11 +112,7 @@ class Monitor:
             name = f"{label}@{self.worker}"
         sandbox = MonitoredSandbox(connection, name)
         self.sandboxes.append(sandbox)
-        self._new[name] = {
-            "label": label,
-            "shared": connection.shared,
-            "memory_limit": connection.client.memory_limit,
-        }
+        self._new[name] = {"label": label, "shared": connection.shared, "memory_limit": limit}
 
         def count(_snapshot: ProcessSnapshot, _changed: list[Run]) -> None:
             self.snapshots += 1

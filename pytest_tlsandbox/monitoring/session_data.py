@@ -113,13 +113,10 @@ class SessionData:
             seen = {**gap, "worker": worker}
             self._gaps[worker, gap["sandbox"], gap["why"], gap["from_at"]] = seen
         for outage in data.get("outages", ()):
-            self.outages[worker, outage["sandbox"], outage["from_at"]] = {
-                **outage,
-                "worker": worker,
-            }
+            seen = {**outage, "worker": worker}
+            self.outages[worker, outage["sandbox"], outage["from_at"]] = seen
         for output in data.get("outputs", ()):
-            kept = {key: output[key] for key in ("stream", "lines", "total")}
-            self.outputs[output["sandbox"], output["process"]] = kept
+            self.outputs[output["sandbox"], output["process"]] = output["output"]
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -128,13 +125,13 @@ class SessionData:
         For example, a finding of the session is a duplicate if a test has already reported the
         finding.
         """
-        kept, keys = set[int](), {*self._caused}
-        # Findings of tests take precedence, then allowed findings.
-        for finding in sorted(self._found, key=_precedence):
+        kept: dict[int, dict[str, Any]] = {}
+        keys = {*self._caused}
+        for number, finding in sorted(enumerate(self._found), key=_precedence):
             if finding["reported_in"] == "test" or keys.isdisjoint(finding["keys"]):
-                kept.add(id(finding))
+                kept[number] = finding
             keys.update(finding["keys"])
-        return [finding for finding in self._found if id(finding) in kept]
+        return [kept[number] for number in sorted(kept)]
 
     @property
     def gaps(self) -> list[dict[str, Any]]:
@@ -187,7 +184,9 @@ def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
     return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": kept}
 
 
-def _precedence(finding: Mapping[str, Any]) -> tuple[bool, bool]:
+def _precedence(numbered: tuple[int, Mapping[str, Any]]) -> tuple[bool, bool]:
+    """Return a sort key: findings of tests come first, then allowed findings, then all others."""
+    _, finding = numbered
     return finding["reported_in"] == "session", finding["allowed"] is None
 
 

@@ -13,9 +13,8 @@ from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import describe, ended_row, shown_row
-from pytest_tlsandbox.monitoring.incident_data import RULE_OF, RULES, incident_data
 from pytest_tlsandbox.monitoring.monitor import Observer
-from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
+from pytest_tlsandbox.monitoring.plain_data import RULE_OF, RULES, identity_text, incident_data, iso
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class _SandboxRecorder(api.Observer):
         self._new = new
         self._states: dict[str, dict[str, Any]] = {}
         self._outage: tuple[Outage, str | None] | None = None
-        self._outputs: dict[str, tuple[Stream, Sequence[str], int]] = {}
+        self._outputs: dict[str, dict[str, Any]] = {}
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
         """Record runs that changed. For the first snapshot, record all runs."""
@@ -126,28 +125,24 @@ class _SandboxRecorder(api.Observer):
         """Record the output of the newest process with the given pid."""
         rows = [row for row in self._client.history.last or () if row.pid == pid]
         if rows and (lines or stream == "output"):
-            self._outputs[identity_text(rows[-1])] = stream, lines[-MOST_OUTPUT:], len(lines)
+            output = {"stream": stream, "lines": lines[-MOST_OUTPUT:], "total": len(lines)}
+            self._outputs[identity_text(rows[-1])] = output
 
     def add_outputs_and_open_outage(self) -> None:
         """Add the newest output of each process, and any outage that has not ended yet."""
         if self._outage is not None:
             self._add_outage(*self._outage)
-        for process, (stream, last, total) in self._outputs.items():
-            lines = [mask_text(line[:LONGEST_LINE]) for line in last]
-            self._add("outputs", process=process, stream=stream, lines=lines, total=total)
+        for process, output in self._outputs.items():
+            output["lines"] = [mask_text(line[:LONGEST_LINE]) for line in output["lines"]]
+            self._add("outputs", process=process, output=output)
         self._outputs = {}
 
     def _add(self, kind: str, **data: Any) -> None:
         self._new[kind].append({"sandbox": self._sandbox, **data})
 
     def _add_outage(self, outage: Outage, test: str | None) -> None:
-        self._add(
-            "outages",
-            from_at=self._clock.at(outage.start),
-            to_at=self._clock.at(outage.end),
-            faults=str(outage),
-            test=test,
-        )
+        begun, ended = self._clock.at(outage.start), self._clock.at(outage.end)
+        self._add("outages", from_at=begun, to_at=ended, faults=str(outage), test=test)
 
     def _record_run(self, run: Run, *, before: bool, seen_at: str) -> None:
         row = ended_row(run)

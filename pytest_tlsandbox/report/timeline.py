@@ -322,12 +322,8 @@ def _outages(document: Data, gaps: Sequence[Data], sandbox: str, axis: _Axis) ->
         begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
         if outage["sandbox"] == sandbox and not within:
-            yield {
-                "from": begun,
-                "to": ended,
-                "faults": page_text(outage["faults"]),
-                "test": outage["test"] and page_text(outage["test"]),
-            }
+            faults, test = page_text(outage["faults"]), outage["test"] and page_text(outage["test"])
+            yield {"from": begun, "to": ended, "faults": faults, "test": test}
 
 
 def _worker_of(sandbox: str, workers: Iterable[Data]) -> str | None:
