@@ -13,8 +13,7 @@ from pytest_tlsandbox.history.incidents import LEAK, Incident
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.incidents import describe, headline_of, shown_row
-from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
-from pytest_tlsandbox.monitoring.plain_data import identity_text
+from pytest_tlsandbox.monitoring.plain_data import RULES, identity_text, incident_data
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.outcome_to_error import text_of

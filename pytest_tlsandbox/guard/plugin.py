@@ -27,9 +27,8 @@ from pytest_tlsandbox.guard.markers import allowances_of, rules_of
 from pytest_tlsandbox.history.incidents import LEAK, LOST_END
 from pytest_tlsandbox.integration.tracebacks import at_the_test
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
-from pytest_tlsandbox.monitoring.incident_data import RULES
 from pytest_tlsandbox.monitoring.monitor import Observer
-from pytest_tlsandbox.monitoring.plain_data import Place, identity_text
+from pytest_tlsandbox.monitoring.plain_data import RULES, Place, identity_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import pytest
 
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import count, printable, seconds
-from pytest_tlsandbox.monitoring.plain_data import epoch, iso
-from pytest_tlsandbox.monitoring.summary_rows import describe_gap
+from pytest_tlsandbox.monitoring.plain_data import describe_gap, epoch, iso
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
@@ -100,14 +99,14 @@ class GuardSummary:
             excuse = f", allowed: {allowed}" if allowed is not None else ""
             text = f"{finding['headline']}{self._place([finding['sandbox']])}{excuse}"
             rows.append(f"{finding['test'] or 'no test'} - {text}")
-        ends = self._session.unknown_ends
+        ends = self._session.unknown_ends.values()
         if ends:
             names = list_texts([end["name"] for end in ends])
             place = self._place(end["sandbox"] for end in ends)
             rows.append(f"{count(len(ends), 'end')} unknown, no test fails for it: {names}{place}")
         for gap in gaps:
             duration = _duration([gap], now)
-            rows.append(f"not monitored for {duration}: {describe_gap(gap, gap['label'])}")
+            rows.append(f"not monitored for {duration}: {gap['label']}, {describe_gap(gap)}")
         return [self._count(findings), *rows] if findings else rows
 
     def _count(self, findings: Sequence[Data]) -> str:

@@ -104,6 +104,7 @@ class Monitor:
     def add(self, connection: Connection, *, patient: bool = True) -> None:
         """Begin to monitor another sandbox, and ignore its earlier incidents."""
         name = label = connection.client.label
+        limit = connection.client.memory_limit
         # The sandboxes of different workers may have the same name, so add the name of the worker.
         # This is not necessary if the sandbox is shared, or if its name contains the name of the
         # worker.
@@ -111,11 +112,7 @@ class Monitor:
             name = f"{label}@{self.worker}"
         sandbox = MonitoredSandbox(connection, name)
         self.sandboxes.append(sandbox)
-        self._new[name] = {
-            "label": label,
-            "shared": connection.shared,
-            "memory_limit": connection.client.memory_limit,
-        }
+        self._new[name] = {"label": label, "shared": connection.shared, "memory_limit": limit}
 
         def count(_snapshot: ProcessSnapshot, _changed: list[Run]) -> None:
             self.snapshots += 1
@@ -129,7 +126,8 @@ class Monitor:
         for observer in self.observers:
             observer.add_sandbox(sandbox)
         if self.active:
-            self._take_baseline(sandbox, patient=patient)
+            sandbox.baseline = self._observe(sandbox, ends_phase=False, patient=patient)
+            connection.baseline = sandbox.before_call = sandbox.baseline
 
     def add_unconnected(self, label: str, why: str) -> None:
         """Record a gap for a sandbox to which the plugin could not connect."""
@@ -142,10 +140,9 @@ class Monitor:
             sandbox.begin_test()
             if not self.active:
                 sandbox.baseline = sandbox.position = None
-            if self.active and sandbox.baseline is None:
-                self._take_baseline(sandbox)
-            else:
-                sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
+            elif sandbox.baseline is None:
+                sandbox.baseline = self._observe(sandbox, ends_phase=False)
+            sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
 
     def begin_call(self, *, fixtures: bool) -> None:
         """Poll before the call phase if fixtures ran.
@@ -246,10 +243,6 @@ class Monitor:
                 break
             snapshot = again
         return snapshot
-
-    def _take_baseline(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> None:
-        snapshot = self._observe(sandbox, ends_phase=False, patient=patient)
-        sandbox.connection.baseline = sandbox.before_call = sandbox.baseline = snapshot
 
     def _observe(
         self, sandbox: MonitoredSandbox, *, ends_phase: bool, patient: bool = True

@@ -19,7 +19,6 @@ FIRST_PATIENCE = 22.0
 ONE_TRY = 1.0
 """Maximum seconds for a poll without retries."""
 _SHORTEST_TRY = 0.05
-_NO_ANSWER = "no answer"
 
 
 @dataclass
@@ -76,7 +75,7 @@ class MonitoredSandbox:
         self.before_call: ProcessSnapshot | None = None
         self.after_call: ProcessSnapshot | None = None
         self.gap: Gap | None = None
-        self.why = _NO_ANSWER
+        self.why = ""
         self.is_new = True
         self.ended: float | None = None
         self._started = 0
@@ -117,6 +116,7 @@ class MonitoredSandbox:
         only if the last failed call was at least 30 s ago. If this method does not list the
         processes, it returns None immediately.
         """  # noqa: DOC501 - the error is caught below
+        self.why = "no answer"
         client, outage = self.client, self.client.outage
         begun = client.clock.monotonic()
         if (self.in_gap and self._tried_in_vain) or not outage.worth_a_try(begun):
@@ -126,7 +126,6 @@ class MonitoredSandbox:
         end = client.wait_deadline()  # earlier than pytest-timeout would kill the test
         if end is not None:
             limit = min(limit, max(_SHORTEST_TRY, end - begun))
-        self.why = _NO_ANSWER
         try:
             try:
                 return client.poll(limit=limit)

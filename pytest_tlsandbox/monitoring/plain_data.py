@@ -1,14 +1,37 @@
-"""Tests, processes and times as plain data, which xdist workers can send to the controller."""
+"""Tests, processes, incidents, gaps and times as plain data, which xdist workers can send.
+
+The data names each kind of incident by the rule that reports it.
+"""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_tlsandbox.errors import GuardFailure
+from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.history.incidents import LEAK
+from pytest_tlsandbox.messages.incidents import run_name, shown_row
+from pytest_tlsandbox.waiting.conditions import absence
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_tlsandbox.clock import Clock
+    from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.models import ProcessInfo
+
+
+RULES = {
+    "oom": absence.OOM,
+    "crash": absence.CRASH,
+    "restart": absence.RESTART,
+    "unhealthy": absence.UNHEALTHY,
+    LEAK: absence.Rule((LEAK,), GuardFailure, "Left running", "leaks"),
+}
+RULE_OF = {kind: name for name, rule in RULES.items() for kind in rule.kinds}
+"""The name of the rule that reports each kind of incident; no rule reports the other kinds."""
 
 
 class Place(NamedTuple):
@@ -53,7 +76,24 @@ def epoch(time: str) -> int:
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 
+def describe_gap(gap: Mapping[str, Any]) -> str:
+    """Describe a gap by its range of tests and its reason."""
+    begun, ended = gap["from_test"] or "the start", gap["to_test"] or "the end"
+    return f"from {begun} to {ended}, {count(gap['tests'], 'test')}: {gap['why']}"
+
+
 def identity_text(row: ProcessInfo) -> str:
     """Return text that identifies a listed run: its handle, pid and start in milliseconds."""
     started = int(row.started_at.timestamp() * 1000)
     return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"
+
+
+def incident_data(rule: str, incident: Incident) -> dict[str, Any]:
+    """Return the rule and the affected run of an incident as plain data."""
+    run = incident.run
+    return {
+        "rule": rule,
+        "process": identity_text(shown_row(run)),
+        "run": run.number if run.generation.id is not None else None,
+        "name": run_name(run),
+    }

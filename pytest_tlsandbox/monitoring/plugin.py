@@ -136,9 +136,9 @@ class MonitorPlugin:
         session.
         """
         self.monitor.end_session()
-        data = {**self.monitor.take_data(), "looks": self.monitor.snapshots}
+        looks, worker = self.monitor.snapshots, self.monitor.worker
+        data = {**self.monitor.take_data(), "looks": looks, "worker": worker}
         if self.session is None:
-            data["worker"] = self.monitor.worker
             self._config.workeroutput[FACTS] = data  # type: ignore[attr-defined]
             return
         if self._has_workers:

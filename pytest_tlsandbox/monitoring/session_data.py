@@ -40,7 +40,8 @@ class SessionData:
         self.looks = 0
         self._found: list[dict[str, Any]] = []
         self._caused: set[str] = set()
-        self._unknown_ends: dict[tuple[str, str], dict[str, Any]] = {}
+        self.unknown_ends: dict[tuple[str, str], dict[str, Any]] = {}
+        """The processes whose exit code the sandbox lost, except processes that a test started."""
         self._gaps: dict[tuple[str | None, str, str, str], dict[str, Any]] = {}
         self.outages: dict[tuple[str | None, str, str], dict[str, Any]] = {}
         self.outputs: dict[tuple[str, str], dict[str, Any]] = {}
@@ -107,7 +108,7 @@ class SessionData:
             key = tuple(incident[name] for name in ("sandbox", "process", "run", "rule", "what"))
             self.incidents.setdefault(key, incident)
         for unknown in data.get("unknown_ends", ()):
-            self._unknown_ends[unknown["sandbox"], unknown["process"]] = unknown
+            self.unknown_ends[unknown["sandbox"], unknown["process"]] = unknown
         for gap in data.get("gaps", ()):
             seen = {**gap, "worker": worker}
             self._gaps[worker, gap["sandbox"], gap["why"], gap["from_at"]] = seen
@@ -115,8 +116,7 @@ class SessionData:
             seen = {**outage, "worker": worker}
             self.outages[worker, outage["sandbox"], outage["from_at"]] = seen
         for output in data.get("outputs", ()):
-            kept = {key: output[key] for key in ("stream", "lines", "total")}
-            self.outputs[output["sandbox"], output["process"]] = kept
+            self.outputs[output["sandbox"], output["process"]] = output["output"]
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -125,24 +125,13 @@ class SessionData:
         For example, a finding of the session is a duplicate if a test has already reported the
         finding.
         """
-        of_tests = [finding for finding in self._found if finding["reported_in"] == "test"]
-        of_allowed = [finding for finding in self._found if finding["allowed"] is not None]
-        settled = self._caused.union(*(finding["keys"] for finding in of_tests))
-        allowed = set[str]().union(*(finding["keys"] for finding in of_allowed))
-        kept = []
-        for finding in self._found:
-            if finding["reported_in"] == "session":
-                known = settled if finding["allowed"] is not None else settled | allowed
-                if not known.isdisjoint(finding["keys"]):
-                    continue
-                settled.update(finding["keys"])
-            kept.append(finding)
-        return kept
-
-    @property
-    def unknown_ends(self) -> list[dict[str, Any]]:
-        """The processes whose exit code the sandbox lost, except processes that a test started."""
-        return [*self._unknown_ends.values()]
+        kept: dict[int, dict[str, Any]] = {}
+        keys = {*self._caused}
+        for number, finding in sorted(enumerate(self._found), key=_precedence):
+            if finding["reported_in"] == "test" or keys.isdisjoint(finding["keys"]):
+                kept[number] = finding
+            keys.update(finding["keys"])
+        return [kept[number] for number in sorted(kept)]
 
     @property
     def gaps(self) -> list[dict[str, Any]]:
@@ -193,6 +182,12 @@ def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
     beyond = len(whole) - _LONGEST_FAILURE
     kept = f"... {beyond:,} characters were cut\n" * (beyond > 0) + whole[-_LONGEST_FAILURE:]
     return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": kept}
+
+
+def _precedence(numbered: tuple[int, Mapping[str, Any]]) -> tuple[bool, bool]:
+    """Return a sort key: findings of tests come first, then allowed findings, then all others."""
+    _, finding = numbered
+    return finding["reported_in"] == "session", finding["allowed"] is None
 
 
 def _worst(so_far: str, phase: str, outcome: str) -> str:

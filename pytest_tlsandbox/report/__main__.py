@@ -10,8 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from pytest_tlsandbox.report.document import VERSION
-from pytest_tlsandbox.report.report_file import is_page, write_report
+from pytest_tlsandbox.report.document import VERSION, is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,19 +30,18 @@ def main(arguments: list[str] | None = None) -> None:
     if not is_page(options.page):
         parser.error(f"the name of the page must end in .html, got {options.page}")
     try:
-        document = json.loads(options.report.read_text(encoding="utf-8"))
+        content = options.report.read_bytes()
     except OSError as error:
         sys.exit(f"{options.report} cannot be read: {error.strerror}")
-    except (ValueError, RecursionError):
-        sys.exit(f"{options.report} is not JSON")
     try:
+        document = json.loads(content)
         if document["version"] != VERSION:
             version = f"version {document['version']!r}; this release reads version {VERSION}"
             sys.exit(f"{options.report} has {version}")
         write_report(document, options.page)
     except OSError as error:
         sys.exit(f"{options.page} cannot be written: {error.strerror}")
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
         sys.exit(f"{options.report} does not follow the schema of a report")
 
 

@@ -1,8 +1,13 @@
-"""The report as a document, whose schema is ``report-2.schema.json`` in the same folder."""
+"""The report as a document, whose schema is ``report-2.schema.json`` in the same folder.
+
+The document is written to a file either as JSON or as an HTML page.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
@@ -12,6 +17,7 @@ from pytest_tlsandbox.monitoring.plain_data import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
@@ -51,10 +57,42 @@ def document_of(session: SessionData, settings: Settings, exit_status: int) -> d
         ],
         "incidents": [*session.incidents.values()],
         "findings": [_without(finding, "keys") for finding in session.findings],
-        "unknown_ends": session.unknown_ends,
-        "gaps": [_without(gap, "id", "label", "from_at", "to_at") for gap in session.gaps],
+        "unknown_ends": [*session.unknown_ends.values()],
+        "gaps": [_without(gap, "label", "from_at", "to_at") for gap in session.gaps],
         "outages": sorted(session.outages.values(), key=lambda outage: outage["from_at"]),
     }
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a report with this file name is an HTML page."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def write_report(document: Mapping[str, Any], path: Path) -> None:
+    """Write a document as an HTML page if the file name ends in .html, otherwise as JSON.
+
+    A reader of the file sees either the complete report or the previous file, but never a part of
+    the report.
+
+    Raises:
+        OSError: the report cannot be written; no partial file remains.
+
+    """
+    if is_page(path):
+        from pytest_tlsandbox.report.page import page_of
+
+        text = page_of(document)
+    else:
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Use the same folder, because a move is atomic only within a file system.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Escape lone surrogates, for example from a file name that is not UTF-8.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _state(change: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.text import count, seconds
-from pytest_tlsandbox.monitoring.summary_rows import finding_rows
-from pytest_tlsandbox.report.cards import cards_of, headline, list_of_cards
+from pytest_tlsandbox.report.cards import cards_of, escaped, headline, list_of_cards
 from pytest_tlsandbox.report.timeline import page_text, timeline_of
 
 if TYPE_CHECKING:
@@ -32,21 +30,29 @@ _MOST_SANDBOXES = 3
 def page_of(document: Mapping[str, Any]) -> str:
     """Return a report as an HTML page."""
     timeline = timeline_of(document)
-    cards = cards_of(document, timeline)
+    causes, others = cards_of(document, timeline)
     style = _file("page.css")
     script = "".join(map(_file, _SCRIPTS))
-    title = html.escape(headline(document, cards, timeline))
-    findings = [": ".join(filter(None, parts)) for parts in finding_rows(document["findings"])]
+    findings = [page_text(_describe(finding)) for finding in document["findings"]]
     return Template(_file("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
-        title=title,
+        title=escaped(headline(document, causes, timeline)),
         style=style,
-        about=html.escape(_about(document, timeline)),
-        cards=list_of_cards(document, cards),
-        data=_as_data({**timeline, "findings": [page_text(text) for text in findings]}),
+        about=escaped(_about(document, timeline)),
+        cards=list_of_cards(document, [*causes, *others]),
+        data=_as_data({**timeline, "findings": findings}),
         script=script,
     )
+
+
+def _describe(finding: Mapping[str, Any]) -> str:
+    """Return where a finding happened, to which process, and what happened."""
+    test, name, verdict = finding["test"], finding["name"], finding["verdict"]
+    where = f"{test} ({finding['phase']})" if test else finding["sandbox"]
+    if finding["allowed"] is not None:
+        return f"allowed: {where}: {name}: {verdict}, allowed: {finding['allowed']}"
+    return f"{verdict}: {where}{'' if test else ', in no test'}: {name}: {finding['what']}"
 
 
 def _about(document: Mapping[str, Any], timeline: Mapping[str, Any]) -> str:

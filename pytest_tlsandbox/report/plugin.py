@@ -13,8 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
-from pytest_tlsandbox.report.document import document_of
-from pytest_tlsandbox.report.report_file import is_page, write_report
+from pytest_tlsandbox.report.document import document_of, is_page, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Generator

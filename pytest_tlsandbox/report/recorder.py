@@ -13,9 +13,8 @@ from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import describe, ended_row, shown_row
-from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data, rule_of
 from pytest_tlsandbox.monitoring.monitor import Observer
-from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
+from pytest_tlsandbox.monitoring.plain_data import RULE_OF, RULES, identity_text, incident_data, iso
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
@@ -54,24 +53,25 @@ class Recorder(Observer):
 
         Incidents of runs that were never listed are included.
         """
-        read: set[Run] = set()  # an OOM kill and the restart after it are incidents of one run
-        for incident in seen.sandbox.client.history.incidents(seen.since):
-            rule = rule_of(incident)
-            if rule and not (incident.caused_here or incident.run.assumed):
-                if incident.run not in read:
-                    _read_output(seen.sandbox.client, incident.run)
-                    read.add(incident.run)
-                self._new["incidents"].append(
-                    {
-                        "sandbox": seen.sandbox.name,
-                        **incident_data(rule, incident),
-                        "times": incident.run.times,
-                        "verdict": RULES[rule].verdict,
-                        "what": describe(incident),
-                        "at": self._monitor.wall_clock.at(incident.at),
-                        **seen.place._asdict(),
-                    }
-                )
+        client = seen.sandbox.client
+        incidents = [each for each in client.history.incidents(seen.since) if each.kind in RULE_OF]
+        incidents = [each for each in incidents if not (each.caused_here or each.run.assumed)]
+        # An OOM kill and the restart after it are incidents of one run.
+        for run in dict.fromkeys(incident.run for incident in incidents):
+            _read_output(client, run)
+        for incident in incidents:
+            rule = RULE_OF[incident.kind]
+            self._new["incidents"].append(
+                {
+                    "sandbox": seen.sandbox.name,
+                    **incident_data(rule, incident),
+                    "times": incident.run.times,
+                    "verdict": RULES[rule].verdict,
+                    "what": describe(incident),
+                    "at": self._monitor.wall_clock.at(incident.at),
+                    **seen.place._asdict(),
+                }
+            )
 
     def take_data(self) -> dict[str, Any]:
         """Return the data that was recorded since the previous call, and all open outages."""
@@ -100,7 +100,7 @@ class _SandboxRecorder(api.Observer):
         self._new = new
         self._states: dict[str, dict[str, Any]] = {}
         self._outage: tuple[Outage, str | None] | None = None
-        self._outputs: dict[str, tuple[Stream, Sequence[str], int]] = {}
+        self._outputs: dict[str, dict[str, Any]] = {}
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
         """Record runs that changed. For the first snapshot, record all runs."""
@@ -125,28 +125,24 @@ class _SandboxRecorder(api.Observer):
         """Record the output of the newest process with the given pid."""
         rows = [row for row in self._client.history.last or () if row.pid == pid]
         if rows and (lines or stream == "output"):
-            self._outputs[identity_text(rows[-1])] = stream, lines[-MOST_OUTPUT:], len(lines)
+            output = {"stream": stream, "lines": lines[-MOST_OUTPUT:], "total": len(lines)}
+            self._outputs[identity_text(rows[-1])] = output
 
     def add_outputs_and_open_outage(self) -> None:
         """Add the newest output of each process, and any outage that has not ended yet."""
         if self._outage is not None:
             self._add_outage(*self._outage)
-        for process, (stream, last, total) in self._outputs.items():
-            lines = [mask_text(line[:LONGEST_LINE]) for line in last]
-            self._add("outputs", process=process, stream=stream, lines=lines, total=total)
+        for process, output in self._outputs.items():
+            output["lines"] = [mask_text(line[:LONGEST_LINE]) for line in output["lines"]]
+            self._add("outputs", process=process, output=output)
         self._outputs = {}
 
     def _add(self, kind: str, **data: Any) -> None:
         self._new[kind].append({"sandbox": self._sandbox, **data})
 
     def _add_outage(self, outage: Outage, test: str | None) -> None:
-        self._add(
-            "outages",
-            from_at=self._clock.at(outage.start),
-            to_at=self._clock.at(outage.end),
-            faults=str(outage),
-            test=test,
-        )
+        begun, ended = self._clock.at(outage.start), self._clock.at(outage.end)
+        self._add("outages", from_at=begun, to_at=ended, faults=str(outage), test=test)
 
     def _record_run(self, run: Run, *, before: bool, seen_at: str) -> None:
         row = ended_row(run)
@@ -155,17 +151,15 @@ class _SandboxRecorder(api.Observer):
         process = identity_text(row)
         if process not in self._states:
             self._add_process(run, row, before=before)
-        began = row.ended_at if row.ended else row.started_at
-        states = [(_state_of(row), began and iso(began))]
+        known, states = self._states.get(process), [_state_of(row)]
         if run.gone:
-            states.append(({"state": NOT_LISTED}, None))
-        if self._states.get(process) == states[-1][0]:
-            return
-        for state, at in states:
-            if self._states.get(process) != state:
-                self._states[process] = state
-                place = self._monitor.place._asdict()
-                self._add("changes", process=process, **state, at=at, seen_at=seen_at, **place)
+            states.append({"state": NOT_LISTED, "at": None})
+        if known != states[-1]:
+            self._states[process] = states[-1]
+            place = self._monitor.place._asdict()
+            for state in states:
+                if state != known:
+                    self._add("changes", process=process, **state, seen_at=seen_at, **place)
 
     def _add_process(self, run: Run, row: ProcessInfo, *, before: bool) -> None:
         managed = row.managed
@@ -189,7 +183,7 @@ class _SandboxRecorder(api.Observer):
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:
-    managed = row.managed
+    managed, since = row.managed, row.ended_at if row.ended else row.started_at
     return {
         "state": row.state,
         "text": describe_state(row),
@@ -202,4 +196,5 @@ def _state_of(row: ProcessInfo) -> dict[str, Any]:
             "restarts": managed.restart_count,
             "health": managed.health_status,
         },
+        "at": since and iso(since),
     }

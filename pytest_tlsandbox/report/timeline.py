@@ -7,9 +7,10 @@ difference between this clock and the clock of the test machine.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.monitoring.plain_data import epoch
@@ -37,7 +38,7 @@ def page_text(text: str) -> str:
     return printable(text).removesuffix("\u200e")
 
 
-class _Axis:
+class _Axis(NamedTuple):
     """Converts times to axis positions, which are milliseconds after ``start``.
 
     A time comes from the clock of the test machine or from the clock of a sandbox.
@@ -46,50 +47,36 @@ class _Axis:
     milliseconds. If this difference is not known, ``offset`` is None.
     """
 
-    def __init__(self, start: int, span: int, offset: int | None = None) -> None:
-        self.span = span
-        self._start = start
-        self._offset = offset
+    start: int
+    span: int
+    offset: int | None = None
 
     def by_host_clock(self, time: str) -> int:
         """Return the axis position of a time on the test machine's clock."""
-        return min(max(epoch(time) - self._start, 0), self.span)
+        return min(max(epoch(time) - self.start, 0), self.span)
 
     def by_sandbox_clock(self, time: str | None) -> int | None:
         """Return the axis position, possibly negative, of a time on the sandbox's clock."""
-        if time is None or self._offset is None:
+        if time is None or self.offset is None:
             return None
-        return min(epoch(time) + self._offset - self._start, self.span)
+        return min(epoch(time) + self.offset - self.start, self.span)
 
 
-def timeline_of(document: Data) -> dict[str, Any]:
+def timeline_of(document: Data) -> Data:
     """Return the timeline of a report."""
     start = epoch(document["started_at"])
-    span = max(epoch(document["ended_at"]) - start, 1)
-    labels = {box["name"]: box["label"] for box in document["sandboxes"]}
-    for gap in document["gaps"]:  # a sandbox without a connection has only gaps
-        labels.setdefault(gap["sandbox"], gap["sandbox"])
+    axis = _Axis(start, max(epoch(document["ended_at"]) - start, 1))
+    names = [box["name"] for box in document["sandboxes"]]
+    names += [gap["sandbox"] for gap in document["gaps"]]  # without a connection, it has only gaps
     workers = [worker["id"] for worker in document["workers"]]
     workers.sort(key=lambda worker: (len(worker), worker))  # gw2 before gw10
     incidents = _incidents(document)
-    sections = [
-        {
-            "name": page_text(name),
-            "worker": _worker_of(name, label, workers),
-            **_section(name, document, start, span, incidents),
-        }
-        for name, label in labels.items()
-    ]
-    return {
-        "began": start,
-        "span": span,
-        "workers": workers,
-        "tests": [*_tests(document["tests"], _Axis(start, span))],
-        # Sandboxes with incidents come first.
-        "sections": sorted(
-            sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
-        ),
-    }
+    sections = [_section(name, document, axis, incidents) for name in dict.fromkeys(names)]
+    # Sandboxes with incidents come first.
+    sections.sort(key=lambda section: not any(row["wrong"] for row in section["rows"]))
+    tests = [*_tests(document["tests"], axis)]
+    span = axis.span
+    return {"began": start, "span": span, "workers": workers, "tests": tests, "sections": sections}
 
 
 def _incidents(document: Data) -> Incidents:
@@ -109,37 +96,28 @@ def _incidents(document: Data) -> Incidents:
     return found
 
 
-def _section(
-    sandbox: str, document: Data, start: int, span: int, incidents: Incidents
-) -> dict[str, Any]:
+def _section(sandbox: str, document: Data, axis: _Axis, incidents: Incidents) -> Data:
     """Return the rows, the gaps and the outages of one sandbox."""
     runs = [run for run in document["processes"] if run["sandbox"] == sandbox]
-    offset = _offset(runs)
-    axis = _Axis(start, span, offset)
+    axis = axis._replace(offset=_offset(runs))
     drawn = [run for run in runs if not _had_ended(run, axis)]
-    groups: dict[tuple[str, str], list[Data]] = defaultdict(list)  # by supervisor, or one run
+    groups: dict[str, list[Data]] = defaultdict(list)  # by supervisor, or one run
     for run in sorted(drawn, key=lambda run: epoch(run["started_at"])):
-        managed = run["managed"]
-        key = (managed["id"], managed["generation"]) if managed else ("", run["id"])
-        groups[key].append(run)
+        groups[run["managed"]["generation"] if run["managed"] else run["id"]].append(run)
     causes = {test["cause"]["process"] for test in document["tests"] if test["cause"]}
-    gaps = [*_gaps(document["gaps"], sandbox, axis)]
+    rows = [_row(group, axis, incidents, causes) for group in groups.values()]
+    # The causes of failed tests come first, then other rows with incidents; uneventful rows come
+    # last. Rows of one kind stay sorted by the start of their first run.
+    rows.sort(key=lambda row: (not row["cause"], not row["wrong"], row["quiet"]))
+    gaps = [*_gaps(document, sandbox, axis)]
     return {
-        "offset": offset,
+        "name": page_text(sandbox),
+        "worker": _worker_of(sandbox, document["workers"]),
+        "offset": axis.offset,
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
-        "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
-        # The causes of failed tests come first, then other rows with incidents; uneventful rows come
-        # last.
-        "rows": sorted(
-            (_row(group, axis, incidents, causes) for group in groups.values()),
-            key=lambda row: (
-                not row["cause"],
-                not row["wrong"],
-                row["quiet"],
-                row["bars"][0]["from"],
-            ),
-        ),
+        "outages": [*_outages(document, gaps, sandbox, axis)],
+        "rows": rows,
     }
 
 
@@ -157,21 +135,12 @@ def _offset(runs: Iterable[Data]) -> int | None:
         The difference in milliseconds; None if it cannot be estimated from any run.
 
     """
-    return min(
-        (
-            epoch(change["seen_at"]) - epoch(change["at"])
-            for run in runs
-            if not run["before_the_session"]
-            for change in run["changes"]
-            if change["at"] is not None
-        ),
-        default=None,
-    )
+    changes = [change for run in runs if not run["before_the_session"] for change in run["changes"]]
+    delays = [epoch(change["seen_at"]) - epoch(change["at"]) for change in changes if change["at"]]
+    return min(delays, default=None)
 
 
-def _row(
-    runs: Sequence[Data], axis: _Axis, incidents: Incidents, causes: Container[str]
-) -> dict[str, Any]:
+def _row(runs: Sequence[Data], axis: _Axis, incidents: Incidents, causes: Container[str]) -> Data:
     bars = [_bar_of(run, axis) for run in runs]
     for bar, successor in pairwise(bars):
         # The end of a run may have been observed only together with the next run.
@@ -181,13 +150,12 @@ def _row(
         own = incidents[run["sandbox"], run["id"]].values()
         bars[number]["findings"] = [place for incident in own for place in incident["findings"]]
         for incident in own:
-            kind, verdict, times = incident["rule"], incident["verdict"], incident.get("times", 1)
-            if "gave up" in incident["what"]:
-                verdict = "Gave up"
+            kind = incident["rule"]
+            verdict = "Gave up" if "gave up" in incident["what"] else incident["verdict"]
             place, at = _place_of(incident, run, number, bars, axis)
             new = {"bar": place, "at": at, "kind": kind, "times": 0, "allowed": True}
             mark = marks.setdefault((place, at, kind, verdict), new)
-            mark["times"] += times
+            mark["times"] += incident.get("times", 1)
             mark["text"] = verdict if mark["times"] == 1 else f"{verdict} {mark['times']} times"
             mark["allowed"] &= incident["allowed"]
     is_cause = any(bar["id"] in causes for bar in bars)
@@ -206,7 +174,7 @@ def _place_of(
 ) -> tuple[int, int]:
     """Return the number of the bar that gets an incident's mark, and the position of the mark."""
     bar = bars[number]
-    supervisor = _states_of(run)[0]["supervisor"]
+    supervisor = run["changes"][0]["supervisor"]
     if supervisor is not None and (incident["run"] or 0) < supervisor["restarts"]:
         return number, bar["from"]  # the affected run was never listed; this run came after it
     if incident["rule"] == "restart" and number + 1 < len(bars):
@@ -214,11 +182,6 @@ def _place_of(
     if incident["rule"] in ("oom", "crash") and bar["ended"] in ("sandbox", "seen"):
         return number, bar["to"]
     return number, max(bar["from"], axis.by_host_clock(incident["at"]))
-
-
-def _states_of(run: Data) -> list[Data]:
-    """Return all state changes of a run except the change to "not listed"."""
-    return [change for change in run["changes"] if change["state"] != "not listed"]
 
 
 def _has_ended(change: Data) -> bool:
@@ -232,17 +195,16 @@ def _had_ended(run: Data, axis: _Axis) -> bool:
 
     A sandbox may still list such runs.
     """
-    first = _states_of(run)[0]
-    if not run["before_the_session"] or not _has_ended(first):
-        return False
+    first = run["changes"][0]
     ended = axis.by_sandbox_clock(first["at"])
-    return ended is None or ended <= 0
+    earlier = ended is None or ended <= 0
+    return bool(run["before_the_session"]) and _has_ended(first) and earlier
 
 
 def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
     """Return the bar of a run."""
     begun, begun_by = _begin(run, axis)
-    states = _states_of(run)
+    states = [change for change in run["changes"] if change["state"] != "not listed"]
     ends = [change for change in states if _has_ended(change)]
     last = ends[-1] if ends else states[-1]  # the sandbox may correct how a run ended
     gone = run["changes"][-1]
@@ -268,7 +230,7 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
         "command": _text(run["command_line"], _LONGEST_TEXT),
         "pid": run["pid"],
         "handle": run["handle"],
-        "test": None if run["test"] is None else page_text(run["test"]),
+        "test": run["test"] and page_text(run["test"]),
         "output": output
         and {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]},
     }
@@ -310,7 +272,7 @@ def _text(text: str, most: int) -> str:
     return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown
 
 
-def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
+def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[Data]:
     failures = sum(test["failure"] is not None for test in tests)
     most = max(_LEAST_FAILURE, min(_LONGEST_FAILURE, _MOST_FAILURES // max(1, failures)))
     for test in tests:
@@ -330,7 +292,7 @@ def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
         }
 
 
-def _failure(failure: Data, most: int) -> dict[str, Any]:
+def _failure(failure: Data, most: int) -> Data:
     """Return the phase, the first line and the text of a failure.
 
     If the text is too long, its start is left out, because its end is more important.
@@ -343,8 +305,8 @@ def _failure(failure: Data, most: int) -> dict[str, Any]:
     return {"phase": failure["phase"], "line": page_text(failure["line"]), "text": "\n".join(lines)}
 
 
-def _gaps(gaps: Iterable[Data], sandbox: str, axis: _Axis) -> Iterator[dict[str, Any]]:
-    for gap in gaps:
+def _gaps(document: Data, sandbox: str, axis: _Axis) -> Iterator[Data]:
+    for gap in document["gaps"]:
         for time in gap["times"] if gap["sandbox"] == sandbox else ():
             yield {
                 "from": axis.by_host_clock(time["from_at"]),
@@ -354,28 +316,20 @@ def _gaps(gaps: Iterable[Data], sandbox: str, axis: _Axis) -> Iterator[dict[str,
             }
 
 
-def _outages(
-    outages: Iterable[Data], gaps: Iterable[Data], sandbox: str, axis: _Axis
-) -> Iterator[dict[str, Any]]:
+def _outages(document: Data, gaps: Sequence[Data], sandbox: str, axis: _Axis) -> Iterator[Data]:
     """Return the outages that do not lie within a gap."""
-    for outage in outages:
+    for outage in document["outages"]:
         begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
         if outage["sandbox"] == sandbox and not within:
-            yield {
-                "from": begun,
-                "to": ended,
-                "faults": page_text(outage["faults"]),
-                "test": None if outage["test"] is None else page_text(outage["test"]),
-            }
+            faults, test = page_text(outage["faults"]), outage["test"] and page_text(outage["test"])
+            yield {"from": begun, "to": ended, "faults": faults, "test": test}
 
 
-def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
+def _worker_of(sandbox: str, workers: Iterable[Data]) -> str | None:
     """Return the worker to which a sandbox belongs, or None if there is no such worker.
 
     In the timeline, the tests of this worker form the background for the bars of the sandbox.
     """
-    own = (
-        worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
-    )
-    return next(own, None)
+    parts = re.split("[@-]", sandbox)
+    return next((worker["id"] for worker in workers if worker["id"] in parts), None)

@@ -177,7 +177,7 @@ def test_exit_codes_that_the_sandbox_lost_are_counted_but_do_not_fail_a_test():
 
     record = SessionData()
     record.add_data(guarded.monitor.take_data())
-    assert [unknown["name"] for unknown in record.unknown_ends] == ["train.py (pid 1)"]
+    assert [unknown["name"] for unknown in record.unknown_ends.values()] == ["train.py (pid 1)"]
 
 
 def test_lost_exit_code_is_reported_if_the_test_started_the_process():

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pytest_tlsandbox.report.__main__ import main
+from pytest_tlsandbox.report.document import write_report
 from pytest_tlsandbox.report.page import page_of
-from pytest_tlsandbox.report.report_file import write_report
 
 from ..browser.made_up_reports import (
     attempt,
@@ -232,8 +232,8 @@ def test_converting_a_json_report_creates_the_same_page(tmp_path, capsys):
 
 BAD_FILES = [
     (None, "out.html", "in.json cannot be read: No such file or directory"),
-    ("{", "out.html", "in.json is not JSON"),
-    ("[" * 100_000, "out.html", "in.json is not JSON"),
+    ("{", "out.html", "in.json does not follow the schema of a report"),
+    ("[" * 100_000, "out.html", "in.json does not follow the schema of a report"),
     ("[]", "out.html", "in.json does not follow the schema of a report"),
     ('{"version": 1}', "out.html", "in.json has version 1; this release reads version 2"),
     ('{"version": 2}', "out.html", "in.json does not follow the schema of a report"),

@@ -76,7 +76,8 @@ def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():
     seen.box.poll()
     lines = [f"line {number}" for number in range(30)] + ["API_KEY=abc " + "x" * 9000]
     seen.box.observers[0].output_read(41, "stderr", lines)
-    [output] = seen.take("outputs")
+    [recorded] = seen.take("outputs")
+    output = recorded["output"]
     *kept, last = output["lines"]
     assert (output["stream"], output["total"], kept) == ("stderr", 31, lines[11:-1])
     assert last.startswith("API_KEY=*** xxx")
@@ -91,8 +92,9 @@ def test_output_that_is_requested_by_pid_is_recorded_for_the_newest_process_with
     read(41, "stdout", ["first"])
     read(41, "stderr", [])
     read(42, "stdout", ["of a process that is not listed"])
-    [output] = seen.take("outputs")
-    assert (output["process"].split("/")[0], output["lines"]) == ("9", ["first"])
+    [recorded] = seen.take("outputs")
+    lines = recorded["output"]["lines"]
+    assert (recorded["process"].split("/")[0], lines) == ("9", ["first"])
 
 
 def test_exit_that_only_the_supervisor_reports_is_recorded_as_a_process_change():
