@@ -52,7 +52,9 @@ def _awaitable(
     def call(
         self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[object, object, T]:
-        return self._track(method.__name__, partial(method, self._sandbox, *args, **kwargs))
+        coroutine = _in_thread(partial(method, self._sandbox, *args, **kwargs))
+        self._calls.append((method.__name__, coroutine))
+        return coroutine
 
     return call
 
@@ -87,9 +89,7 @@ class AsyncSandbox:
     def __repr__(self) -> str:
         return f"<Async{repr(self._sandbox)[1:]}"
 
-    def from_now(
-        self, baseline: ProcessSnapshot | None = None
-    ) -> Coroutine[object, object, AsyncSandbox]:
+    async def from_now(self, baseline: ProcessSnapshot | None = None) -> AsyncSandbox:
         """Return a sandbox object with a new baseline, so that assertions ignore earlier incidents.
 
         Args:
@@ -97,27 +97,16 @@ class AsyncSandbox:
                 now.
 
         Returns:
-            A coroutine whose result is a new sandbox object. The existing object keeps its
-            baseline.
+            A new sandbox object. The existing object keeps its baseline.
 
         Raises:
             InfrastructureError: the processes could not be listed.
             InvalidArgument: ``baseline`` is not a snapshot.
 
         """
-
-        def from_now() -> AsyncSandbox:
-            sandbox = AsyncSandbox(self._sandbox.from_now(baseline))
-            sandbox._calls = self._calls
-            return sandbox
-
-        return self._track("from_now", from_now)
-
-    def _track(self, name: str, work: Callable[[], T]) -> Coroutine[object, object, T]:
-        """Return the coroutine of a call, and store it until it is awaited."""
-        coroutine = _in_thread(work)
-        self._calls[:] = [*_unawaited(self), (name, coroutine)]
-        return coroutine
+        sandbox = AsyncSandbox(await _in_thread(partial(self._sandbox.from_now, baseline)))
+        sandbox._calls = self._calls
+        return sandbox
 
     def soft(self) -> AsyncSoft:
         """Evaluate several checks on the same snapshots, and report all failures in one error.
@@ -161,23 +150,17 @@ class AsyncSandbox:
 
 def check_awaited(sandbox: AsyncSandbox) -> None:
     """Check that every call was awaited, because a call that was not awaited had no effect."""
-    calls = _unawaited(sandbox)
-    for _, call in calls:
-        call.close()  # without this, Python would also warn about the call
-    if calls:
-        name = calls[0][0]
+    unawaited = []
+    for name, call in sandbox._calls:  # noqa: SLF001 - this module's own
+        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
+            call.close()  # without this, Python would also warn about the call
+            unawaited.append(name)
+    if unawaited:
+        name = unawaited[0]
         raise InvalidArgument(
             f"{name}() was not awaited; a call that is not awaited has no effect; write "
             f"await tlsandbox_async.{name}(...)"
         )
-
-
-def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, object, object]]]:
-    return [
-        (name, call)
-        for name, call in sandbox._calls  # noqa: SLF001 - this module's own
-        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED
-    ]
 
 
 class AsyncSoft:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.arguments.checks import check_text, must_be
-from pytest_tlsandbox.arguments.start_options import check_option
+from pytest_tlsandbox.arguments.checks import check_choice, check_text, must_be
+from pytest_tlsandbox.arguments.start_options import StartOptions, check_option
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
 from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.text import shorten
@@ -35,7 +35,7 @@ _BETWEEN_READINGS = 0.05
 
 
 def start_body(
-    command: str, args: Sequence[str], *, env: Mapping[str, str] | None, **options: object
+    command: str, args: Sequence[str], *, env: Mapping[str, str] | None = None, **options: object
 ) -> dict[str, Any]:
     """Return the body of a start request.
 
@@ -63,6 +63,7 @@ def start_body(
         _check_env(env)
         body["env"] = dict(env)
     for name, value in options.items():
+        check_choice("each option of start_process", name, StartOptions.__annotations__)
         check_option(name, value)
         if value is not None:
             body[name] = value

@@ -44,15 +44,11 @@ from pytest_tlsandbox.waiting.polling import Wait, logger
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.arguments.start_options import (
-        HealthCheckOptions,
-        RestartOptions,
-        StartOptions,
-    )
+    from pytest_tlsandbox.arguments.start_options import StartOptions
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
@@ -572,19 +568,7 @@ class Sandbox(Assertions):
     # ---------------------------------------------------------------- arrange
 
     def start_process(
-        self,
-        command: str,
-        args: Sequence[str] = (),
-        *,
-        env: Mapping[str, str] | None = None,
-        working_dir: str | None = None,
-        user: str | Mapping[str, object] | None = None,
-        stdin_mode: Literal["closed", "pipe"] | None = None,
-        stdout_mode: Literal["capture", "discard"] | None = None,
-        stderr_mode: Literal["capture", "discard"] | None = None,
-        name: str | None = None,
-        restart: RestartOptions | None = None,
-        health_check: HealthCheckOptions | None = None,
+        self, command: str, args: Sequence[str] = (), **options: Unpack[StartOptions]
     ) -> ProcessInfo:
         """Start a program that the plugin kills when the test ends.
 
@@ -595,19 +579,9 @@ class Sandbox(Assertions):
         Args:
             command: the path of the program, or a name that the sandbox looks up on its PATH.
             args: the arguments of the program.
-            env: environment variables to set.
-            working_dir: the working directory of the program, a folder in the sandbox.
-            user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping
-                in the format of the API.
-            stdin_mode: "pipe" keeps the standard input open; "closed" closes it.
-            stdout_mode: "capture" stores the standard output; "discard" drops it.
-            stderr_mode: "capture" stores the standard error; "discard" drops it.
-            name: the name of the managed process, which stays the same across restarts.
-            restart: a mapping that defines when the supervisor restarts the program, with the
-                optional keys policy, max_restarts, initial_backoff_ms and max_backoff_ms.
-            health_check: a mapping that defines how the supervisor checks the health of the
-                process, with the keys type and port, and the optional keys path, initial_delay_ms,
-                interval_ms, timeout_ms and failure_threshold.
+            options: how to start the program, such as ``env={"DEBUG": "1"}``. The options are env,
+                working_dir, user, stdin_mode, stdout_mode, stderr_mode, name, restart and
+                health_check; see ``StartOptions``.
 
         Returns:
             The process, as the sandbox described it in the response to the start request.
@@ -621,19 +595,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        body = process_control.start_body(
-            command,
-            args,
-            env=env,
-            working_dir=working_dir,
-            user=user,
-            stdin_mode=stdin_mode,
-            stdout_mode=stdout_mode,
-            stderr_mode=stderr_mode,
-            name=name,
-            restart=restart,
-            health_check=health_check,
-        )
+        body = process_control.start_body(command, args, **options)
         process = process_control.start(self._client, body)
         self._history.note_start(process)
         self._started.append(process)

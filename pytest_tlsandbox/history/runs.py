@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_tlsandbox.formatting.processes import describe_end, describe_state
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import (
-    CRASH_SIGNALS,
-    SIGHUP,
-    SIGKILL,
-    SIGTERM,
-    UNKNOWN_EXIT_CODE,
-)
+from pytest_tlsandbox.types import CRASH_SIGNALS, SIGHUP, SIGKILL, SIGTERM, UNKNOWN_EXIT_CODE
 
 if TYPE_CHECKING:
     from datetime import datetime
