@@ -240,9 +240,10 @@ class History:
         position, at = self._evidence
         run.first_seen = run.first_seen or position
         run.note_state(at)
-        if UNHEALTHY in run.seen and not run.unhealthy:
-            del run.seen[UNHEALTHY]  # so that the next failure is another incident
-        for kind in kinds_of(run):
+        kinds = [*kinds_of(run)]
+        if UNHEALTHY not in kinds:
+            run.seen.pop(UNHEALTHY, None)  # so that the next failure is another incident
+        for kind in kinds:
             if kind not in run.seen:
                 run.seen[kind] = position
                 insort(self._incidents, Incident(kind, run, position, at), key=_position)
@@ -273,7 +274,7 @@ class History:
         for identity in gone:
             if unreadable.isdisjoint((None, identity.pid)):
                 run = self._runs[identity]
-                run.gone, run.unhealthy = True, False
+                run.gone = True
                 self._note(run)
         touched, self._touched = self._touched, []  # our own calls may have changed runs
         return [*dict.fromkeys(touched)]
@@ -284,20 +285,18 @@ class History:
         The caller must sort the rows by start time.
         """
         self._evidence = self.position_of(snapshot), snapshot.begun
-        self._generations.listed = snapshot
-        later = count_later(rows)
+        self._generations.listed, self._generations.later = snapshot, count_later(rows)
         for row in self._generations.in_order(rows):
             run = self._runs.get(row.identity)
             if run is None or run.row != row or run.gone:
-                run = run or self._generations.place(row, later.get(row.identity, 0))
-                self._update(run, row, with_supervisor=row.identity not in later)
+                self._update(run or self._generations.place(row), row)
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
         """Record a row that does not come from a list call. The row gets a new position."""
         self._read([row])
         self.position += 1
         self._evidence = self.position, self._now()
-        self._generations.listed = None
+        self._generations.listed, self._generations.later = None, {}
         run = self._runs.get(row.identity)
         if run is None:
             run = begin()
@@ -305,9 +304,9 @@ class History:
             self._unlisted[row.identity] = self._evidence[1]
         return run
 
-    def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
+    def _update(self, run: Run, row: ProcessInfo) -> None:
         self._runs[row.identity] = run
-        self._generations.update(run, row, with_supervisor=with_supervisor)
+        self._generations.update(run, row)
         self._note(run)
 
     def _read(self, rows: Iterable[ProcessInfo]) -> None:
