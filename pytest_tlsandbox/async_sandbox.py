@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.soft_checks import Soft
 
     _Backend = tuple[
-        Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
+        Callable[[], Awaitable[object]],
+        Callable[[], object],
+        Callable[[float], Awaitable[object]],
+        Callable[[], contextlib.AbstractContextManager[object]],
     ]
-    """Three functions: the first awaits the end of a thread, the thread calls the second when it
-    ends, and the third awaits the end even if the task is cancelled."""
+    """Four functions: the first awaits the end of a thread, and the thread calls the second when it
+    ends. The third sleeps. The fourth returns a context manager in which the task is not
+    cancelled."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -192,7 +196,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
         GeneratorExit: the event loop was closed before the call ended.
 
     """
-    wait, notify, wait_shielded = _running_backend()
+    wait, notify, sleep, shield = _running_backend()
     cancellation = Cancellation()
     outcome: Future[T] = Future()
 
@@ -211,38 +215,29 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except BaseException as error:
         cancellation.cancel()
         if not isinstance(error, GeneratorExit):  # the event loop is closed, nothing can be awaited
-            await wait_shielded()
+            end = Clock.monotonic() + _LONGEST_END
+            while not outcome.done() and Clock.monotonic() < end:
+                with shield():  # around each sleep, because anyio cancels a task repeatedly
+                    await sleep(0.002)
         raise
     return outcome.result()
 
 
 def _running_backend() -> _Backend:
-    """Return the three functions of ``_Backend`` for asyncio or trio, whichever is running."""
+    """Return the four functions of ``_Backend`` for asyncio or trio, whichever is running."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _trio()
     done = asyncio.Event()
-
-    async def wait_shielded() -> None:
-        end = Clock.monotonic() + _LONGEST_END
-        while not done.is_set() and Clock.monotonic() < end:
-            # anyio cancels a task repeatedly until it ends.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0.002)
-
-    return done.wait, partial(loop.call_soon_threadsafe, done.set), wait_shielded
+    shield = partial(contextlib.suppress, asyncio.CancelledError)
+    return done.wait, partial(loop.call_soon_threadsafe, done.set), asyncio.sleep, shield
 
 
 def _trio() -> _Backend:
-    """Return the three functions of ``_Backend`` for trio."""
+    """Return the four functions of ``_Backend`` for trio."""
     import trio
 
-    token = trio.lowlevel.current_trio_token()
-    done = trio.Event()
-
-    async def wait_shielded() -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LONGEST_END):
-            await done.wait()
-
-    return done.wait, partial(token.run_sync_soon, done.set), wait_shielded
+    done, token = trio.Event(), trio.lowlevel.current_trio_token()
+    shield = partial(trio.CancelScope, shield=True)
+    return done.wait, partial(token.run_sync_soon, done.set), trio.sleep, shield

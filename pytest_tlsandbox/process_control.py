@@ -13,9 +13,9 @@ from pytest_tlsandbox.arguments.start_options import StartOptions, check_option
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
 from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.text import shorten
-from pytest_tlsandbox.history.runs import STOPS, Run
+from pytest_tlsandbox.history.runs import STOPS
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGTERM, Stream
+from pytest_tlsandbox.types import SIGKILL, SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
@@ -194,34 +194,31 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:
     """Kill a process, or stop a managed process's supervisor, and record the action."""
-    run = client.history.note_kill(row)
-    if not client.kill(row) and run is not None:
-        run.sent -= STOPS
+    signals = {SIGKILL} if row.managed is None else STOPS
+    forget = client.history.note_signals(row, *signals)
+    if not client.kill(row):
+        forget()
 
 
-def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | None:
+def send_signal(row: ProcessInfo, client: SandboxClient, number: int, *more: int) -> None:
     """Send a signal to a process, and record the signal.
 
     Args:
         row: the process.
         client: the client of the sandbox.
         number: the number of the signal.
-
-    Returns:
-        The run; None if it had ended, or if this plugin had already sent the signal to it.
+        more: other signals that count as sent, because the caller wants the process to end.
 
     Raises:
         RequestRefused: the process has ended, or the sandbox does not know it.
 
     """
-    run = client.history.note_signal(row, number)
+    forget = client.history.note_signals(row, number, *more)
     try:
         client.signal(row, number)
     except RequestRefused:
-        if run is not None:
-            run.sent -= {number}
+        forget()
         raise
-    return run
 
 
 def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
@@ -243,13 +240,10 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
         kill(row, client)
         return
     try:
-        run = send_signal(row, client, number)
+        send_signal(row, client, number, *STOPS)
     except RequestRefused as refusal:
         if not has_ended(refusal):
             raise
-    else:
-        if run is not None:
-            run.sent |= STOPS  # whatever the signal does, the end is deliberate
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:

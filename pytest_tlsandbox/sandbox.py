@@ -829,6 +829,8 @@ class Sandbox(Assertions):
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         wait = self._wait(condition, timeout)
         if isinstance(wait.result, Met) and wait.final:
+            polls = count(wait.timeline.looks, "poll")
+            logger.info("%s: %s: yes, after %s", self._client.label, condition.wanted, polls)
             if isinstance(condition, (ProcessCondition, Together)):
                 condition.declare(wait.result.value)
             return wait.result.value
@@ -838,8 +840,4 @@ class Sandbox(Assertions):
 
     def _wait(self, condition: Condition, timeout: float | None) -> Wait:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
-        wait = Wait(condition, self._client, timeout, since, self._screen.say).run()
-        if isinstance(wait.result, Met) and wait.final:
-            polls = count(wait.timeline.looks, "poll")
-            logger.info("%s: %s: yes, after %s", self._client.label, condition.wanted, polls)
-        return wait
+        return Wait(condition, self._client, timeout, since, self._screen.say).run()

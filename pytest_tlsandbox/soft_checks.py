@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Process, label_of
 
@@ -63,9 +63,8 @@ class Together:
             (name, place, condition.evaluate(snapshot)) for name, place, condition in self._checks
         ]
         results = [result for *_, result in self.results]
-        settled = [result for result in results if not isinstance(result, Pending)]
-        settling_time = max((result.settling_time for result in settled), default=0.0)
-        key = tuple((type(result), result.key) for result in settled)
+        settling_time = max(result.settling_time for result in results)
+        key = tuple((type(result), result.key) for result in results)
         values = []
         for result in results:
             if not isinstance(result, Met):

@@ -147,36 +147,29 @@ class History:
                     last.sent |= STOPS
             return run
 
-    def note_signal(self, row: ProcessInfo, number: int) -> Run | None:
-        """Record a signal that this plugin sends.
+    def note_signals(self, row: ProcessInfo, *signals: int) -> Callable[[], None]:
+        """Record the signals that a process may receive because of a call by this plugin.
+
+        A run that is not known or has already ended does not change.
 
         Args:
             row: the row of the process.
-            number: the number of the signal.
+            signals: the numbers of the signals.
 
         Returns:
-            The run, so that the caller can remove the number from its attribute ``sent`` if the
-            sandbox rejects the signal. The result is None if the run is not known, if the run
-            has already ended, or if this plugin has already sent the signal.
+            A function that removes the record, for the case that the sandbox rejects the call.
 
         """
         run = self.run_of(row)
-        if run is None or run.over or number in run.sent:
-            return None
-        run.sent |= {number}
-        return run
+        if run is None or run.over:
+            return lambda: None
+        new = frozenset(signals) - run.sent
+        run.sent |= new
 
-    def note_kill(self, row: ProcessInfo) -> Run | None:
-        """Record that this plugin kills a process, or stops a managed process's supervisor.
+        def forget() -> None:
+            run.sent -= new
 
-        Returns:
-            The same result as :meth:`note_signal`.
-
-        """
-        run = self.note_signal(row, SIGKILL)
-        if run is not None and row.managed is not None:
-            run.sent |= STOPS
-        return run
+        return forget
 
     def run_of(self, row: ProcessInfo) -> Run | None:
         """Return the run of a row, or None if the history does not know the row."""
@@ -211,11 +204,6 @@ class History:
         with self._lock:
             self._read(self.first or ())
             return [*self._runs.values()]
-
-    def changed_since(self, moment: float) -> list[Run]:
-        """Return the runs that changed state after ``moment`` (in seconds of the monotonic clock)."""
-        with self._lock:
-            return [run for run in self._runs.values() if run.changes[-1].at > moment]
 
     # -------------------------------------------------------------- incidents
 

@@ -59,11 +59,8 @@ class Generations:
             in reverse order because each late row replaces the last hidden run.
 
         """
-        on_time: list[ProcessInfo] = []
-        late: list[ProcessInfo] = []
-        for row in rows:
-            (late if self._is_late(row) else on_time).append(row)
-        return on_time + late[::-1]
+        late = [row for row in reversed(rows) if self._is_late(row)]
+        return [row for row in rows if row not in late] + late
 
     def _is_late(self, row: ProcessInfo) -> bool:
         """Return whether a newer run of the row's generation has already been recorded."""

@@ -240,12 +240,9 @@ class Run:
             return
         if changes and changes[-1].at == at:
             changes.pop()
-        if state == NOT_LISTED:
-            moment = None
-        elif self.end is not None:
+        moment = None if self.over or self.row is None else self.row.started_at
+        if self.end is not None and state != NOT_LISTED:
             moment = self.end.ended_at
-        else:
-            moment = None if self.over or self.row is None else self.row.started_at
         changes.append(Change(at, state, moment))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -24,24 +24,22 @@ class Outage:
     Attributes:
         start: when its first poll was sent, in seconds since the wait began.
         end: when it ended, or when its last poll failed, in seconds since the wait began.
-        faults: the labels of the errors in order, each with the number of consecutive occurrences.
+        faults: the label of the error of each failed poll, in order.
 
     """
 
     start: float
     end: float
-    faults: list[tuple[str, int]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
+        series = [(label, len([*same])) for label, same in groupby(self.faults)]
+        return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in series)
 
     def add(self, fault: InfrastructureError, ended: float) -> None:
         """Record a failed poll that ended ``ended`` seconds after the start of the wait."""
         self.end = ended
-        if self.faults and self.faults[-1][0] == fault.label:
-            self.faults[-1] = (fault.label, self.faults[-1][1] + 1)
-        else:
-            self.faults.append((fault.label, 1))
+        self.faults.append(fault.label)
 
 
 class Timeline:

@@ -116,7 +116,7 @@ CASES = {
 
     # Own actions.
     "ends and restarts after own signals": (
-        [[FIRST], ("signal", FIRST, 11), [CRASHED], ("signal", CRASHED, 9), [KILLED]],
+        [[FIRST], ("signals", FIRST, 11), [CRASHED], ("signals", CRASHED, 9), [KILLED]],
         "own restart web/0, own crash web/0, own restart web/1, own suspected_oom web/1"),
     "requested restart": ([[], ("start", FIRST), ("restart", FIRST, STOPPED), [STOPPED]], "own restart web/0"),
     "requested run that is listed before the request returns": (
@@ -236,7 +236,7 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
 
 @pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
 def test_sandbox_does_not_count_as_replaced_if_the_plugin_killed_its_only_process(sent, replaced):
-    history = history_of([JOB_3], ("signal", JOB_3, sent), [OTHER])
+    history = history_of([JOB_3], ("signals", JOB_3, sent), [OTHER])
 
     assert (history.replaced_at > 0) is replaced
 
