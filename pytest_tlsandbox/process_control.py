@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +116,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
             )
-        explained = copy.copy(fault)  # observers keep the original error
-        explained.args = (text,)
-        raise explained from None
+        fault.args = (text,)
+        raise
 
 
 def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> list[list[str]]:
