@@ -81,7 +81,6 @@ class Sandbox(Assertions):
             incidents.
         shared: whether other xdist workers use the sandbox too; if so, an assertion without
             ``processes`` checks only the processes that this test started.
-        started: the list to which ``start_process`` adds processes; None for a new list.
         screen: the terminal for which messages are formatted.
 
     Attributes:
@@ -97,11 +96,9 @@ class Sandbox(Assertions):
         timeout: float = 30.0,
         baseline: ProcessSnapshot | None = None,
         shared: bool = False,
-        started: list[ProcessInfo] | None = None,
         screen: Screen | None = None,
     ) -> None:
-        started = [] if started is None else started
-        super().__init__(baseline, client.history, started, shared=shared)
+        super().__init__(baseline, client.history, [], shared=shared)
         self._client = client
         self._timeout = timeout
         self._screen = screen or Screen()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import dedent
 from typing import Any, TypeVar
 
@@ -113,11 +113,19 @@ class ScriptedLister(listings.ScriptedLister):
 
 
 def box_of(
-    script: Any, *, latency: float = 0.0, written: Any = None, ports: Any = None, **options: Any
+    script: Any,
+    *,
+    latency: float = 0.0,
+    written: Any = None,
+    ports: Any = None,
+    started: Sequence[ProcessInfo] = (),
+    **options: Any,
 ) -> Sandbox:
     """Return a sandbox that lists scripted rows, or always the same rows; waits take no time."""
     script = script if isinstance(script, dict) else {0: script}
-    return Sandbox(ScriptedLister(FakeClock(), script, latency, written, ports), **options)
+    box = Sandbox(ScriptedLister(FakeClock(), script, latency, written, ports), **options)
+    box._started += started
+    return box
 
 
 def silent_box(script: Any, **options: Any) -> Sandbox:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
-from pytest_tlsandbox.types import SAME_MOMENT, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.types import Identity
 
 _NO_SUPERVISOR = ManagedProcess(id="", status="none")
 """Stands for the supervisor of an unmanaged process, which never restarts the process."""
@@ -158,28 +157,21 @@ class Generations:
         run = generation.add(Run(generation))
         if newest in generation.runs:
             self._note(newest)
-        if hidden:
-            # If both counts may be one too high, their difference is still right.
-            self._hide(run, hidden, unsure=now_late and not before_late)
+        # If both counts may be one too high, their difference is still right.
+        assumed = 1 if hidden and now_late and not before_late else 0
+        if hidden > assumed:
+            self._hide(run, hidden - assumed)
+        if assumed:
+            self._hide(run).assumed = True
         may_be_wrong = self.counts_early is None and before_late and not now_late
         if may_be_wrong and not (follows or listed):
             # If the count of the last run is one too high, there is another hidden run.
-            more = self._hide_one(generation.runs[-1 - bool(hidden)])
+            more = self._hide(generation.runs[-1 - bool(hidden)])
             more.assumed = more.if_early = True
         return run
 
-    def _hide(self, run: Run, times: int, *, unsure: bool = False) -> None:
-        """Add hidden runs before ``run``.
-
-        If ``unsure`` is true, it is not certain that the last hidden run existed. This run is then
-        marked as assumed.
-        """
-        if unsure and times > 1:
-            self._hide_one(run, times - 1)
-            times = 1
-        self._hide_one(run, times).assumed = unsure
-
-    def _hide_one(self, run: Run, times: int = 1) -> Run:
+    def _hide(self, run: Run, times: int = 1) -> Run:
+        """Add hidden runs directly before ``run``, and return the object that stands for them."""
         hidden = run.generation.add(Run(run.generation, times=times), before=run)
         self._note(hidden)
         return hidden
@@ -216,23 +208,16 @@ class Generations:
             learn_end(run, End.of_row(row))
         if row.managed is None or run.generation.newest is not run or row.identity in self.later:
             return
-        new, old = row.managed, _supervisor(before)
-        waits, waited = new.status == "backing_off", old.status == "backing_off"
-        run.waited |= waits
-        last = new.last_exit
-        its_own = last is not None and _describes(last, row)
-        rise = new.restart_count - old.restart_count
-        if before is not None and not waited:
-            if waits:
-                self._learn_counting(early=rise > 0)
-            elif rise > 0 and not (its_own or before.ended or row.ended):
-                run.generation.count = new.restart_count
-                self._hide(run, rise)
+        new, old, last = row.managed, _supervisor(before), row.managed.last_exit
+        if new.status == "backing_off":
+            run.waited = True
+            if before is not None and old.status != "backing_off":
+                self._learn_counting(early=new.restart_count > old.restart_count)
         if new.status == "stopped":
             run.generation.count = new.restart_count  # may count a restart too many
         if last is None:
             return
-        ended = run if its_own else self._run_before(run, last)
+        ended = run if _describes(last, row) else self._run_before(run, last)
         learn_end(ended, End.of_last_exit(last))
         self._note(ended)
 
@@ -244,7 +229,7 @@ class Generations:
         before = run.generation.before(run)
         if before is not None and before.row is not None:
             known = None if before.end is None else before.end.ended_at
-            if None in (known, last.ended_at) or _same_moment(known, last.ended_at):
+            if None in (known, last.ended_at) or known == last.ended_at:
                 return before
         return self._hidden_before(run)
 
@@ -323,9 +308,6 @@ def _supervisor(row: ProcessInfo | None) -> ManagedProcess:
 
 def _ended_with(run: Run, managed: ManagedProcess) -> bool:
     """Return whether the last exit that a supervisor reports belongs to a given run."""
-    ended_at = None if run.end is None else run.end.ended_at
-    return managed.last_exit is not None and _same_moment(managed.last_exit.ended_at, ended_at)
-
-
-def _same_moment(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and abs(one - other) < SAME_MOMENT
+    if run.end is None or run.end.ended_at is None or managed.last_exit is None:
+        return False
+    return managed.last_exit.ended_at == run.end.ended_at

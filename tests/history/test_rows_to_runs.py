@@ -55,8 +55,6 @@ CASES = {
         "0: 7 ended | 1-3: hidden ended | 4: hidden exited 1 | 5: 9 running"),
     "last exit is the known end": (
         [[web(7, end=1, at=19_000)], [running(9, 20_000, 2)]], "0: 7 exited 1 | 1: 9 running"),
-    "count of the same row rises by 2": (
-        [[FIRST], [running(7, 0, 2)]], "0: hidden ended | 1: hidden exited 1 | 2: 7 running"),
     "counted when it backs off, and one hidden run": (
         [[FIRST], [backing_off(7, 0, 1)], [running(9, 20_000, 2)]],
         "0: 7 exited 1 | 1: hidden exited 1 | 2: 9 running"),
