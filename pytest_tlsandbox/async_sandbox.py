@@ -154,17 +154,13 @@ class AsyncSandbox:
 
 def check_awaited(sandbox: AsyncSandbox) -> None:
     """Check that every call was awaited, because a call that was not awaited had no effect."""
-    unawaited = []
     for name, call in sandbox._calls:  # noqa: SLF001 - this module's own
         if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
             call.close()  # without this, Python would also warn about the call
-            unawaited.append(name)
-    if unawaited:
-        name = unawaited[0]
-        raise InvalidArgument(
-            f"{name}() was not awaited; a call that is not awaited has no effect; write "
-            f"await tlsandbox_async.{name}(...)"
-        )
+            raise InvalidArgument(
+                f"{name}() was not awaited; a call that is not awaited has no effect; write "
+                f"await tlsandbox_async.{name}(...)"
+            )
 
 
 class AsyncSoft:

@@ -173,11 +173,9 @@ class History:
     def run_of(self, row: ProcessInfo) -> Run | None:
         """Return the run of a row, or None if the history does not know the row."""
         with self._lock:
-            run = self._runs.get(row.identity)
-            if run is None:
+            if row.identity not in self._runs:
                 self._read([row])
-                run = self._runs.get(row.identity)
-            return run
+            return self._runs.get(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
         """Return the newest vanished run with the given pid.
@@ -273,7 +271,7 @@ class History:
         """
         self._evidence = self.position_of(snapshot), snapshot.begun
         self._generations.listed, self._generations.later = snapshot, count_later(rows)
-        for row in self._generations.in_order(rows):
+        for row in rows:
             run = self._runs.get(row.identity)
             if run is None or run.row != row or run.gone:
                 self._update(run or self._generations.place(row), row)

@@ -46,25 +46,6 @@ class Generations:
         self.by_id: dict[str, list[Generation]] = {}
         self.counts_early: bool | None = None
 
-    def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
-        """Return rows in the order in which they must be recorded.
-
-        Args:
-            rows: new or changed rows, oldest first.
-
-        Returns:
-            The rows that are on time, oldest first, and then the late rows, newest first. A row is
-            late if a newer run of the same generation has already been recorded. The late rows are
-            in reverse order because each late row replaces the last hidden run.
-
-        """
-        late = [row for row in reversed(rows) if self._is_late(row)]
-        return [row for row in rows if row not in late] + late
-
-    def _is_late(self, row: ProcessInfo) -> bool:
-        """Return whether a newer run of the row's generation has already been recorded."""
-        return any(generation.newest.began_after(row) for generation in self._begun_before(row))
-
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
         """Return the generations with the same supervisor id as a row, oldest first.
 

@@ -70,11 +70,9 @@ class End(NamedTuple):
         """
         kept = self if newer.lost and not self.lost else newer
         killed = self.oom_killed or newer.oom_killed
-        return kept._replace(
-            oom_killed=killed,
-            ended_at=kept.ended_at or self.ended_at,
-            child=killed and (self if self.oom_killed else newer).child,
-        )
+        child = killed and (self if self.oom_killed else newer).child
+        ended_at = kept.ended_at or self.ended_at
+        return kept._replace(oom_killed=killed, ended_at=ended_at, child=child)
 
 
 class Change(NamedTuple):
@@ -232,10 +230,8 @@ class Run:
     def note_state(self, at: float) -> None:
         """Record the state if it changed; ``at`` is the time in seconds of the monotonic clock."""
         state, changes = self.state, self.changes
-        if not self.over:
-            self.over_at = None
-        elif self.over_at is None:
-            self.over_at = at
+        if self.over_at is None or not self.over:
+            self.over_at = at if self.over else None
         if changes and changes[-1].state == state:
             return
         if changes and changes[-1].at == at:

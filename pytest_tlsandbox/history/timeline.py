@@ -54,6 +54,7 @@ class Timeline:
         outages: the outages, oldest first.
         outage: the outage that has not ended yet; None if the last poll succeeded.
         faults: the number of failed polls for each error label.
+        looks: the number of successful polls.
         last: the snapshot of the last successful poll; None if no poll succeeded.
 
     """
@@ -65,18 +66,15 @@ class Timeline:
         self.faults: Counter[str] = Counter()
         self.last: ProcessSnapshot | None = None
         self._history = history
-        self._looks: list[float] = []
+        self.looks = 0
+        self._looked_at: list[float] = []
         self._time_in_looks = 0.0
-
-    @property
-    def looks(self) -> int:
-        """The number of successful polls."""
-        return len(self._looks)
 
     def add(self, snapshot: ProcessSnapshot) -> None:
         """Record the snapshot of a successful poll."""
         self.last = snapshot
-        self._looks.append(snapshot.begun)
+        self.looks += 1
+        self._looked_at.append(snapshot.begun)
         self._time_in_looks += snapshot.ended - snapshot.begun
         if self.outage is not None:
             self.outage.end = snapshot.begun - self.start  # the outage lasts until this poll
@@ -118,17 +116,17 @@ class Timeline:
 
         """
         run = self.run_of(process)
-        if run is None or not self._looks:
+        if run is None or not self._looked_at:
             return []
         changes = chain.from_iterable(each.changes for each in run.generation.runs)
         states: list[Change] = []
         for change in sorted(changes, key=attrgetter("at")):
-            if change.at <= self._looks[0]:
+            if change.at <= self._looked_at[0]:
                 states.clear()  # of the states before the first poll, only the last one was seen
-            if change.at <= self._looks[-1]:
+            if change.at <= self._looked_at[-1]:
                 states.append(change)
-        places = [*(bisect_left(self._looks, change.at) for change in states), self.looks]
+        places = [*(bisect_left(self._looked_at, change.at) for change in states), self.looks]
         return [
-            (change._replace(at=max(change.at, self._looks[0]) - self.start), until - since)
+            (change._replace(at=max(change.at, self._looked_at[0]) - self.start), until - since)
             for change, (since, until) in zip(states, pairwise(places), strict=True)
         ]
