@@ -133,7 +133,8 @@ class History:
 
         """
         with self._lock:
-            old = self._take_row(before, lambda: self._generations.place(before))
+            old = self.run_of(before)
+            old = old or self._take_row(before, lambda: self._generations.place(before))
             # The request contained the name of the supervisor, so it reached the newest supervisor
             # with that name.
             named = self._generations.by_id.get(old.generation.id or "", [old.generation])[-1]
