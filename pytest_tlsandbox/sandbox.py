@@ -637,9 +637,8 @@ class Sandbox(Assertions):
         process = self.start_process(command, args, **options)
         row = self._process(HasExited(self._selector(process, None), codes), seconds)
         row = self._find_one(row, HasOutput)
-        stdout, stderr = map(
-            "\n".join, process_control.read_output(row, self._client, "stdout", "stderr")
-        )
+        outputs = process_control.read_output(row, self._client, "stdout", "stderr")
+        stdout, stderr = map("\n".join, outputs)
         known = {name: getattr(row, name) for name in ProcessInfo.__dataclass_fields__}
         return CompletedProcess(**known, stdout=stdout, stderr=stderr)
 

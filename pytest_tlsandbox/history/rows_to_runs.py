@@ -144,8 +144,7 @@ class Generations:
             self._hide(run, hidden - assumed)
         if assumed:
             self._hide(run).assumed = True
-        may_be_wrong = self.counts_early is None and before_late and not now_late
-        if may_be_wrong and not (follows or listed):
+        if self.counts_early is None and before_late and not (now_late or follows or listed):
             # If the count of the last run is one too high, there is another hidden run.
             more = self._hide(generation.runs[-1 - bool(hidden)])
             more.assumed = more.if_early = True

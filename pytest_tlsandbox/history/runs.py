@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -144,8 +145,8 @@ class Run:
     @property
     def number(self) -> int:
         """The number of known runs that came before this run in its generation."""
-        runs = self.generation.runs
-        return sum(run.times for run in runs[: runs.index(self)])
+        earlier = itertools.takewhile(lambda run: run is not self, self.generation.runs)
+        return sum(run.times for run in earlier)
 
     @property
     def is_newest(self) -> bool:

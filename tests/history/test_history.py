@@ -134,6 +134,15 @@ def test_history_finds_the_right_incidents_after_several_list_calls_and_test_act
     assert incidents_of(history_of(*steps)) == incidents
 
 
+def test_assumed_run_can_still_be_shown_after_it_turned_out_not_to_exist():
+    history = history_of([FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB])
+    [assumed] = {each.run for each in history.incidents(0) if each.run.assumed}
+
+    history.fold(snapshot(ASSUMED, backing_off(3, 0, 1, name="db"), at=3.0))
+    assert assumed not in assumed.generation.runs
+    assert repr(assumed) == "<Run 2 of web: never listed, no end seen>"
+
+
 def test_process_is_not_expected_to_restart_if_a_new_process_uses_its_name():
     old, new = over(7, "backing_off"), web(8, start=10_000)
     watched([old], [old, new]).assert_not_running(snapshot(old)[0])
