@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """The time from which incidents count: start of the test, time of a snapshot, or None for all."""
 
+_ALL_RULES = (absence.OOM, absence.CRASH, absence.RESTART, absence.UNHEALTHY)
+"""The rules of ``assert_no_incidents``."""
+
 
 class Assertions:
     """Asserts that no process is alive, or that no incident has happened.
@@ -207,12 +210,7 @@ class Assertions:
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        self._assert_none(
-            (absence.OOM, absence.CRASH, absence.RESTART, absence.UNHEALTHY),
-            processes,
-            since,
-            all_processes=all_processes,
-        )
+        self._assert_none(_ALL_RULES, processes, since, all_processes=all_processes)
 
     def _check(self, condition: Condition) -> Any:
         """Check a condition.

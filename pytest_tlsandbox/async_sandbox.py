@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.soft_checks import Soft
 
     _Backend = tuple[
-        Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
+        Callable[[], Awaitable[object]],
+        Callable[[], object],
+        Callable[[float], Awaitable[object]],
+        Callable[[], contextlib.AbstractContextManager[object]],
     ]
-    """Three functions: the first awaits the end of a thread, the thread calls the second when it
-    ends, and the third awaits the end even if the task is cancelled."""
+    """Four functions: the first awaits the end of a thread, and the thread calls the second when it
+    ends. The third sleeps. The fourth returns a context manager in which the task is not
+    cancelled."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +56,9 @@ def _awaitable(
     def call(
         self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[object, object, T]:
-        return self._track(method.__name__, partial(method, self._sandbox, *args, **kwargs))
+        coroutine = _in_thread(partial(method, self._sandbox, *args, **kwargs))
+        self._calls.append((method.__name__, coroutine))
+        return coroutine
 
     return call
 
@@ -87,9 +93,7 @@ class AsyncSandbox:
     def __repr__(self) -> str:
         return f"<Async{repr(self._sandbox)[1:]}"
 
-    def from_now(
-        self, baseline: ProcessSnapshot | None = None
-    ) -> Coroutine[object, object, AsyncSandbox]:
+    async def from_now(self, baseline: ProcessSnapshot | None = None) -> AsyncSandbox:
         """Return a sandbox object with a new baseline, so that assertions ignore earlier incidents.
 
         Args:
@@ -97,27 +101,16 @@ class AsyncSandbox:
                 now.
 
         Returns:
-            A coroutine whose result is a new sandbox object. The existing object keeps its
-            baseline.
+            A new sandbox object. The existing object keeps its baseline.
 
         Raises:
             InfrastructureError: the processes could not be listed.
             InvalidArgument: ``baseline`` is not a snapshot.
 
         """
-
-        def from_now() -> AsyncSandbox:
-            sandbox = AsyncSandbox(self._sandbox.from_now(baseline))
-            sandbox._calls = self._calls
-            return sandbox
-
-        return self._track("from_now", from_now)
-
-    def _track(self, name: str, work: Callable[[], T]) -> Coroutine[object, object, T]:
-        """Return the coroutine of a call, and store it until it is awaited."""
-        coroutine = _in_thread(work)
-        self._calls[:] = [*_unawaited(self), (name, coroutine)]
-        return coroutine
+        sandbox = AsyncSandbox(await _in_thread(partial(self._sandbox.from_now, baseline)))
+        sandbox._calls = self._calls
+        return sandbox
 
     def soft(self) -> AsyncSoft:
         """Evaluate several checks on the same snapshots, and report all failures in one error.
@@ -161,23 +154,13 @@ class AsyncSandbox:
 
 def check_awaited(sandbox: AsyncSandbox) -> None:
     """Check that every call was awaited, because a call that was not awaited had no effect."""
-    calls = _unawaited(sandbox)
-    for _, call in calls:
-        call.close()  # without this, Python would also warn about the call
-    if calls:
-        name = calls[0][0]
-        raise InvalidArgument(
-            f"{name}() was not awaited; a call that is not awaited has no effect; write "
-            f"await tlsandbox_async.{name}(...)"
-        )
-
-
-def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, object, object]]]:
-    return [
-        (name, call)
-        for name, call in sandbox._calls  # noqa: SLF001 - this module's own
-        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED
-    ]
+    for name, call in sandbox._calls:  # noqa: SLF001 - this module's own
+        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
+            call.close()  # without this, Python would also warn about the call
+            raise InvalidArgument(
+                f"{name}() was not awaited; a call that is not awaited has no effect; write "
+                f"await tlsandbox_async.{name}(...)"
+            )
 
 
 class AsyncSoft:
@@ -209,7 +192,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
         GeneratorExit: the event loop was closed before the call ended.
 
     """
-    wait, notify, wait_shielded = _running_backend()
+    wait, notify, sleep, shield = _running_backend()
     cancellation = Cancellation()
     outcome: Future[T] = Future()
 
@@ -228,38 +211,29 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except BaseException as error:
         cancellation.cancel()
         if not isinstance(error, GeneratorExit):  # the event loop is closed, nothing can be awaited
-            await wait_shielded()
+            end = Clock.monotonic() + _LONGEST_END
+            while not outcome.done() and Clock.monotonic() < end:
+                with shield():  # around each sleep, because anyio cancels a task repeatedly
+                    await sleep(0.002)
         raise
     return outcome.result()
 
 
 def _running_backend() -> _Backend:
-    """Return the three functions of ``_Backend`` for asyncio or trio, whichever is running."""
+    """Return the four functions of ``_Backend`` for asyncio or trio, whichever is running."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _trio()
     done = asyncio.Event()
-
-    async def wait_shielded() -> None:
-        end = Clock.monotonic() + _LONGEST_END
-        while not done.is_set() and Clock.monotonic() < end:
-            # anyio cancels a task repeatedly until it ends.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0.002)
-
-    return done.wait, partial(loop.call_soon_threadsafe, done.set), wait_shielded
+    shield = partial(contextlib.suppress, asyncio.CancelledError)
+    return done.wait, partial(loop.call_soon_threadsafe, done.set), asyncio.sleep, shield
 
 
 def _trio() -> _Backend:
-    """Return the three functions of ``_Backend`` for trio."""
+    """Return the four functions of ``_Backend`` for trio."""
     import trio
 
-    token = trio.lowlevel.current_trio_token()
-    done = trio.Event()
-
-    async def wait_shielded() -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LONGEST_END):
-            await done.wait()
-
-    return done.wait, partial(token.run_sync_soon, done.set), wait_shielded
+    done, token = trio.Event(), trio.lowlevel.current_trio_token()
+    shield = partial(trio.CancelScope, shield=True)
+    return done.wait, partial(token.run_sync_soon, done.set), trio.sleep, shield

@@ -261,9 +261,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     from pytest_tlsandbox.integration.pytest_private import unrequested_fixtures
 
     unrequested = unrequested_fixtures(item)
-    first = [name for name in names if name in unrequested]
-    rest = [name for name in names if name not in first and name != "tlsandbox"]
-    names[:] = [*first, "tlsandbox", *rest]
+    names.sort(key=lambda name: (name not in unrequested, name != "tlsandbox"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -444,16 +442,14 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
         ``InvalidArgument`` if the target is an object that is not a sandbox.
 
     """
-    made: list[Sandbox] = []
+    with contextlib.ExitStack() as at_the_end:
 
-    def connect(target: object) -> Sandbox:
-        sandbox = _connections(request.config).sandbox(target)
-        made.append(sandbox)
-        return sandbox
+        def connect(target: object) -> Sandbox:
+            sandbox = _connections(request.config).sandbox(target)
+            at_the_end.callback(_kill_started, sandbox)
+            return sandbox
 
-    yield connect
-    for sandbox in made:
-        _kill_started(sandbox)
+        yield connect
 
 
 @pytest.fixture(scope="session")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.arguments.checks import check_text, must_be
-from pytest_tlsandbox.arguments.start_options import check_option
+from pytest_tlsandbox.arguments.checks import check_choice, check_text, must_be
+from pytest_tlsandbox.arguments.start_options import StartOptions, check_option
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
 from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.text import shorten
-from pytest_tlsandbox.history.runs import STOPS, Run
+from pytest_tlsandbox.history.runs import STOPS
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGTERM, Stream
+from pytest_tlsandbox.types import SIGKILL, SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
@@ -35,7 +34,7 @@ _BETWEEN_READINGS = 0.05
 
 
 def start_body(
-    command: str, args: Sequence[str], *, env: Mapping[str, str] | None, **options: object
+    command: str, args: Sequence[str], *, env: Mapping[str, str] | None = None, **options: object
 ) -> dict[str, Any]:
     """Return the body of a start request.
 
@@ -63,6 +62,7 @@ def start_body(
         _check_env(env)
         body["env"] = dict(env)
     for name, value in options.items():
+        check_choice("each option of start_process", name, StartOptions.__annotations__)
         check_option(name, value)
         if value is not None:
             body[name] = value
@@ -116,9 +116,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
             )
-        explained = copy.copy(fault)  # observers keep the original error
-        explained.args = (text,)
-        raise explained from None
+        fault.args = (text,)
+        raise
 
 
 def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> list[list[str]]:
@@ -193,34 +192,31 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:
     """Kill a process, or stop a managed process's supervisor, and record the action."""
-    run = client.history.note_kill(row)
-    if not client.kill(row) and run is not None:
-        run.sent -= STOPS
+    signals = {SIGKILL} if row.managed is None else STOPS
+    forget = client.history.note_signals(row, *signals)
+    if not client.kill(row):
+        forget()
 
 
-def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | None:
+def send_signal(row: ProcessInfo, client: SandboxClient, number: int, *more: int) -> None:
     """Send a signal to a process, and record the signal.
 
     Args:
         row: the process.
         client: the client of the sandbox.
         number: the number of the signal.
-
-    Returns:
-        The run; None if it had ended, or if this plugin had already sent the signal to it.
+        more: other signals that count as sent, because the caller wants the process to end.
 
     Raises:
         RequestRefused: the process has ended, or the sandbox does not know it.
 
     """
-    run = client.history.note_signal(row, number)
+    forget = client.history.note_signals(row, number, *more)
     try:
         client.signal(row, number)
     except RequestRefused:
-        if run is not None:
-            run.sent -= {number}
+        forget()
         raise
-    return run
 
 
 def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
@@ -242,13 +238,10 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
         kill(row, client)
         return
     try:
-        run = send_signal(row, client, number)
+        send_signal(row, client, number, *STOPS)
     except RequestRefused as refusal:
         if not has_ended(refusal):
             raise
-    else:
-        if run is not None:
-            run.sent |= STOPS  # whatever the signal does, the end is deliberate
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:

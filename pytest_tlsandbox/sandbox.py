@@ -44,15 +44,11 @@ from pytest_tlsandbox.waiting.polling import Wait, logger
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.arguments.start_options import (
-        HealthCheckOptions,
-        RestartOptions,
-        StartOptions,
-    )
+    from pytest_tlsandbox.arguments.start_options import StartOptions
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
@@ -85,7 +81,6 @@ class Sandbox(Assertions):
             incidents.
         shared: whether other xdist workers use the sandbox too; if so, an assertion without
             ``processes`` checks only the processes that this test started.
-        started: the list to which ``start_process`` adds processes; None for a new list.
         screen: the terminal for which messages are formatted.
 
     Attributes:
@@ -101,11 +96,9 @@ class Sandbox(Assertions):
         timeout: float = 30.0,
         baseline: ProcessSnapshot | None = None,
         shared: bool = False,
-        started: list[ProcessInfo] | None = None,
         screen: Screen | None = None,
     ) -> None:
-        started = [] if started is None else started
-        super().__init__(baseline, client.history, started, shared=shared)
+        super().__init__(baseline, client.history, [], shared=shared)
         self._client = client
         self._timeout = timeout
         self._screen = screen or Screen()
@@ -572,19 +565,7 @@ class Sandbox(Assertions):
     # ---------------------------------------------------------------- arrange
 
     def start_process(
-        self,
-        command: str,
-        args: Sequence[str] = (),
-        *,
-        env: Mapping[str, str] | None = None,
-        working_dir: str | None = None,
-        user: str | Mapping[str, object] | None = None,
-        stdin_mode: Literal["closed", "pipe"] | None = None,
-        stdout_mode: Literal["capture", "discard"] | None = None,
-        stderr_mode: Literal["capture", "discard"] | None = None,
-        name: str | None = None,
-        restart: RestartOptions | None = None,
-        health_check: HealthCheckOptions | None = None,
+        self, command: str, args: Sequence[str] = (), **options: Unpack[StartOptions]
     ) -> ProcessInfo:
         """Start a program that the plugin kills when the test ends.
 
@@ -595,19 +576,9 @@ class Sandbox(Assertions):
         Args:
             command: the path of the program, or a name that the sandbox looks up on its PATH.
             args: the arguments of the program.
-            env: environment variables to set.
-            working_dir: the working directory of the program, a folder in the sandbox.
-            user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping
-                in the format of the API.
-            stdin_mode: "pipe" keeps the standard input open; "closed" closes it.
-            stdout_mode: "capture" stores the standard output; "discard" drops it.
-            stderr_mode: "capture" stores the standard error; "discard" drops it.
-            name: the name of the managed process, which stays the same across restarts.
-            restart: a mapping that defines when the supervisor restarts the program, with the
-                optional keys policy, max_restarts, initial_backoff_ms and max_backoff_ms.
-            health_check: a mapping that defines how the supervisor checks the health of the
-                process, with the keys type and port, and the optional keys path, initial_delay_ms,
-                interval_ms, timeout_ms and failure_threshold.
+            options: how to start the program, such as ``env={"DEBUG": "1"}``. The options are env,
+                working_dir, user, stdin_mode, stdout_mode, stderr_mode, name, restart and
+                health_check; see ``StartOptions``.
 
         Returns:
             The process, as the sandbox described it in the response to the start request.
@@ -621,19 +592,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        body = process_control.start_body(
-            command,
-            args,
-            env=env,
-            working_dir=working_dir,
-            user=user,
-            stdin_mode=stdin_mode,
-            stdout_mode=stdout_mode,
-            stderr_mode=stderr_mode,
-            name=name,
-            restart=restart,
-            health_check=health_check,
-        )
+        body = process_control.start_body(command, args, **options)
         process = process_control.start(self._client, body)
         self._history.note_start(process)
         self._started.append(process)
@@ -678,9 +637,8 @@ class Sandbox(Assertions):
         process = self.start_process(command, args, **options)
         row = self._process(HasExited(self._selector(process, None), codes), seconds)
         row = self._find_one(row, HasOutput)
-        stdout, stderr = map(
-            "\n".join, process_control.read_output(row, self._client, "stdout", "stderr")
-        )
+        outputs = process_control.read_output(row, self._client, "stdout", "stderr")
+        stdout, stderr = map("\n".join, outputs)
         known = {name: getattr(row, name) for name in ProcessInfo.__dataclass_fields__}
         return CompletedProcess(**known, stdout=stdout, stderr=stderr)
 
@@ -867,6 +825,8 @@ class Sandbox(Assertions):
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         wait = self._wait(condition, timeout)
         if isinstance(wait.result, Met) and wait.final:
+            polls = count(wait.timeline.looks, "poll")
+            logger.info("%s: %s: yes, after %s", self._client.label, condition.wanted, polls)
             if isinstance(condition, (ProcessCondition, Together)):
                 condition.declare(wait.result.value)
             return wait.result.value
@@ -876,8 +836,4 @@ class Sandbox(Assertions):
 
     def _wait(self, condition: Condition, timeout: float | None) -> Wait:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
-        wait = Wait(condition, self._client, timeout, since, self._screen.say).run()
-        if isinstance(wait.result, Met) and wait.final:
-            polls = count(wait.timeline.looks, "poll")
-            logger.info("%s: %s: yes, after %s", self._client.label, condition.wanted, polls)
-        return wait
+        return Wait(condition, self._client, timeout, since, self._screen.say).run()

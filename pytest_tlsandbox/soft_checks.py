@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.assertions import Assertions
-from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Process, label_of
 
@@ -63,9 +63,8 @@ class Together:
             (name, place, condition.evaluate(snapshot)) for name, place, condition in self._checks
         ]
         results = [result for *_, result in self.results]
-        settled = [result for result in results if not isinstance(result, Pending)]
-        settling_time = max((result.settling_time for result in settled), default=0.0)
-        key = tuple((type(result), result.key) for result in settled)
+        settling_time = max(result.settling_time for result in results)
+        key = tuple((type(result), result.key) for result in results)
         values = []
         for result in results:
             if not isinstance(result, Met):
@@ -91,8 +90,7 @@ class Soft(Assertions):
             check.assert_process("train.py", exit_code=0)
             check.assert_no_oom()
 
-    If the code in the block raises an error, that error propagates. If a check that was recorded
-    before the error also fails, the failure is added to the error as a note.
+    If the code in the block raises an error, that error propagates, and no check is evaluated.
 
     Raises:
         ChecksFailed: at the end of the block, if at least one check failed. The attribute
@@ -114,20 +112,15 @@ class Soft(Assertions):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        checks, self._checks = self._checks or [], None
-        if error is None and not checks:
+        checks, self._checks = self._checks, None
+        if error is not None:
+            return
+        if not checks:
             raise InvalidArgument(
                 "soft(): the block contains no check; write `with tlsandbox.soft() as check:`, and call "
                 "check.assert_process(...) in the block"
             )
-        if error is None:
-            self._evaluate(Together(checks))
-        elif checks and isinstance(error, Exception):
-            try:
-                self._evaluate(Together(checks))
-            except TLSandboxError as failed:
-                notes = [*getattr(error, "__notes__", ()), f"besides, {failed}"]
-                error.__notes__ = notes  # type: ignore[attr-defined,unused-ignore] # Python 3.10
+        self._evaluate(Together(checks))
 
     def assert_process(
         self,

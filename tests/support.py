@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import dedent
 from typing import Any, TypeVar
 
 import pytest
 
 from pytest_tlsandbox.client.response_bodies import parse_list
+from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo
@@ -78,6 +79,7 @@ class ScriptedLister(listings.ScriptedLister):
     ``written`` maps a time in seconds to the lines on stdout and stderr from then on, or to the
     error of reading them. ``reads`` contains the time, stream and time limit of each read.
     ``ports`` maps a time to the state of every port from then on, or to the error of a probe.
+    ``limits`` contains the time limit of each list call, in seconds.
     """
 
     def __init__(
@@ -93,6 +95,12 @@ class ScriptedLister(listings.ScriptedLister):
         self._ports = ports or {0: "open"}
         self.reads: list[tuple[float, str, float | None]] = []
         self.probes: list[tuple[float, int, float]] = []
+        self.limits: list[float] = []
+
+    def _request(self, method: str, path: str, *, limit: float = 0.0, **sent: Any) -> Answer:
+        if path == "/processes":
+            self.limits.append(limit)
+        return super()._request(method, path, limit=limit, **sent)
 
     def probe_port(self, process: ProcessInfo, port: int, *, limit: float) -> Any:
         at = self.clock.monotonic() - self._start
@@ -113,11 +121,19 @@ class ScriptedLister(listings.ScriptedLister):
 
 
 def box_of(
-    script: Any, *, latency: float = 0.0, written: Any = None, ports: Any = None, **options: Any
+    script: Any,
+    *,
+    latency: float = 0.0,
+    written: Any = None,
+    ports: Any = None,
+    started: Sequence[ProcessInfo] = (),
+    **options: Any,
 ) -> Sandbox:
     """Return a sandbox that lists scripted rows, or always the same rows; waits take no time."""
     script = script if isinstance(script, dict) else {0: script}
-    return Sandbox(ScriptedLister(FakeClock(), script, latency, written, ports), **options)
+    box = Sandbox(ScriptedLister(FakeClock(), script, latency, written, ports), **options)
+    box._started += started
+    return box
 
 
 def silent_box(script: Any, **options: Any) -> Sandbox:

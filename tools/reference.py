@@ -14,7 +14,7 @@ from pages import ROOT, write_or_check
 
 import pytest_tlsandbox
 from pytest_tlsandbox import errors, plugin, settings, testing
-from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
+from pytest_tlsandbox.arguments import start_options
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.api import ProcessLister
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
@@ -188,8 +188,9 @@ def page() -> str:
         *section(CompletedProcess),
         *section(Fields),
         *section(ManagedProcess, fields(ManagedProcess)),
-        *section(RestartOptions, fields(RestartOptions)),
-        *section(HealthCheckOptions, fields(HealthCheckOptions)),
+        *section(start_options.StartOptions, fields(start_options.StartOptions)),
+        *section(start_options.RestartOptions, fields(start_options.RestartOptions)),
+        *section(start_options.HealthCheckOptions, fields(start_options.HealthCheckOptions)),
         *section(ProcessLister, *methods(ProcessLister, "list", "label")),
         "## Functions\n",
         called(by, "by"),

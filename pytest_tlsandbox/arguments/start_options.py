@@ -65,7 +65,22 @@ class HealthCheckOptions(_Required, total=False):
 
 
 class StartOptions(TypedDict, total=False):
-    """The options of the method ``start_process``; the method's docstring describes them."""
+    """The options of the method ``start_process``. None stands for the sandbox's own default.
+
+    Attributes:
+        env: environment variables to set.
+        working_dir: the working directory of the program, a folder in the sandbox.
+        user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping in
+            the format of the API.
+        stdin_mode: "pipe" keeps the standard input open; "closed" closes it.
+        stdout_mode: "capture" stores the standard output; "discard" drops it.
+        stderr_mode: "capture" stores the standard error; "discard" drops it.
+        name: the name of the managed process, which stays the same across restarts.
+        restart: when the supervisor restarts the program; see ``RestartOptions``.
+        health_check: how the supervisor checks the health of the process; see
+            ``HealthCheckOptions``.
+
+    """
 
     env: Mapping[str, str] | None
     working_dir: str | None

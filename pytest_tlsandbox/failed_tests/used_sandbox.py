@@ -136,11 +136,10 @@ class UsedSandbox:
 
         """
         history = self.history
-        if history.first is not None and history.first.begun > self._since:
-            history.runs()  # converts the rows of the first list call, which may be new
         events: list[Event] = []
         ends: dict[Run, float] = {}
-        for run in history.changed_since(self._since):
+        changed = [run for run in history.runs() if run.changes[-1].at > self._since]
+        for run in changed:
             if run.over_at is not None and run.over_at > self._since:
                 ends[run] = run.over_at
             elif run.first_seen > self._position and run is run.generation.runs[0]:

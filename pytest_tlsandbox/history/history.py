@@ -147,45 +147,36 @@ class History:
                     last.sent |= STOPS
             return run
 
-    def note_signal(self, row: ProcessInfo, number: int) -> Run | None:
-        """Record a signal that this plugin sends.
+    def note_signals(self, row: ProcessInfo, *signals: int) -> Callable[[], None]:
+        """Record the signals that a process may receive because of a call by this plugin.
+
+        A run that is not known or has already ended does not change.
 
         Args:
             row: the row of the process.
-            number: the number of the signal.
+            signals: the numbers of the signals.
 
         Returns:
-            The run, so that the caller can remove the number from its attribute ``sent`` if the
-            sandbox rejects the signal. The result is None if the run is not known, if the run
-            has already ended, or if this plugin has already sent the signal.
+            A function that removes the record, for the case that the sandbox rejects the call.
 
         """
         run = self.run_of(row)
-        if run is None or run.over or number in run.sent:
-            return None
-        run.sent |= {number}
-        return run
+        if run is None or run.over:
+            return lambda: None
+        new = frozenset(signals) - run.sent
+        run.sent |= new
 
-    def note_kill(self, row: ProcessInfo) -> Run | None:
-        """Record that this plugin kills a process, or stops a managed process's supervisor.
+        def forget() -> None:
+            run.sent -= new
 
-        Returns:
-            The same result as :meth:`note_signal`.
-
-        """
-        run = self.note_signal(row, SIGKILL)
-        if run is not None and row.managed is not None:
-            run.sent |= STOPS
-        return run
+        return forget
 
     def run_of(self, row: ProcessInfo) -> Run | None:
         """Return the run of a row, or None if the history does not know the row."""
         with self._lock:
-            run = self._runs.get(row.identity)
-            if run is None:
+            if row.identity not in self._runs:
                 self._read([row])
-                run = self._runs.get(row.identity)
-            return run
+            return self._runs.get(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
         """Return the newest vanished run with the given pid.
@@ -212,11 +203,6 @@ class History:
             self._read(self.first or ())
             return [*self._runs.values()]
 
-    def changed_since(self, moment: float) -> list[Run]:
-        """Return the runs that changed state after ``moment`` (in seconds of the monotonic clock)."""
-        with self._lock:
-            return [run for run in self._runs.values() if run.changes[-1].at > moment]
-
     # -------------------------------------------------------------- incidents
 
     def incidents(self, since: int) -> list[Incident]:
@@ -240,9 +226,10 @@ class History:
         position, at = self._evidence
         run.first_seen = run.first_seen or position
         run.note_state(at)
-        if UNHEALTHY in run.seen and not run.unhealthy:
-            del run.seen[UNHEALTHY]  # so that the next failure is another incident
-        for kind in kinds_of(run):
+        kinds = [*kinds_of(run)]
+        if UNHEALTHY not in kinds:
+            run.seen.pop(UNHEALTHY, None)  # so that the next failure is another incident
+        for kind in kinds:
             if kind not in run.seen:
                 run.seen[kind] = position
                 insort(self._incidents, Incident(kind, run, position, at), key=_position)
@@ -273,7 +260,7 @@ class History:
         for identity in gone:
             if unreadable.isdisjoint((None, identity.pid)):
                 run = self._runs[identity]
-                run.gone, run.unhealthy = True, False
+                run.gone = True
                 self._note(run)
         touched, self._touched = self._touched, []  # our own calls may have changed runs
         return [*dict.fromkeys(touched)]
@@ -284,20 +271,18 @@ class History:
         The caller must sort the rows by start time.
         """
         self._evidence = self.position_of(snapshot), snapshot.begun
-        self._generations.listed = snapshot
-        later = count_later(rows)
-        for row in self._generations.in_order(rows):
+        self._generations.listed, self._generations.later = snapshot, count_later(rows)
+        for row in rows:
             run = self._runs.get(row.identity)
             if run is None or run.row != row or run.gone:
-                run = run or self._generations.place(row, later.get(row.identity, 0))
-                self._update(run, row, with_supervisor=row.identity not in later)
+                self._update(run or self._generations.place(row), row)
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
         """Record a row that does not come from a list call. The row gets a new position."""
         self._read([row])
         self.position += 1
         self._evidence = self.position, self._now()
-        self._generations.listed = None
+        self._generations.listed, self._generations.later = None, {}
         run = self._runs.get(row.identity)
         if run is None:
             run = begin()
@@ -305,9 +290,9 @@ class History:
             self._unlisted[row.identity] = self._evidence[1]
         return run
 
-    def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
+    def _update(self, run: Run, row: ProcessInfo) -> None:
         self._runs[row.identity] = run
-        self._generations.update(run, row, with_supervisor=with_supervisor)
+        self._generations.update(run, row)
         self._note(run)
 
     def _read(self, rows: Iterable[ProcessInfo]) -> None:

@@ -76,5 +76,6 @@ def kinds_of(run: Run) -> Iterator[str]:
         yield GAVE_UP
     if run.successor is not None:
         yield RESTART
-    if run.unhealthy:
+    managed = None if run.row is None else run.row.managed
+    if managed is not None and managed.health_status == "unhealthy" and not run.over:
         yield UNHEALTHY

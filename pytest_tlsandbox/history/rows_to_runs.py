@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
-from pytest_tlsandbox.types import SAME_MOMENT, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.types import Identity
 
 _NO_SUPERVISOR = ManagedProcess(id="", status="none")
 """Stands for the supervisor of an unmanaged process, which never restarts the process."""
@@ -33,6 +32,7 @@ class Generations:
 
     Attributes:
         listed: the snapshot that is being recorded; None for a row of another call.
+        later: the result of :func:`count_later` for the rows that are being recorded.
         by_id: the generations with each id, oldest first.
         counts_early: whether this daemon counts a restart when the supervisor begins to back off,
             and not when the next run starts; None if this is not known yet.
@@ -41,31 +41,10 @@ class Generations:
 
     def __init__(self, note: Callable[[Run], None]) -> None:
         self.listed: ProcessSnapshot | None = None
+        self.later: dict[Identity, int] = {}
         self._note = note
         self.by_id: dict[str, list[Generation]] = {}
         self.counts_early: bool | None = None
-
-    def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
-        """Return rows in the order in which they must be recorded.
-
-        Args:
-            rows: new or changed rows, oldest first.
-
-        Returns:
-            The rows that are on time, oldest first, and then the late rows, newest first. A row is
-            late if a newer run of the same generation has already been recorded. The late rows are
-            in reverse order because each late row replaces the last hidden run.
-
-        """
-        on_time: list[ProcessInfo] = []
-        late: list[ProcessInfo] = []
-        for row in rows:
-            (late if self._is_late(row) else on_time).append(row)
-        return on_time + late[::-1]
-
-    def _is_late(self, row: ProcessInfo) -> bool:
-        """Return whether a newer run of the row's generation has already been recorded."""
-        return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
         """Return the generations with the same supervisor id as a row, oldest first.
@@ -75,52 +54,45 @@ class Generations:
         same_id = self.by_id.get(_supervisor(row).id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
-    def place(self, row: ProcessInfo, later: int = 0) -> Run:
+    def place(self, row: ProcessInfo) -> Run:
         """Return a new run for a row that is listed for the first time.
 
-        Args:
-            row: the row.
-            later: the number that :func:`count_later` returned for the row.
-
-        Returns:
-            The run, which belongs to the generation that it continues or to a new generation.
-
+        The run belongs to the generation that it continues or to a new generation.
         """
         managed = row.managed
         if managed is not None and managed.status == "backing_off" and not managed.restart_count:
             self._learn_counting(early=False)
         before = self._begun_before(row)
         if before and self._belongs(row, before[-1]):
-            return self.continue_with(before[-1], row, later)
-        return self.begin(row, later)
+            return self.continue_with(before[-1], row)
+        return self.begin(row)
 
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
         """Return whether a row that is listed for the first time continues a generation."""
         newest = generation.newest
-        known, old, new = newest.row, generation.managed, _supervisor(row)
+        known, old, new = newest.row, _supervisor(newest.row), _supervisor(row)
         if newest.began_after(row):
             return True  # the row's run began between two runs of this generation
-        if known is None or old is None or new.last_exit is None:
+        if known is None or new.last_exit is None:
             return False
         if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
             return False
         if newest.gone or new.restart_count < old.restart_count:
             return False  # the supervisor was removed together with the row, or began to count anew
-        shown = _supervisor(known)
-        if new.name is None or _state(new) == _state(shown) or _ended_with(newest, new):
+        if new.name is None or _state(new) == _state(old) or _ended_with(newest, new):
             return True
         earlier_end = not _describes(new.last_exit, row)
         if new.restart_count == 0 and not row.ended and earlier_end:
             return True  # because this daemon does not count requested restarts
         # If a list call saw the last run while its supervisor was backing off, its count may be one
         # too high.
-        rise = self._count_of(new) - newest.count + self._may_count_early(shown)
+        rise = self._count_of(new) - generation.count + self._may_count_early(old)
         if newest.end and newest.end.ended_at and earlier_end:
             rise -= 1  # another run must have ended since
         # A new process reuses the name of a stopped one.
         return rise > 0 and old.status != "stopped"
 
-    def begin(self, row: ProcessInfo, later: int = 0) -> Run:
+    def begin(self, row: ProcessInfo) -> Run:
         """Begin a generation for a new supervisor or an unmanaged process.
 
         Returns:
@@ -133,13 +105,13 @@ class Generations:
         before = self._begun_before(row)
         generation.replaced = len(before) < len(same_id)
         same_id.insert(len(before), generation)
-        run = self.continue_with(generation, row, later)
+        run = self.continue_with(generation, row)
         if before:
             before[-1].replaced = True
             self._note(before[-1].newest)
         return run
 
-    def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
+    def continue_with(self, generation: Generation, row: ProcessInfo) -> Run:
         """Add a new run to a generation.
 
         If there are hidden runs directly before the new run, they are added too.
@@ -148,48 +120,40 @@ class Generations:
             The new run.
 
         """
-        newest = generation.newest if generation.runs else Run(generation, -1, -1)
+        newest = generation.newest if generation.runs else Run(generation)
         if newest.began_after(row):
             later_run = next(run for run in generation.runs if run.began_after(row))
             return self._hidden_before(later_run)
         known, new = newest.row, _supervisor(row)
-        count = max(0, self._count_of(new) - later)
+        count = max(0, self._count_of(new) - self.later.get(row.identity, 0))
         # No run is hidden if the last exit that the supervisor reports is already known, or if the
         # row of the last run is still listed, because then rows of later runs would be listed too.
         follows = _ended_with(newest, new)
         if follows and _supervisor(known).status == "backing_off":
             self._learn_counting(early=new.restart_count == _supervisor(known).restart_count)
         listed = known and self.listed and self.listed.find(known.identity)
-        hidden = 0 if follows or listed else max(0, count - newest.count - 1)
-        run = generation.add(Run(generation, newest.number + hidden + 1, count))
-        run.counted_late = self._may_count_early(new)
-        newest.unhealthy = False
+        hidden = 0 if follows or listed else max(0, count - generation.count - 1)
+        before_late, now_late = generation.counted_late, self._may_count_early(new)
+        generation.count, generation.counted_late = count, now_late
+        run = generation.add(Run(generation))
         if newest in generation.runs:
             self._note(newest)
-        if hidden:
-            # If both counts may be one too high, their difference is still right.
-            self._hide(run, hidden, unsure=run.counted_late and not newest.counted_late)
-        may_be_wrong = self.counts_early is None and newest.counted_late and not run.counted_late
-        if may_be_wrong and not (follows or listed):
+        # If both counts may be one too high, their difference is still right.
+        assumed = 1 if hidden and now_late and not before_late else 0
+        if hidden > assumed:
+            self._hide(run, hidden - assumed)
+        if assumed:
+            self._hide(run).assumed = True
+        if self.counts_early is None and before_late and not (now_late or follows or listed):
             # If the count of the last run is one too high, there is another hidden run.
-            more = self._hide_one(generation.runs[-1 - bool(hidden)], 1, 1)
+            more = self._hide(generation.runs[-1 - bool(hidden)])
             more.assumed = more.if_early = True
         return run
 
-    def _hide(self, run: Run, times: int, *, unsure: bool = False) -> None:
-        """Add hidden runs before ``run``.
-
-        If ``unsure`` is true, it is not certain that the last hidden run existed. This run is then
-        marked as assumed.
-        """
-        if unsure and times > 1:
-            self._hide_one(run, times, times - 1)
-            times = 1
-        self._hide_one(run, times, times).assumed = unsure
-
-    def _hide_one(self, run: Run, before: int, times: int) -> Run:
-        hidden = Run(run.generation, run.number - before, run.count - before, times=times)
-        self._note(run.generation.add(hidden, before=run))
+    def _hide(self, run: Run, times: int = 1) -> Run:
+        """Add hidden runs directly before ``run``, and return the object that stands for them."""
+        hidden = run.generation.add(Run(run.generation, times=times), before=run)
+        self._note(hidden)
         return hidden
 
     def _hidden_before(self, run: Run) -> Run:
@@ -202,8 +166,7 @@ class Generations:
             if before.times == 1:
                 return before
             before.times -= 1  # this object stands for several hidden runs
-        hidden = Run(run.generation, run.number - 1, run.count - 1)
-        return run.generation.add(hidden, before=run)
+        return run.generation.add(Run(run.generation), before=run)
 
     def _may_count_early(self, managed: ManagedProcess) -> bool:
         """Return whether the restart count may include a restart that is still to come."""
@@ -214,53 +177,27 @@ class Generations:
         early = self.counts_early and managed.status == "backing_off"
         return max(0, managed.restart_count - bool(early))
 
-    def update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool) -> None:
+    def update(self, run: Run, row: ProcessInfo) -> None:
         """Record the new row of a run.
 
-        Args:
-            run: the run.
-            row: its new row.
-            with_supervisor: whether the row shows the state of the supervisor during this run.
-
+        The state of the supervisor is ignored if it is not the state during this run.
         """
         before, run.row = run.row, row
         run.gone = run.assumed = False
         if row.ended:
             learn_end(run, End.of_row(row))
-        if row.managed is not None and run.generation.newest is run:
-            if with_supervisor:
-                self._read_supervisor(run, row, before)
-            else:
-                run.generation.managed = run.generation.managed or row.managed
-
-    def _read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
-        """Record the state of the supervisor from the row of the newest run.
-
-        Args:
-            run: the newest run of its generation.
-            row: the new row of the run.
-            before: the previous row of the run; None if the run is listed for the first time.
-
-        """
-        new, old = _supervisor(row), _supervisor(before)
-        run.generation.managed = new
-        waits, waited = new.status == "backing_off", old.status == "backing_off"
-        run.waited |= waits
-        run.unhealthy = new.health_status == "unhealthy" and not row.ended
-        last = new.last_exit
-        its_own = last is not None and _describes(last, row)
-        rise = new.restart_count - old.restart_count
-        if before is not None and not waited:
-            if waits:
-                self._learn_counting(early=rise > 0)
-            elif rise > 0 and not (its_own or before.ended or row.ended):
-                run.count, run.number = new.restart_count, run.number + rise
-                self._hide(run, rise)
+        if row.managed is None or run.generation.newest is not run or row.identity in self.later:
+            return
+        new, old, last = row.managed, _supervisor(before), row.managed.last_exit
+        if new.status == "backing_off":
+            run.waited = True
+            if before is not None and old.status != "backing_off":
+                self._learn_counting(early=new.restart_count > old.restart_count)
         if new.status == "stopped":
-            run.count = new.restart_count  # may count a restart too many
+            run.generation.count = new.restart_count  # may count a restart too many
         if last is None:
             return
-        ended = run if its_own else self._run_before(run, last)
+        ended = run if _describes(last, row) else self._run_before(run, last)
         learn_end(ended, End.of_last_exit(last))
         self._note(ended)
 
@@ -272,7 +209,7 @@ class Generations:
         before = run.generation.before(run)
         if before is not None and before.row is not None:
             known = None if before.end is None else before.end.ended_at
-            if None in (known, last.ended_at) or _same_moment(known, last.ended_at):
+            if None in (known, last.ended_at) or known == last.ended_at:
                 return before
         return self._hidden_before(run)
 
@@ -287,16 +224,13 @@ class Generations:
             return
         self.counts_early = early
         for generation in itertools.chain(*self.by_id.values()):
-            removed = 0
+            generation.count -= early and generation.counted_late
             for run in [*generation.runs]:
-                run.number -= removed
-                run.count -= early and run.counted_late
                 if run.assumed and run.if_early != early:
                     before = generation.before(run)
                     if before is not None:
                         before.successor = run.successor
                     generation.runs.remove(run)
-                    removed += 1
                 else:
                     run.assumed = False
 
@@ -304,7 +238,7 @@ class Generations:
 def learn_end(run: Run, end: End) -> None:
     """Record evidence of how a run ended."""
     run.end = end if run.end is None else run.end.corrected(end)
-    run.unhealthy = run.assumed = False
+    run.assumed = False
 
 
 def _describes(last: LastExit, row: ProcessInfo) -> bool:
@@ -354,9 +288,6 @@ def _supervisor(row: ProcessInfo | None) -> ManagedProcess:
 
 def _ended_with(run: Run, managed: ManagedProcess) -> bool:
     """Return whether the last exit that a supervisor reports belongs to a given run."""
-    ended_at = None if run.end is None else run.end.ended_at
-    return managed.last_exit is not None and _same_moment(managed.last_exit.ended_at, ended_at)
-
-
-def _same_moment(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and abs(one - other) < SAME_MOMENT
+    if run.end is None or run.end.ended_at is None or managed.last_exit is None:
+        return False
+    return managed.last_exit.ended_at == run.end.ended_at

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_tlsandbox.formatting.processes import describe_end, describe_state
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import (
-    CRASH_SIGNALS,
-    SIGHUP,
-    SIGKILL,
-    SIGTERM,
-    UNKNOWN_EXIT_CODE,
-)
+from pytest_tlsandbox.types import CRASH_SIGNALS, SIGHUP, SIGKILL, SIGTERM, UNKNOWN_EXIT_CODE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,11 +71,9 @@ class End(NamedTuple):
         """
         kept = self if newer.lost and not self.lost else newer
         killed = self.oom_killed or newer.oom_killed
-        return kept._replace(
-            oom_killed=killed,
-            ended_at=kept.ended_at or self.ended_at,
-            child=killed and (self if self.oom_killed else newer).child,
-        )
+        child = killed and (self if self.oom_killed else newer).child
+        ended_at = kept.ended_at or self.ended_at
+        return kept._replace(oom_killed=killed, ended_at=ended_at, child=child)
 
 
 class Change(NamedTuple):
@@ -106,22 +98,18 @@ class Run:
 
     Attributes:
         generation: the generation that this run belongs to.
-        number: the number of known runs that came before this run in its generation.
-        count: the restart count of the supervisor during this run.
         first_seen: the position in the history at which the run was first seen.
         times: the number of runs for which this object stands; more than 1 only for hidden runs.
         row: the newest row of the run; None if no list call saw the run.
         end: how the run ended; None if the run is not known to have ended.
         successor: the next run of its generation; None if there is no next run.
         gone: whether the run was listed before, but is no longer listed.
-        unhealthy: whether the health check of the run is failing.
         assumed: whether the existence of the run depends on whether this daemon counts restarts
             early (when the supervisor begins to back off) or late (when the next run starts).
             If the daemon turns out to count the other way, the history no longer returns the
             incidents of the run.
         if_early: for an assumed run, True if the run exists only if this daemon counts restarts
             early, and False if the run exists only if the daemon counts restarts late.
-        counted_late: whether ``count`` is one too high if this daemon counts restarts early.
         waited: whether a list call showed that the supervisor was backing off after the run ended.
         restarted_here: whether this plugin requested the restart after this run.
         sent: the signals that this plugin sent to the run, including signals of a kill.
@@ -134,18 +122,14 @@ class Run:
     """
 
     generation: Generation
-    number: int
-    count: int
     first_seen: int = 0
     times: int = 1
     row: ProcessInfo | None = None
     end: End | None = None
     successor: Run | None = None
     gone: bool = False
-    unhealthy: bool = False
     assumed: bool = False
     if_early: bool = False
-    counted_late: bool = False
     waited: bool = False
     restarted_here: bool = False
     sent: frozenset[int] = frozenset()
@@ -157,6 +141,12 @@ class Run:
     def __repr__(self) -> str:
         pid = "never listed" if self.row is None else f"pid {self.row.pid}"
         return f"<Run {self.number} of {mask_text(str(self.generation.id))}: {pid}, {self.end or 'no end seen'}>"
+
+    @property
+    def number(self) -> int:
+        """The number of known runs that came before this run in its generation."""
+        earlier = itertools.takewhile(lambda run: run is not self, self.generation.runs)
+        return sum(run.times for run in earlier)
 
     @property
     def is_newest(self) -> bool:
@@ -241,20 +231,15 @@ class Run:
     def note_state(self, at: float) -> None:
         """Record the state if it changed; ``at`` is the time in seconds of the monotonic clock."""
         state, changes = self.state, self.changes
-        if not self.over:
-            self.over_at = None
-        elif self.over_at is None:
-            self.over_at = at
+        if self.over_at is None or not self.over:
+            self.over_at = at if self.over else None
         if changes and changes[-1].state == state:
             return
         if changes and changes[-1].at == at:
             changes.pop()
-        if state == NOT_LISTED:
-            moment = None
-        elif self.end is not None:
+        moment = None if self.over or self.row is None else self.row.started_at
+        if self.end is not None and state != NOT_LISTED:
             moment = self.end.ended_at
-        else:
-            moment = None if self.over or self.row is None else self.row.started_at
         changes.append(Change(at, state, moment))
 
 
@@ -265,20 +250,27 @@ class Generation:
     Attributes:
         id: the id of the supervisor; None for an unmanaged process.
         runs: the runs, oldest first; not empty after the generation was added to a history.
-        managed: the state of the supervisor in the newest row.
+        count: the restart count of the supervisor during the newest run.
+        counted_late: whether ``count`` is one too high if this daemon counts restarts early.
         replaced: whether another generation with the same id has begun.
 
     """
 
     id: str | None
     runs: list[Run] = field(default_factory=list)
-    managed: ManagedProcess | None = None
+    count: int = -1
+    counted_late: bool = False
     replaced: bool = False
 
     @property
     def newest(self) -> Run:
         """The newest run."""
         return self.runs[-1]
+
+    @property
+    def managed(self) -> ManagedProcess | None:
+        """The state of the supervisor in the newest row; None for an unmanaged process."""
+        return next(run.row.managed for run in reversed(self.runs) if run.row is not None)
 
     @property
     def first_seen(self) -> int:
@@ -313,13 +305,9 @@ class Generation:
             The run.
 
         """
-        run.number = max(0, run.number)
         place = len(self.runs) if before is None else self.runs.index(before)
         if place:
             self.runs[place - 1].successor = run
         run.successor = before
         self.runs.insert(place, run)
-        # A run that the restart counts do not include still needs a number.
-        for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
-            later.number = max(later.number, earlier.number + earlier.times)
         return run

@@ -120,10 +120,8 @@ class ProcessSnapshot:
                 "argument 'identity' must be the identity of a run, as in find(process.identity), got a "
                 f"value of type {type(identity).__name__}; to find processes by their fields, use where(...)"
             )
-        return next(
-            (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),
-            None,
-        )
+        rows = self._by_pid.get(identity.pid, ())
+        return next((row for row in rows if row.identity.same_run(identity)), None)
 
     def holds(self, row: ProcessInfo) -> bool:
         """Return whether this snapshot contains the object itself, and not just an equal object.
@@ -263,11 +261,8 @@ def value_of(row: ProcessInfo, field: str) -> object:
 
 def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, object]:
     """Return the actual value of each field that does not have its expected value."""
-    return {
-        field: value_of(row, field)
-        for field, value in wanted.items()
-        if not _as_wanted(value_of(row, field), value)
-    }
+    values = {field: value_of(row, field) for field in wanted}
+    return {field: value for field, value in values.items() if not _as_wanted(value, wanted[field])}
 
 
 _CHOICES = (*SEVERAL, range)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -24,24 +24,22 @@ class Outage:
     Attributes:
         start: when its first poll was sent, in seconds since the wait began.
         end: when it ended, or when its last poll failed, in seconds since the wait began.
-        faults: the labels of the errors in order, each with the number of consecutive occurrences.
+        faults: the label of the error of each failed poll, in order.
 
     """
 
     start: float
     end: float
-    faults: list[tuple[str, int]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
+        series = [(label, len([*same])) for label, same in groupby(self.faults)]
+        return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in series)
 
     def add(self, fault: InfrastructureError, ended: float) -> None:
         """Record a failed poll that ended ``ended`` seconds after the start of the wait."""
         self.end = ended
-        if self.faults and self.faults[-1][0] == fault.label:
-            self.faults[-1] = (fault.label, self.faults[-1][1] + 1)
-        else:
-            self.faults.append((fault.label, 1))
+        self.faults.append(fault.label)
 
 
 class Timeline:
@@ -56,6 +54,7 @@ class Timeline:
         outages: the outages, oldest first.
         outage: the outage that has not ended yet; None if the last poll succeeded.
         faults: the number of failed polls for each error label.
+        looks: the number of successful polls.
         last: the snapshot of the last successful poll; None if no poll succeeded.
 
     """
@@ -67,18 +66,15 @@ class Timeline:
         self.faults: Counter[str] = Counter()
         self.last: ProcessSnapshot | None = None
         self._history = history
-        self._looks: list[float] = []
+        self.looks = 0
+        self._looked_at: list[float] = []
         self._time_in_looks = 0.0
-
-    @property
-    def looks(self) -> int:
-        """The number of successful polls."""
-        return len(self._looks)
 
     def add(self, snapshot: ProcessSnapshot) -> None:
         """Record the snapshot of a successful poll."""
         self.last = snapshot
-        self._looks.append(snapshot.begun)
+        self.looks += 1
+        self._looked_at.append(snapshot.begun)
         self._time_in_looks += snapshot.ended - snapshot.begun
         if self.outage is not None:
             self.outage.end = snapshot.begun - self.start  # the outage lasts until this poll
@@ -120,17 +116,17 @@ class Timeline:
 
         """
         run = self.run_of(process)
-        if run is None or not self._looks:
+        if run is None or not self._looked_at:
             return []
         changes = chain.from_iterable(each.changes for each in run.generation.runs)
         states: list[Change] = []
         for change in sorted(changes, key=attrgetter("at")):
-            if change.at <= self._looks[0]:
+            if change.at <= self._looked_at[0]:
                 states.clear()  # of the states before the first poll, only the last one was seen
-            if change.at <= self._looks[-1]:
+            if change.at <= self._looked_at[-1]:
                 states.append(change)
-        places = [*(bisect_left(self._looks, change.at) for change in states), self.looks]
+        places = [*(bisect_left(self._looked_at, change.at) for change in states), self.looks]
         return [
-            (change._replace(at=max(change.at, self._looks[0]) - self.start), until - since)
+            (change._replace(at=max(change.at, self._looked_at[0]) - self.start), until - since)
             for change, (since, until) in zip(states, pairwise(places), strict=True)
         ]

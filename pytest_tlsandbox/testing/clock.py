@@ -74,14 +74,9 @@ def no_sleep() -> Iterator[None]:
         real_sleep(0)  # raises Cancelled if the caller was cancelled
         skipped[0] += seconds
 
-    def wait(_event: threading.Event, seconds: float) -> None:
-        sleep(seconds)
-
+    wait = staticmethod(lambda _event, seconds: sleep(seconds))
     # Use mock, because type checkers reject an assignment to a static method.
     with mock.patch.multiple(
-        Clock,
-        monotonic=staticmethod(monotonic),
-        sleep=staticmethod(sleep),
-        wait=staticmethod(wait),
+        Clock, monotonic=staticmethod(monotonic), sleep=staticmethod(sleep), wait=wait
     ):
         yield

@@ -98,7 +98,6 @@ class ScriptedLister(SandboxClient):
 
     Attributes:
         polls: the time of each list call, in seconds since the creation of the lister.
-        limits: the time limit of each list call, in seconds and in the same order as ``polls``.
         requests: the method and path of each request, in order.
 
     """
@@ -122,7 +121,6 @@ class ScriptedLister(SandboxClient):
         )
         super().__init__(cast("Transport", transport))
         self.polls: list[float] = []
-        self.limits: list[float] = []
         self.requests: list[str] = []
         self._start = self.clock.monotonic()
         self._script = script or {0.0: []}
@@ -159,7 +157,6 @@ class ScriptedLister(SandboxClient):
         body = b""
         if self.requests[-1] == "GET /processes":
             self.polls.append(round(at, 6))
-            self.limits.append(limit)
             self.clock.now += min(self._latency, limit)
             body = _body(self._script[self._entry_at(at)])
         elif method == "GET":

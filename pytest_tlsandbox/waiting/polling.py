@@ -318,7 +318,7 @@ class Wait:
         now = self._now()
         left = self._deadline - now
         if self.fault is not None:
-            tries = sum(times for _, times in self.timeline.outages[-1].faults)
+            tries = len(self.timeline.outages[-1].faults)
             pause = min(pause_after(self.fault, tries), self._outage_ends - now)
         else:
             share = with_jitter((now - self.timeline.start) * _PAUSE_SHARE)

@@ -116,7 +116,7 @@ CASES = {
 
     # Own actions.
     "ends and restarts after own signals": (
-        [[FIRST], ("signal", FIRST, 11), [CRASHED], ("signal", CRASHED, 9), [KILLED]],
+        [[FIRST], ("signals", FIRST, 11), [CRASHED], ("signals", CRASHED, 9), [KILLED]],
         "own restart web/0, own crash web/0, own restart web/1, own suspected_oom web/1"),
     "requested restart": ([[], ("start", FIRST), ("restart", FIRST, STOPPED), [STOPPED]], "own restart web/0"),
     "requested run that is listed before the request returns": (
@@ -132,6 +132,15 @@ def test_history_finds_the_right_incidents_after_several_list_calls_and_test_act
     steps, incidents
 ):
     assert incidents_of(history_of(*steps)) == incidents
+
+
+def test_assumed_run_can_still_be_shown_after_it_turned_out_not_to_exist():
+    history = history_of([FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB])
+    [assumed] = {each.run for each in history.incidents(0) if each.run.assumed}
+
+    history.fold(snapshot(ASSUMED, backing_off(3, 0, 1, name="db"), at=3.0))
+    assert assumed not in assumed.generation.runs
+    assert repr(assumed) == "<Run 2 of web: never listed, no end seen>"
 
 
 def test_process_is_not_expected_to_restart_if_a_new_process_uses_its_name():
@@ -236,7 +245,7 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
 
 @pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
 def test_sandbox_does_not_count_as_replaced_if_the_plugin_killed_its_only_process(sent, replaced):
-    history = history_of([JOB_3], ("signal", JOB_3, sent), [OTHER])
+    history = history_of([JOB_3], ("signals", JOB_3, sent), [OTHER])
 
     assert (history.replaced_at > 0) is replaced
 

@@ -5,7 +5,7 @@ import pytest
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.timeline import Timeline
-from tests.support import OOM, T0, ended, process, raw, signaled, snapshot
+from tests.support import OOM, T0, box_of, ended, pass_time, process, raw, signaled, snapshot
 
 from .helpers import history_of, last, running, web
 
@@ -53,25 +53,31 @@ def test_oom_kill_is_attributed_to_a_child_if_the_process_itself_exited_normally
 
 
 @pytest.mark.parametrize(
-    ("row", "actions", "end", "explained"),
+    ("row", "sent", "signal", "explained"),
     [
-        (web(7), [("kill", web(7))], signaled(15), True),
-        (raw(7), [("kill", raw(7))], signaled(15), False),
-        (web(7), [("signal", web(7), 11), ("kill", web(7))], signaled(11), True),
+        (web(7), [], 15, True),
+        (raw(7), [], 15, False),
+        (web(7), [11], 11, True),
     ],
     ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
 def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
-    row, actions, end, explained
+    row, sent, signal, explained
 ):
-    assert history_of([row], *actions, [row | end]).runs()[0].ended_here is explained
+    box = box_of({0: [row], 1: [row | signaled(signal)]})
+    for number in sent:
+        box.send_signal(7, number)
+    box.kill_process(7)
+
+    job = pass_time(box).list_processes()[0]
+    assert box._client.history.run_of(job).ended_here is explained
 
 
 def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
     history = history_of([raw(1)], [raw(1, **signaled(None))])
 
-    assert history.note_signal(process(1), 9) is None
-    assert history.note_signal(process(2), 9) is None
+    history.note_signals(process(1), 9)
+    history.note_signals(process(2), 9)
     history.fold(snapshot(raw(1, **signaled(9)), at=2.0))
     assert not history.runs()[0].ended_here
 

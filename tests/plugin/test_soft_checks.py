@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from textwrap import dedent
 
 import pytest
 
@@ -63,23 +61,6 @@ def test_failed_soft_checks_are_reported_together_and_the_traceback_ends_at_the_
     assert summary == (
         "FAILED test_a.py::test_it - 2 of 5 checks failed; the first: Exited 3, wanted..."
     )
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before")
-def test_error_in_a_soft_block_is_shown_above_its_failed_checks(pytester):
-    pytester.makepyfile(
-        """
-        def test_it(tlsandbox):
-            with tlsandbox.soft() as check:
-                check.assert_process("no such program", status="running")
-                assert 1 == 2
-        """
-    )
-    message = dedent(errors_of(pytester.runpytest_inprocess()))
-
-    assert message.startswith(
-        'assert 1 == 2\nbesides, 1 of 1 check failed: No process matches "no such program"\n'
-    ), message
 
 
 def test_soft_block_and_pytest_check_both_report_failures_if_one_contains_the_other(pytester):
