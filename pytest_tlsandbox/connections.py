@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.address import Address, check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
+from pytest_tlsandbox.client.kernel_counter import KernelCounter
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.redact import Secret
@@ -128,6 +129,8 @@ class Connections:
                 user_agent=f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
             )
             client = SandboxClient(transport, self._test_deadline)
+            if not self._settings.no_kernel_counter:
+                client.kernel = KernelCounter(transport)
             embedded = isinstance(getattr(sandbox, "api_key", None), Secret)
             client.memory_limit = getattr(sandbox, "memory_limit", None) if embedded else None
             own = embedded or (isinstance(target, str) and "{worker}" in target)

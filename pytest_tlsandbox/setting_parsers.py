@@ -44,6 +44,7 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         "guard": parse_rules,
         "guard_report_only": lambda _, __: True,
         "no_section": lambda _, __: True,
+        "no_kernel_counter": lambda _, __: True,
         "report": lambda texts, source: check_path(texts[0], source, config, "file"),
         "output": lambda texts, source: check_path(texts[0], source, config, "folder"),
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),

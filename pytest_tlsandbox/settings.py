@@ -115,7 +115,24 @@ OUTPUT = Option(
     "this folder (default: none).",
     "DIR",
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, OUTPUT, NO_SECTION)
+NO_KERNEL_COUNTER = Option(
+    "no_kernel_counter",
+    "Do not read how many OOM kills the kernel of the sandbox has counted. Then the plugin does not find "
+    "OOM kills of processes that the sandbox does not list, such as the children of a shell.",
+    None,
+)
+OPTIONS = (
+    TARGET,
+    PROXY_URL,
+    TIMEOUT,
+    MEMORY,
+    GUARD,
+    GUARD_REPORT_ONLY,
+    REPORT,
+    OUTPUT,
+    NO_SECTION,
+    NO_KERNEL_COUNTER,
+)
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -146,6 +163,7 @@ class Settings(NamedTuple):
         guard_report_only: whether the guard only reports its findings and does not fail tests.
         report: the absolute path of the report; None for no report.
         no_section: whether failed tests do not show what happened in the sandbox.
+        no_kernel_counter: whether the counter of the kernel is not read.
         masks: the user's patterns for secrets.
         output: the absolute path of the folder for the output of failed tests; None for no output.
 
@@ -159,6 +177,7 @@ class Settings(NamedTuple):
     guard_report_only: bool = False
     report: Path | None = None
     no_section: bool = False
+    no_kernel_counter: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
     output: Path | None = None
 

@@ -83,3 +83,21 @@ class Screen:
     columns: int = 100
     say: Callable[[str], None] | None = None
     several_sandboxes: Callable[[], bool] = bool
+
+
+UNLISTED_PID = 0
+"""The pid in the row that stands for a process that the sandbox does not list."""
+
+
+class KernelCount(NamedTuple):
+    """The OOM kills that a kernel has counted since it booted.
+
+    Attributes:
+        kills: the number of OOM kills.
+        own: whether all of them happened in the sandbox; False if the sandbox may share the kernel
+            with other sandboxes.
+
+    """
+
+    kills: int
+    own: bool

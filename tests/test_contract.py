@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
-from tests.client.servers import chunk
 from tests.contract import facts
+from tests.contract.wrong_daemon import Wrong, WrongDaemon
 from tests.fakes.daemon import Daemon, serving
-from tests.fault_proxy import FaultProxy
-from tests.fault_proxy.faults import Reply
 from tests.model.daemon import Daemon as SimulatedDaemon
 from tests.support import sample_of
 
@@ -56,24 +52,13 @@ def test_contract_finds_out_how_the_open_source_daemon_differs(tmp_path, only):
     }
     has = {"follow", "files", "python"}
     lacks = {"key", "handles", "managed", "restart", "run", "tunnel", "oom"}
-    lacks |= {"sorted", "any_bytes", "eof_on_end"} | ({"reaps"} if not only else set())
+    lacks |= {"sorted", "any_bytes", "eof_on_end"}
+    if not only:
+        has, lacks = has | {"kernel_counter"}, lacks | {"reaps"}
     assert results["traits"] == dict.fromkeys(has, True) | dict.fromkeys(lacks, False)
 
 
 # ------------------------------------------------------- a deliberately wrong daemon
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A wrong daemon: ``local`` with other answers to the requests whose method and path match.
-
-    ``body``: a pattern in the body, and what replaces it. ``status``: what replaces each status.
-    """
-
-    fact: str
-    requests: str = "/processes"
-    body: tuple[bytes, bytes] | None = None
-    status: Mapping[int, int] = field(default_factory=dict)
 
 
 WRONG = {
@@ -135,35 +120,6 @@ WRONG = {
         "tunnel to a port that no program listens on is rejected with 502", "tunnels", status={502: 200}
     ),
 }  # fmt: skip
-
-
-class WrongDaemon(FaultProxy):
-    """A proxy in front of ``local`` that changes its answers."""
-
-    def __init__(self, sandbox, wrong):
-        self.wrong = wrong
-        super().__init__(sandbox)
-
-    def _ask(self, request):
-        good = super()._ask(request)
-        status = self.wrong.status.get(good.status, good.status)
-        return Reply(status, self.changed(good.body), good.headers) if self.means(request) else good
-
-    def _stream(self, request):
-        head, *chunks = super()._stream(request)
-        return [head, *map(self.changed, chunks)] if self.means(request) else [head, *chunks]
-
-    def means(self, request):
-        return re.search(self.wrong.requests, f"{request.method} {request.path}")
-
-    def changed(self, data):
-        if self.wrong.body is None:
-            return data
-        pattern, other = self.wrong.body
-        changed = re.sub(pattern, other, data)
-        head, _, rest = changed.partition(b"\r\n")
-        is_chunk = changed != data and re.fullmatch(rb"[0-9a-f]+", head)
-        return chunk(rest.removesuffix(b"\r\n")) if is_chunk else changed
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InfrastructureError
-from pytest_tlsandbox.history.unlisted_kills import KernelCount
+from pytest_tlsandbox.types import KernelCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from pytest_tlsandbox.formatting.text import (
     wrap,
 )
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import CRASH_SIGNALS, SIGNALS
+from pytest_tlsandbox.types import CRASH_SIGNALS, SIGNALS, UNLISTED_PID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +135,7 @@ def short_name(row: ProcessInfo) -> str:
 
 def named(row: ProcessInfo) -> str:
     """Return the short name and the pid of a process, such as "train.py (pid 41)"."""
-    return f"{short_name(row)} (pid {row.pid})"
+    return short_name(row) if row.pid == UNLISTED_PID else f"{short_name(row)} (pid {row.pid})"
 
 
 def living_state(row: ProcessInfo) -> str:
@@ -167,7 +167,7 @@ def process_table(
     shown = rows[:most]
     heads = align(
         (
-            f"pid {row.pid}",
+            "no pid" if row.pid == UNLISTED_PID else f"pid {row.pid}",
             shorten(describe_state(row), _LONGEST_STATE),
             "" if row.lifetime is None else seconds(row.lifetime.total_seconds()),
         )

@@ -272,7 +272,8 @@ class Guard(Observer):
     def _undecided_ends(self, sandbox: MonitoredSandbox, since: int, _now: object) -> float:
         """Return how many more seconds the sandbox may take to correct its report of an exit."""
         undecided = any(
-            incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)
+            (incident.run.may_be_corrected or incident.only_in_kernel)
+            and sandbox.belongs_to_the_test(incident.run)
             for incident in sandbox.client.history.incidents(since)
             if not incident.caused_here
         )

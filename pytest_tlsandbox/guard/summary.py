@@ -15,7 +15,7 @@ from pytest_tlsandbox.monitoring.plain_data import describe_gap, epoch, iso
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
@@ -70,8 +70,8 @@ class GuardSummary:
         instead.
         """
         lines, verbosity = self._lines, terminalreporter.config.get_verbosity()
-        if not lines and self._settings.guard and verbosity > 0:
-            lines = [self._nothing_found()]
+        if self._settings.guard and verbosity > 0:
+            lines = [*(lines or [self._nothing_found()]), *self._limits()]
         if lines:
             terminalreporter.section("tlsandbox guard")
         for line in lines:
@@ -127,6 +127,13 @@ class GuardSummary:
         """Return the sandboxes' names in parentheses, or "" if the session uses one sandbox."""
         names = ", ".join(dict.fromkeys(sandboxes))
         return f" (sandbox {names})" if len(self._session.sandboxes) > 1 else ""
+
+    def _limits(self) -> Iterator[str]:
+        """Yield a line for each sandbox without a counter of OOM kills."""
+        for name, box in self._session.sandboxes.items():
+            if box.get("no_kernel_counter"):
+                limit = "OOM kills of processes that the sandbox does not list are not found"
+                yield printable(f"{limit} (sandbox {name}): {box['no_kernel_counter']}")
 
     def _nothing_found(self) -> str:
         rules = ", ".join(self._settings.guard) or "no rules"

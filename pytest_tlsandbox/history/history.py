@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right, insort
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
+from pytest_tlsandbox.history.incidents import OOM, SUSPECTED_OOM, UNHEALTHY, Incident, kinds_of
 from pytest_tlsandbox.history.rows_to_runs import Generations, count_later
 from pytest_tlsandbox.history.runs import STOPS, Run
+from pytest_tlsandbox.history.unlisted_kills import UnlistedKills
 from pytest_tlsandbox.models import ProcessInfo, by_start
 from pytest_tlsandbox.types import SIGKILL, Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
@@ -63,6 +65,7 @@ class History:
         # rows are never converted, and converting ten thousand rows takes 0.1 s.
         self._unread: dict[str | Identity, list[ProcessInfo]] = {}
         self._incidents: list[Incident] = []
+        self._unlisted_kills = UnlistedKills()
         self._touched: list[Run] = []
         self._evidence = 0, 0.0
         """The position and the time of the rows that are being recorded."""
@@ -87,6 +90,8 @@ class History:
                 self.position += 1
                 snapshot.position = self.position
                 self.last = snapshot
+                if snapshot.kernel is not None:
+                    self._unlisted_kills.kernel_counts(snapshot.kernel, snapshot)
                 if last is None:
                     self.first = snapshot
                 if last is None and not self._runs:
@@ -214,7 +219,32 @@ class History:
             if since < self.position_of(self.first):
                 self._read(self.first or ())
             newer = self._incidents[bisect_right(self._incidents, since, key=_position) :]
-            return [incident for incident in newer if self._still_shows(incident)]
+            newer = [incident for incident in newer if self._still_shows(incident)]
+            if not self._unlisted_kills.open:
+                return newer
+            confirmed = [*self._shown_by_the_kernel()]
+            runs = [incident.run for incident in confirmed]
+            kept = [each for each in newer if each.kind != SUSPECTED_OOM or each.run not in runs]
+            confirmed = [incident for incident in confirmed if incident.position > since]
+            return sorted(kept + confirmed, key=_position)
+
+    def _shown_by_the_kernel(self) -> Iterator[Incident]:
+        """Yield the OOM kills that only the kernel counted.
+
+        If another SIGKILL became visible since the counter was read before, it was this OOM kill.
+        """
+        suspects = [
+            each
+            for each in self._incidents
+            if each.kind == SUSPECTED_OOM and not each.caused_here and self._still_shows(each)
+        ]
+        for run, own, position, at, after in self._unlisted_kills.open:
+            suspect = next((each for each in suspects if own and each.position > after), None)
+            if suspect is None:
+                yield Incident(OOM if own else SUSPECTED_OOM, run, position, at)
+            else:
+                suspects.remove(suspect)
+                yield replace(suspect, kind=OOM, position=max(position, suspect.position))
 
     def _still_shows(self, incident: Incident) -> bool:
         if incident.run.assumed and self._generations.counts_early is not None:
@@ -231,8 +261,11 @@ class History:
             run.seen.pop(UNHEALTHY, None)  # so that the next failure is another incident
         for kind in kinds:
             if kind not in run.seen:
-                run.seen[kind] = position
-                insort(self._incidents, Incident(kind, run, position, at), key=_position)
+                known = position
+                if kind == OOM and position > self.position_of(self.first):
+                    known = self._unlisted_kills.list_shows(position)
+                run.seen[kind] = known
+                insort(self._incidents, Incident(kind, run, known, at), key=_position)
         self._touched.append(run)
 
     # ------------------------------------------------------------------- rows

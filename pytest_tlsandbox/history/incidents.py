@@ -48,6 +48,14 @@ class Incident:
     at: float
 
     @property
+    def only_in_kernel(self) -> bool:
+        """Whether only the kernel has shown that this is an OOM kill."""
+        end = self.run.end
+        return self.run.running_then is not None or (
+            self.kind == OOM and end is not None and not end.oom_killed
+        )
+
+    @property
     def caused_here(self) -> bool:
         """Whether this plugin caused the incident. The value is False for a confirmed OOM kill."""
         if self.kind == RESTART and self.run.restarted_here:

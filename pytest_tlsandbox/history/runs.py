@@ -116,6 +116,8 @@ class Run:
         declared: the kinds of incidents that a test waited for or asserted.
         seen: for each kind of incident, the position at which the evidence was first seen.
         changes: the state changes of the run, oldest first.
+        running_then: for a process that the sandbox does not list, the processes that were alive
+            when the kernel counted the OOM kill; None for all other runs.
         over_at: when a list call first showed that the run is over, in seconds of the monotonic
             clock.
 
@@ -136,6 +138,7 @@ class Run:
     declared: frozenset[str] = frozenset()
     seen: dict[str, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    running_then: tuple[ProcessInfo, ...] | None = None
     over_at: float | None = None
 
     def __repr__(self) -> str:

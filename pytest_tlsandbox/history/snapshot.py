@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.history.unlisted_kills import KernelCount
-    from pytest_tlsandbox.types import Identity
+    from pytest_tlsandbox.types import Identity, KernelCount
 
 
 _ROW = TypeAdapter(ProcessInfo)

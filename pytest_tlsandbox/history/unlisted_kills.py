@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.history.runs import End, Generation, Run
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.types import SIGKILL, UNLISTED_PID
+
 if TYPE_CHECKING:
-    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.types import KernelCount
 
-
-class KernelCount(NamedTuple):
-    """The OOM kills that a kernel has counted since it booted.
-
-    Attributes:
-        kills: the number of OOM kills.
-        own: whether all of them happened in the sandbox; False if the sandbox may share the kernel
-            with other sandboxes.
-
-    """
-
-    kills: int
-    own: bool
+_NAME = "an unlisted process"
+_UNKNOWN_TIME = datetime.fromtimestamp(0, timezone.utc)
 
 
 class UnlistedKill(NamedTuple):
     """An OOM kill that the kernel counted, and that no listed process explains.
 
     Attributes:
-        number: the number of the kill, in the order of the kernel.
+        run: a run that stands for the killed process.
         own: whether it happened in this sandbox; False if the kernel may be shared.
         position: the position in the history at which the counter showed it.
         at: the time of the position, in seconds of this machine's monotonic clock.
-        running: the processes that were alive then.
+        after: the position at which the counter was read before.
 
     """
 
-    number: int
+    run: Run
     own: bool
     position: int
     at: float
-    running: tuple[ProcessInfo, ...]
+    after: int
 
 
 class UnlistedKills:
@@ -56,18 +51,23 @@ class UnlistedKills:
     def __init__(self) -> None:
         self.open: list[UnlistedKill] = []
         self._count: int | None = None
+        self._read_at = 0
         self._ahead = 0
         """Kills that the list has shown since the counter was last read."""
 
-    def kernel_counts(
-        self, count: int, *, own: bool, position: int, at: float, running: tuple[ProcessInfo, ...]
-    ) -> None:
-        """Record the counter. A counter that fell belongs to another kernel, and begins anew."""
-        before, self._count = self._count, count
+    def kernel_counts(self, kernel: KernelCount, snapshot: ProcessSnapshot) -> None:
+        """Record the counter and the snapshot that was taken at the same time.
+
+        A counter that fell belongs to another kernel, and begins anew.
+        """
+        before, self._count = self._count, kernel.kills
+        after, self._read_at = self._read_at, snapshot.position or 0
         ahead, self._ahead = self._ahead, 0
         if before is not None:
-            numbers = range(before + 1 + ahead, count + 1)
-            self.open += [UnlistedKill(number, own, position, at, running) for number in numbers]
+            for number in range(before + 1 + ahead, kernel.kills + 1):
+                run = _run_of(number, snapshot.alive)
+                kill = UnlistedKill(run, kernel.own, self._read_at, snapshot.begun, after)
+                self.open.append(kill)
 
     def list_shows(self, position: int) -> int:
         """Record that the list shows another kill.
@@ -80,3 +80,25 @@ class UnlistedKills:
             return self.open.pop(0).position
         self._ahead += 1
         return position
+
+
+def _run_of(number: int, running: tuple[ProcessInfo, ...]) -> Run:
+    """Return a run that stands for the process of a kill.
+
+    Args:
+        number: the number of the kill, which all workers that share a sandbox have in common.
+        running: the processes that were alive when the kill was noticed.
+
+    """
+    row = ProcessInfo(
+        handle=number,
+        pid=UNLISTED_PID,
+        command=_NAME,
+        args=[],
+        status="oom_killed",
+        started_at=_UNKNOWN_TIME,
+    )
+    end = End(exit_code=None, signal=SIGKILL, oom_killed=True, ended_at=None)
+    run = Run(Generation(None), row=row, end=end, running_then=running)
+    run.generation.runs.append(run)
+    return run

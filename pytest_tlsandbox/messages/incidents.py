@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.formatting.processes import (
     describe_end,
     headline_of_end,
+    list_texts,
     named,
     short_name,
     signal_name,
@@ -144,6 +145,15 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
     end, managed = run.end, run.generation.managed
     ended = "Ended" if end is None else headline_of_end(end)
     restarted = f"{ended}, then restarted" if run.successor is not None else ended
+    if run.running_then is not None:
+        counted = "the kernel counted an OOM kill of a process that the sandbox does not list"
+        running = list_texts([named(row) for row in run.running_then]) or "no listed process"
+        if kind == kinds.OOM:
+            return "OOM-killed", f"{counted}; running then: {running}"
+        shared = "the sandbox may share this kernel with others"
+        return "Possibly OOM-killed", f"{counted}, and {shared}; running then: {running}"
+    if kind == kinds.OOM and end and not end.oom_killed:
+        return "OOM-killed", f"{describe_end(end)}, and the kernel counted an OOM kill"
     if kind == kinds.OOM:
         return restarted, "a child was OOM-killed" if end and end.child else "OOM-killed"
     if kind == kinds.CRASH:

@@ -128,6 +128,9 @@ class Monitor:
         if self.active:
             sandbox.baseline = self._observe(sandbox, ends_phase=False, patient=patient)
             connection.baseline = sandbox.before_call = sandbox.baseline
+        kernel = connection.client.kernel
+        unknown = "switched off" if kernel is None else kernel.unknown
+        self._new[name]["no_kernel_counter"] = unknown or None
 
     def add_unconnected(self, label: str, why: str) -> None:
         """Record a gap for a sandbox to which the plugin could not connect."""

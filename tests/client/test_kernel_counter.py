@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from pytest_tlsandbox.client.kernel_counter import KernelCounter
-from pytest_tlsandbox.history.unlisted_kills import KernelCount
+from pytest_tlsandbox.types import KernelCount
 from tests.client.servers import CLOSE, chunk, reply
 
 VMSTAT = b"nr_free_pages 12\noom_kill 7\nswpin_zero 0\n"

@@ -217,7 +217,7 @@ class NoIncident:
         if unreadable is not None:
             return unreadable
         settling_time = 0.0 if all(map(_is_over, rows)) else SETTLING_TIME
-        if any(item.run.may_be_corrected for item in incidents):
+        if any(map(_may_change, incidents)):
             settling_time = CORRECTION_TIME
         doubtful = _SUSPECTED if OOM in self.rules else (kinds.LOST_END,)
         shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
@@ -227,6 +227,8 @@ class NoIncident:
         run = incident.run
         if not self.selectors:
             return not self.only_started or run.generation in self._own
+        if run.running_then is not None:
+            return False
         # A restart counts for the run before it and for the run after it.
         runs = [run, run.successor] if incident.kind == kinds.RESTART else [run]
         return any(selector.selects(each) for selector in self.selectors for each in runs if each)
@@ -276,14 +278,20 @@ class NoIncident:
         hint = hint_of(rule, first)
         if first.kind not in rule.kinds:
             error, what = errors.SuspectedOOMKill, f"{len(counted)} suspected OOM kills"
-            hint = _KILL_IT_HERE
+            hint = MORE_MEMORY if first.only_in_kernel else _KILL_IT_HERE
         if len(counted) == 1:
             what = headline_of(first)
         if first.kind == kinds.LOST_END:
             what, hint = f"{what}, possibly an OOM kill", RUN_AGAIN
         explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
-        settled = any(not item.run.may_be_corrected for item in counted)
+        settled = not all(map(_may_change, counted))
+        settled = settled and not any(item.only_in_kernel for item in counted)
         return Impossible(with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
+
+
+def _may_change(incident: Incident) -> bool:
+    """Return whether the list may soon show how a run really ended."""
+    return incident.run.may_be_corrected or incident.only_in_kernel
 
 
 def _is_over(row: ProcessInfo) -> bool:
@@ -303,6 +311,10 @@ def with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Ex
     if len(incidents) > 1:
         return replace(explanation, listed=tuple(map(_listed, incidents)))
     run = incidents[0].run
+    if incidents[0].only_in_kernel:
+        explanation = replace(explanation, because=describe(incidents[0]))
+    if run.running_then is not None:
+        return explanation
     hidden = run if _is_hidden(run) else None
     row = ended_row(run) or shown_row(run)
     return replace(explanation, process=row, run=hidden, output=True)
