@@ -8,6 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults facts contract pages nightly
 .PHONY: browser companions environments lint-page picture typescript schemathesis kernel dist new-user mutants clean
+.PHONY: logic release threads
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -23,10 +24,18 @@ coverage: $(VENV)/.dev  ## run the test suite, most of it measured, also in subp
 	$(VENV)/bin/coverage erase
 	$(VENV)/bin/coverage run -m pytest $(ON_TWO_CORES) $(addprefix --ignore ,$(UNMEASURED))
 	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage html --quiet --fail-under 0
 	$(VENV)/bin/coverage report
 	$(VENV)/bin/pytest $(ON_TWO_CORES) $(UNMEASURED)
 
 ON_TWO_CORES := -n 2 --dist worksteal
+logic: $(VENV)/.dev  ## run the fast tests of the logic: none starts a pytest or a sandbox of its own
+	$(VENV)/bin/pytest $(ON_TWO_CORES) @tests/logic.txt
+
+threads: $(VENV)-threads/.done  ## run each test of shared state, and of a user's suite, in 4 threads at the same time
+	$(VENV)-threads/bin/pytest --parallel-threads 4 @tests/threads.txt
+	$(VENV)-threads/bin/pytest --parallel-threads 4 --tlsandbox-guard leak $(addprefix examples/test_,guard.py jobs.py memory.py)
+
 PYTHONS := 3.10 3.11 3.12 3.13 3.14
 pythons:  ## run the test suite on each supported Python that is installed
 	for version in $(PYTHONS); do \
@@ -79,7 +88,13 @@ dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both an
 	$(VENV)-release/bin/python -m build . >/dev/null
 	$(VENV)-release/bin/python tools/check_dist.py
 	$(VENV)-release/bin/twine check --strict dist/*
-	$(VENV)-release/bin/zizmor --offline --quiet .github/workflows/*.yml examples/ci/*.yml
+	$(VENV)-release/bin/zizmor --offline --quiet .github examples/ci
+
+# TAG is the tag that is published; the workflow sets it.
+release:  ## refuse what is not ready, build and check the rest, and print the steps that are left for a person
+	$(PYTHON) tools/release.py $(TAG)
+	$(MAKE) new-user
+	$(PYTHON) tools/release.py --left
 
 new-user: dist  ## try what a new user would: the wheel, its README, the workflow to copy
 	$(PYTHON) tests/new_user.py dist/*.whl
@@ -114,12 +129,14 @@ pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code doe
 #   a session, repeats of a run under xdist, with pytest-asyncio, by another signal, by another way to load the plugin,
 #   larger loads
 # - random histories: 200 sessions, 250 lives and 340 bodies in `make test`, 100,000 and 205,000 here
+# - tests of shared state in several threads of pytest-run-parallel
 # - schemathesis: 500 cases in CI, 2,000 here
 # - the memory limit on cgroup v2, if QEMU and a Debian kernel are installed
 # - on the oldest releases: in CI what calls other packages, here all but the logic and the documents
 HISTORIES ?= 100000
 nightly: $(VENV)/.dev  ## run every test, with 100,000 random histories
 	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest $(ON_TWO_CORES) -o faulthandler_timeout=0 -m ''
+	$(MAKE) threads
 	$(MAKE) schemathesis CASES=2000
 	$(MAKE) typescript
 	$(VENV)/bin/python tools/kernel.py --skip-if-missing
@@ -152,8 +169,8 @@ oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest rele
 	$(VENV)-oldest/bin/pytest $(ON_TWO_CORES) $(ON_OLDEST)
 
 # Each has an environment of its own: a pytest plugin beside the tests slows every inner run.
-OWN := $(addprefix $(VENV)-,browser companions mutants oldest release schemathesis)
-environments: $(addsuffix /.done,$(filter-out %mutants,$(OWN)))  ## make those of CI: -j 3 makes them side by side
+OWN := $(addprefix $(VENV)-,browser companions mutants oldest release schemathesis threads)
+environments: $(addsuffix /.done,$(filter-out %mutants %threads,$(OWN)))  ## make those of CI: -j 3 makes them side by side
 
 # The browser is that of the machine: none is fetched.
 $(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49' 'pypdf>=5'
@@ -164,6 +181,7 @@ $(VENV)-oldest/.done: NEEDS = --editable '.[local]' --requirement tests/oldest.t
 $(VENV)-oldest/.done: tests/oldest.txt
 $(VENV)-release/.done: NEEDS = --group release
 $(VENV)-schemathesis/.done: NEEDS = --editable '.[local]' 'schemathesis>=4.32'
+$(VENV)-threads/.done: NEEDS = --editable '.[local]' hypothesis 'pytest-run-parallel>=0.10'
 
 # What is never imported need not be compiled.
 $(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.dev
@@ -172,4 +190,4 @@ $(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) dist mutants
+	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) dist htmlcov mutants

@@ -13,7 +13,7 @@ for name in [*os.environ]:
 
 # A shell's background job has Ctrl-C ignored, one under nohup the hang-up too, and what is started
 # inherits that. What is handled here, if by doing nothing, is back to its default there.
-for number in (signal.SIGINT, signal.SIGHUP):
+for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):  # Windows has no SIGHUP
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 

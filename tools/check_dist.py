@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "pytest_tlsandbox"
 SOURCES = [PACKAGE, "examples", "tests", "tools", "docs", "benchmarks"]
 """The folders that a packager needs to run the tests, or that the documents link to."""
-FILES = ["CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py"]
+FILES = ["LICENSE", "Makefile", "README.md", "conftest.py"]
+FILES += ["CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"]
 
 
 def tracked(folder: str) -> set[str]:

@@ -24,7 +24,7 @@ cd "$1" || exit
 export PATH HOME=/dev/shm TMPDIR=/dev/shm PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 (
   echo 0 >$slice/tests.scope/cgroup.procs
-  TLSANDBOX_TEST_CGROUP="cgroup v2" exec setpriv --reuid "$3" --regid "$4" --clear-groups \
+  TEST_CGROUP="cgroup v2" exec setpriv --reuid "$3" --regid "$4" --clear-groups \
     "$2" -m pytest -p pytest_tlsandbox -p no:cacheprovider -k v2 tests/local/test_memory.py
 )
 echo $? >/dev/ttyS1

@@ -51,9 +51,9 @@ def limits_memory(cgroup: type[CgroupV1 | CgroupV2]) -> bool:
 def parameter(cgroup: type[CgroupV1 | CgroupV2]) -> Any:
     """Return a parameter that is skipped if this machine cannot use the version of cgroups.
 
-    In the virtual machine of `make kernel`, TLSANDBOX_TEST_CGROUP names the version that must work.
+    In the virtual machine of `make kernel`, TEST_CGROUP names the version that must work.
     """
-    required = cgroup.mechanism == os.environ.get("TLSANDBOX_TEST_CGROUP")
+    required = cgroup.mechanism == os.environ.get("TEST_CGROUP")
     reason = f"no writable memory controller of {cgroup.mechanism}"
     skip = pytest.mark.skipif(not required and not limits_memory(cgroup), reason=reason)
     return pytest.param(cgroup.mechanism, marks=skip)
