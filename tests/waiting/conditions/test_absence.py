@@ -35,7 +35,7 @@ def vanished(*before, killed=None):
     """Return a sandbox that listed ``before`` when the test began and now lists another process."""
     box = box_of({0: list(before), 1: [raw(43)]}).from_now()
     if killed is not None:
-        box._history.note_signal(process(killed), 9)
+        box._history.note_signals(process(killed), 9)
     return pass_time(box)
 
 
@@ -61,7 +61,7 @@ def test_assertion_is_inconclusive_if_a_process_that_the_test_started_is_missing
 def test_oom_assertion_passes_if_a_process_vanishes_after_the_test_killed_it():
     box = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
     box._history.note_start(process(41))
-    box._history.note_signal(process(41), 9)
+    box._history.note_signals(process(41), 9)
 
     pass_time(box).assert_no_oom()
 
