@@ -163,9 +163,9 @@ class Settings(NamedTuple):
         guard_report_only: whether the guard only reports its findings and does not fail tests.
         report: the absolute path of the report; None for no report.
         no_section: whether failed tests do not show what happened in the sandbox.
-        no_kernel_counter: whether the counter of the kernel is not read.
         masks: the user's patterns for secrets.
         output: the absolute path of the folder for the output of failed tests; None for no output.
+        no_kernel_counter: whether the kernel's count of OOM kills is not read.
 
     """
 
@@ -177,9 +177,9 @@ class Settings(NamedTuple):
     guard_report_only: bool = False
     report: Path | None = None
     no_section: bool = False
-    no_kernel_counter: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
     output: Path | None = None
+    no_kernel_counter: bool = False
 
 
 def read(

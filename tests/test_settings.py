@@ -78,6 +78,7 @@ INI = {
     # From the root folder; a path on the command line starts where pytest was started.
     "tlsandbox_report": "tmp/out.json",
     "tlsandbox_no_section": True,
+    "tlsandbox_no_kernel_counter": True,
     "tlsandbox_mask": ["acme-[0-9]+", "x.y"],
     "tlsandbox_output": "tmp/out",
 }
@@ -88,6 +89,7 @@ FROM_INI = Settings(
     guard_report_only=True,
     report=Path("/tmp/out.json"),
     no_section=True,
+    no_kernel_counter=True,
     masks=(re.compile("acme-[0-9]+"), re.compile("x.y")),
     output=Path("/tmp/out"),
 )
@@ -110,6 +112,7 @@ def test_ini_keys_override_the_defaults():
         ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
         ("tlsandbox_output", "new/", "output", Path("/tmp/new")),
         ("tlsandbox_no_section", True, "no_section", True),
+        ("tlsandbox_no_kernel_counter", True, "no_kernel_counter", True),
     ],
 )
 def test_command_line_option_overrides_the_ini_key_and_the_default(option, value, field, expected):

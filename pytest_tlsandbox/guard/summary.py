@@ -129,9 +129,9 @@ class GuardSummary:
         return f" (sandbox {names})" if len(self._session.sandboxes) > 1 else ""
 
     def _limits(self) -> Iterator[str]:
-        """Yield a line for each sandbox without a counter of OOM kills."""
+        """Yield a line for each sandbox whose kernel does not count OOM kills for the guard."""
         for name, box in self._session.sandboxes.items():
-            if box.get("no_kernel_counter"):
+            if box.get("no_kernel_counter") and "oom" in self._settings.guard:
                 limit = "OOM kills of processes that the sandbox does not list are not found"
                 yield printable(f"{limit} (sandbox {name}): {box['no_kernel_counter']}")
 

@@ -482,4 +482,68 @@ def test_guard_monitors_a_sandbox_that_the_suite_selects(pytester, monkeypatch):
     rows = [f"{name} - {text}" for name, text in told.items()]
     boxes = ("small", "small", "local")
     expected = [f"{row} (sandbox {box})" for row, box in zip(rows, boxes, strict=True)]
-    assert summary(result)[1:] == expected
+    not_found = (
+        "OOM kills of processes that the sandbox does not list are not found (sandbox local)"
+    )
+    why = "/proc/vmstat of the sandbox does not count OOM kills"
+    assert summary(result)[1:] == [*expected, f"{not_found}: {why}"]
+
+
+def test_guard_finds_oom_kills_of_processes_that_the_sandbox_does_not_list(pytester):
+    suite = """
+        SCRIPT = 'until [ -e "$2" ]; do sleep 0.02; done; python -c "$1"; echo killed; sleep 600'
+
+        def start(sandbox, go):
+            return sandbox.start_process("sh", ["-c", SCRIPT, "build.sh", HOG[1][1], str(go)])
+
+        @pytest.fixture
+        def killed_in_teardown(tlsandbox, tmp_path):
+            job = start(tlsandbox, tmp_path / "go")
+            yield
+            (tmp_path / "go").touch()
+            tlsandbox.wait_for_output(job, "killed")
+
+        def test_child(tlsandbox, tmp_path):
+            (tmp_path / "go").touch()
+            tlsandbox.wait_for_output(start(tlsandbox, tmp_path / "go"), "killed")
+
+        def test_after_child(): pass
+
+        def test_child_in_teardown(killed_in_teardown): pass
+
+        def test_after_child_in_teardown(): pass
+
+        @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
+        def test_allowed(tlsandbox, tmp_path):
+            (tmp_path / "go").touch()
+            tlsandbox.wait_for_output(start(tlsandbox, tmp_path / "go"), "killed")
+    """
+    result = run(pytester, suite, "--tlsandbox-guard=oom")
+    unlisted, listed = (
+        "OOM-killed: an unlisted process",
+        "OOM-killed: build.sh; last output: Killed",
+    )
+    # The plugin kills the shell in the teardown, and then the embedded sandbox lists its child's kill.
+    assert failures(result) == {"test_child": unlisted, "test_child_in_teardown": listed}
+    assert summary(result) == [
+        "3 findings: 2 fail a test, 1 allowed",
+        f"test_child - {unlisted}",
+        "test_child_in_teardown - OOM-killed: build.sh",
+        f"test_allowed - {unlisted}, allowed: it is meant",
+    ]
+
+
+@pytest.mark.parametrize("options", [(), ("--tlsandbox-no-kernel-counter",)])
+def test_counter_of_the_kernel_is_read_unless_this_is_switched_off(pytester, options):
+    suite = """
+        def test_child(tlsandbox):
+            script = 'python -c "$1"; echo killed; sleep 600'
+            job = tlsandbox.start_process("sh", ["-c", script, "build.sh", HOG[1][1]])
+            tlsandbox.wait_for_output(job, "killed")
+            tlsandbox.assert_no_oom()
+    """
+    run(pytester, suite, *options).assert_outcomes(passed=len(options), failed=1 - len(options))
+    suite = "\n        def test_it(tlsandbox): pass"
+    result = run(pytester, suite, "--tlsandbox-guard=oom", "-v", *options)
+    shown = [line.rpartition(": ")[2] for line in summary(result)[1:]]
+    assert shown == ["switched off"] * len(options)

@@ -99,7 +99,7 @@ def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, el
     assert ends.pop("test_it[22]") == "crashed"
     assert {name for name, end in ends.items() if end != "passed"} == set(crashed)
     [sandbox] = report["sandboxes"]
-    assert sandbox == {"name": "small", "label": "small", "shared": True, "memory_limit": None}
+    assert (sandbox["name"], sandbox["label"], sandbox["shared"]) == ("small", "small", True)
     rows = {process["pid"]: process for process in report["processes"]}
     assert rows[other.pid]["before_the_session"]
     assert [change["state"] for change in rows[other.pid]["changes"]] == ["running", "signaled"]

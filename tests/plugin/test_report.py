@@ -76,7 +76,7 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
         assert names in (["setup", "call", "teardown"], ["setup", "teardown"])
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
     small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
-    assert report["sandboxes"] == [small]
+    assert report["sandboxes"] == [{**small, "no_kernel_counter": None}]
     failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
     assert [(one["phase"], one["line"]) for one in failures] == [("call", "OOM-killed: python -c")]
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
