@@ -87,11 +87,11 @@ class _Cgroup(MemoryLimit):
 
     def kills_of(self, handle: int) -> int:
         """Return how many times a process or one of its children was OOM-killed."""
-        return self._kills_in(self._leaf(handle))
+        return self._kills_in(self._leaf(handle).name)
 
     def kills(self) -> int:
         """Return the number of OOM kills in the sandbox."""
-        leaves = [entry for entry in self._group.iterdir() if entry.is_dir()]
+        leaves = filter(str.isdigit, os.listdir(self._group))
         return self._kills_in_removed + sum(map(self._kills_in, leaves))
 
     def leave(self, handle: int) -> None:
@@ -100,7 +100,7 @@ class _Cgroup(MemoryLimit):
         If the leaf still contains children of the process, ``close`` removes the leaf later.
         """
         leaf = self._leaf(handle)
-        kills = self._kills_in(leaf)
+        kills = self._kills_in(leaf.name)
         if _remove(leaf):
             self._kills_in_removed += kills
 
@@ -108,9 +108,9 @@ class _Cgroup(MemoryLimit):
         """Remove the group and its leaves."""
         _remove_with_leaves(self._group)
 
-    def _kills_in(self, leaf: Path) -> int:
-        counts = (leaf / self._counts).read_text().splitlines()
-        return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
+    def _kills_in(self, leaf: str) -> int:
+        with open(f"{self._group}/{leaf}/{self._counts}", "rb") as counts:
+            return sum(int(line[9:]) for line in counts if line.startswith(b"oom_kill "))
 
     def _leaf(self, handle: int) -> Path:
         """Return the leaf of a process, and create it if necessary."""
