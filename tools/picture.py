@@ -1,4 +1,4 @@
-"""Run the examples and a suite with failures on ``local``; take the screenshot for the README."""
+"""Run the examples and a suite with failures on ``local``; take the screenshot for the docs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pages import ROOT, failing_pytest
 from playwright.sync_api import sync_playwright
 
-PICTURE = ROOT / "docs" / "timeline.png"
+PICTURE = ROOT / "docs" / "pictures" / "timeline.png"
 SUITES = ["examples", "tests/browser/shop.py"]
 # Its OOM kill is expected, but would be one more finding in the screenshot.
 LEFT_OUT = "examples/test_two_sandboxes.py"
