@@ -7,8 +7,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage pythons bench bench-short oldest lint readme docs gallery faults facts contract pages nightly
-.PHONY: browser companions environments lint-page picture typescript schemathesis kernel dist new-user mutants clean
 .PHONY: logic release threads
+.PHONY: browser companions environments lint-page picture site-browser typescript schemathesis kernel dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -106,10 +106,13 @@ docs: $(VENV)-docs/.done  ## build the documentation site in build/site; fail at
 	$(VENV)-docs/bin/python tools/site.py
 	$(VENV)-docs/bin/zensical build --strict
 
-gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
+site-browser: docs $(VENV)-browser/.done  ## open each page of the documentation site in Chromium
+	$(VENV)-browser/bin/pytest -q tests/browser/with_site.py
+
+gallery: $(VENV)/.dev  ## run every kind of failure and write docs/reference/failures.md
 	$(VENV)/bin/python tools/gallery.py
 
-faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.md
+faults: $(VENV)/.dev  ## play every fault on every helper and write docs/contributing/faults.md
 	$(VENV)/bin/python tools/faults.py
 
 facts: $(VENV)/.dev  ## write the facts of the contract into docs/contributing/api-notes.md

@@ -8,7 +8,7 @@ from typing import Any
 import griffe
 
 
-class Markdown(griffe.Extension):
+class Markdown(griffe.Extension):  # type: ignore[misc]  # griffe is not here
     """Replace roles and literal blocks of reStructuredText."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:

@@ -17,6 +17,8 @@ DOCS = ROOT / "docs"
 PAGES = ROOT / "build" / "pages"
 README = ROOT / "README.md"
 LINK = re.compile(r"(?<=\])\(([^)\s:#]+)((?:#[^)\s]*)?)\)")
+NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
+"""Before a page that is not one of the documents."""
 FENCED = re.compile(r"(^ *```.*?^ *```)", re.DOTALL | re.MULTILINE)
 
 
@@ -51,7 +53,8 @@ def collect(source: Path, done: set[Path]) -> None:
     parts = [
         part if part.startswith("```") else LINK.sub(link, part) for part in FENCED.split(text)
     ]
-    target.write_text("".join(parts), encoding="utf-8")
+    head = NOT_SEARCHED if target.is_relative_to(PAGES / "repository") else ""
+    target.write_text(head + "".join(parts), encoding="utf-8")
 
 
 def main() -> None:

@@ -1,12 +1,11 @@
 // Browsers refuse workers on a page that was opened from a file. There, the search runs in a hidden frame instead.
 if (location.protocol === "file:") {
-  window.Worker = class extends EventTarget {
+  window.Worker = class {
     constructor(url) {
-      super();
       this.frame = document.body.appendChild(document.createElement("iframe"));
       this.frame.hidden = true;
       this.inside = this.frame.contentWindow;
-      this.inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", {data}));
+      this.inside.postMessage = (data) => this.onmessage?.(new MessageEvent("message", {data}));
       const script = this.inside.document.createElement("script");
       script.src = url;
       this.ready = new Promise((done) => script.addEventListener("load", done));
