@@ -179,7 +179,7 @@ environments: $(addsuffix /.done,$(filter-out %mutants %threads,$(OWN)))  ## mak
 $(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49' 'pypdf>=5'
 $(VENV)-companions/.done: NEEDS = --editable '.[local]' --requirement tests/companions/requirements.txt
 $(VENV)-companions/.done: tests/companions/requirements.txt
-# ruff formats the signatures of the API.
+# Zensical needs Python 3.11; ruff formats the signatures of the API.
 $(VENV)-docs/.done: NEEDS = 'zensical>=0.0.73' 'mkdocstrings[python]>=1' ruff
 $(VENV)-mutants/.done: NEEDS = --editable '.[local]' 'mutmut>=3.8'
 $(VENV)-oldest/.done: NEEDS = --editable '.[local]' --requirement tests/oldest.txt
@@ -195,4 +195,4 @@ $(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) dist htmlcov mutants
+	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) build dist htmlcov mutants
