@@ -4,6 +4,8 @@ import itertools
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,9 +33,11 @@ ELSEWHERE = "run by "
 """Mark of a block that needs a package that is not installed here; it names the test."""
 COMMAND = re.compile(r"^(?:\$ |.*python -m )pytest (.+)$", re.MULTILINE)
 """A command in a terminal, in a job of GitLab or in a pipeline of Jenkins."""
+FOLDERS = "separate folders"
+"""Mark of a command whose workers run in folders of their own."""
 GUARDED = "docs/how-to/expect-failures.md"
 CREATES_A_SANDBOX = [f"docs/how-to/{name}.md" for name in ("async", "sdk", "share-sandboxes")]
-SDK = "docs/how-to/share-sandboxes.md"
+SHARED = "docs/how-to/share-sandboxes.md"
 """The page with the conftest that the examples on the page about the SDK use."""
 SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
 TEST = "def test_it(tlsandbox): tlsandbox.assert_no_incidents()"
@@ -108,7 +112,7 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
             shown += block.text
 
     if page == "docs/how-to/sdk.md":
-        [conftest] = [block.text for block in blocks(SDK) if block.mark == "file: conftest.py"]
+        [conftest] = [block.text for block in blocks(SHARED) if block.mark == "file: conftest.py"]
         (tmp_path / "conftest.py").write_text(conftest)
     guarded = ["--tlsandbox-guard=oom,crash,leak"] if page == GUARDED else []
     service = ["-p", "made_up_service"] if page in CREATES_A_SANDBOX else []
@@ -137,7 +141,7 @@ def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, r
 def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     for block in blocks(page):
-        if block.language not in ("console", "yaml", "groovy") or block.mark.startswith("not run"):
+        if block.language not in ("console", "yaml", "groovy") or block.mark == FOLDERS:
             continue
         for command in COMMAND.findall(block.text):
             if block.language == "groovy":  # the command is the content of a text
@@ -150,6 +154,23 @@ def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox)
                 TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
             )
             assert done.ret == 0, f"{command}\n{done.stdout.str()}{done.stderr.str()}"
+
+
+@pytest.mark.slow
+def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path):
+    [block] = [block for block in blocks(SHARED) if block.mark == FOLDERS]
+    command = block.text.removeprefix("$ pytest ").replace("\\\n", " ")
+    for shown in ("/tmp", "$PWD"):
+        command = command.replace(shown, str(tmp_path))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_it.py").write_text(TEST)
+
+    options = [*shlex.split(command), "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    done = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, check=False)
+
+    assert done.returncode == 0
+    assert (tmp_path / "one" / "tests").is_dir()
+    assert (tmp_path / "out.html").stat().st_size
 
 
 TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >= (9,))
