@@ -6,9 +6,9 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # What is compiled once need not be compiled by each of a thousand inner runs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults facts contract pages nightly
-.PHONY: browser companions environments lint-page picture typescript schemathesis kernel dist new-user mutants clean
+.PHONY: demo test coverage pythons bench bench-short oldest lint readme docs gallery faults facts contract pages nightly
 .PHONY: logic release threads
+.PHONY: browser companions environments lint-page picture site-browser typescript schemathesis kernel dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -102,13 +102,17 @@ new-user: dist  ## try what a new user would: the wheel, its README, the workflo
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
 
-reference: $(VENV)/.dev  ## write docs/reference.md from the code
-	$(VENV)/bin/python tools/reference.py
+docs: $(VENV)-docs/.done  ## build the documentation site in build/site; fail at any warning
+	$(VENV)-docs/bin/python tools/site.py
+	$(VENV)-docs/bin/zensical build --strict
 
-gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
+site-browser: docs $(VENV)-browser/.done  ## open each page of the documentation site in Chromium
+	$(VENV)-browser/bin/pytest -q tests/browser/with_site.py
+
+gallery: $(VENV)/.dev  ## run every kind of failure and write docs/reference/failures.md
 	$(VENV)/bin/python tools/gallery.py
 
-faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.md
+faults: $(VENV)/.dev  ## play every fault on every helper and write docs/contributing/faults.md
 	$(VENV)/bin/python tools/faults.py
 
 facts: $(VENV)/.dev  ## write the facts of the contract into docs/contributing/api-notes.md
@@ -119,7 +123,6 @@ contract: $(VENV)/.dev  ## check the facts about the API on a sandbox: make cont
 
 pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code does
 	$(VENV)/bin/python tools/gallery.py --check
-	$(VENV)/bin/python tools/reference.py --check
 	$(VENV)/bin/python tools/faults.py --check
 	$(VENV)/bin/python tools/facts.py --check
 
@@ -169,13 +172,15 @@ oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest rele
 	$(VENV)-oldest/bin/pytest $(ON_TWO_CORES) $(ON_OLDEST)
 
 # Each has an environment of its own: a pytest plugin beside the tests slows every inner run.
-OWN := $(addprefix $(VENV)-,browser companions mutants oldest release schemathesis threads)
+OWN := $(addprefix $(VENV)-,browser companions docs mutants oldest release schemathesis threads)
 environments: $(addsuffix /.done,$(filter-out %mutants %threads,$(OWN)))  ## make those of CI: -j 3 makes them side by side
 
 # The browser is that of the machine: none is fetched.
 $(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49' 'pypdf>=5'
 $(VENV)-companions/.done: NEEDS = --editable '.[local]' --requirement tests/companions/requirements.txt
 $(VENV)-companions/.done: tests/companions/requirements.txt
+# Zensical needs Python 3.11; ruff formats the signatures of the API.
+$(VENV)-docs/.done: NEEDS = 'zensical>=0.0.73' 'mkdocstrings[python]>=1' ruff
 $(VENV)-mutants/.done: NEEDS = --editable '.[local]' 'mutmut>=3.8'
 $(VENV)-oldest/.done: NEEDS = --editable '.[local]' --requirement tests/oldest.txt
 $(VENV)-oldest/.done: tests/oldest.txt
@@ -190,4 +195,4 @@ $(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) dist htmlcov mutants
+	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) build dist htmlcov mutants

@@ -1,8 +1,9 @@
 """A new user, who has the wheel, its README and the workflow to copy, and nothing else.
 
-``python tests/new_user.py dist/*.whl`` creates a venv, installs the wheel, writes the tests of the
-README, sees one of them fail, and gates a made-up deployment with the commands of the workflow. It
-needs a registry for the dependencies, and no other network.
+``python tests/new_user.py dist/*.whl`` creates a venv, installs the wheel, runs the README's test,
+which passes without a memory limit and fails with the README's command, and gates a made-up
+deployment with the commands of the workflow. It needs a registry for the dependencies, and no other
+network.
 """
 
 import contextlib
@@ -17,12 +18,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 WORKFLOW = Path(__file__).parent.parent / "examples" / "ci" / "gate-deployment.yml"
-TRAIN = """\
-import sys
-
-print("shard 1/8 loaded", file=sys.stderr, flush=True)
-taken = [bytearray(10_000_000) for _ in range(300)]
-"""
+TOO_BIG = "taken = [bytearray(10_000_000) for _ in range(300)]"
 SMOKE = """
 def test_the_web_server_is_up(tlsandbox):
     tlsandbox.wait_for_process("http.server", timeout=10)
@@ -81,10 +77,13 @@ def readme_of(wheel):
     return str(metadata.get_payload())
 
 
-def block(readme, having):
-    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    [found] = [text for text in blocks if having in text]
-    return str(found)
+def first(readme, language, start):
+    """Return the first block of a language that begins with this text."""
+    return next(
+        text
+        for text in re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+        if text.startswith(start)
+    )
 
 
 def check_shows(output, *parts):
@@ -132,28 +131,26 @@ def main(wheel):
         newcomer = Newcomer(Path(folder))
         newcomer.run(f"pip install --quiet '{wheel.resolve()}[local]'")
 
-        print("# a test of the README that passes, and the message without a sandbox")
-        newcomer.write("first/test_server.py", block(readme, "http.server"))
+        print("# the test of the README, which passes, and the message without a sandbox")
+        newcomer.write("first/test_job.py", first(readme, "python", "def test_"))
         check_shows(newcomer.run("pytest first --tlsandbox local"), "1 passed")
         check_shows(
             newcomer.run("pytest first", 1),
             "no sandbox to test, because --tlsandbox is not set; pass --tlsandbox local",
         )
 
-        print("# the test of the README that fails, with a readable message")
-        newcomer.write("second/test_training.py", block(readme, "--shards"))
-        newcomer.write("train.py", TRAIN)
-        output = newcomer.run("pytest second --tlsandbox local --tlsandbox-memory 128M", 1)
+        print("# the command of the README, with a readable message")
+        command = first(readme, "console", "$ pytest -q").removeprefix("$ ").strip()
+        output = newcomer.run(f"{command} first", 1)
         check_shows(
             output,
-            ">       tlsandbox.wait_for_exit(job, exit_code=0, timeout=120)\n"
-            "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed at a limit of 128 MiB, wanted exit code 0: train.py; last output: shard ",
-            "E         | shard 1/8 loaded\n",
-            "E         process  python train.py --shards 8 --token=***\n",
-            "E         hint     raise --tlsandbox-memory if this memory use is expected\n",
-            "FAILED second/test_training.py::test_training_ends_well - OOM-killed at a lim",
+            ">       tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)\n"
+            "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed at a limit of 128 MiB, wanted exit code 0: python -c; last output: shard 1 loaded\n",
+            "E         | shard 1 loaded\n",
+            "E         hint  raise --tlsandbox-memory if this memory use is expected\n",
+            "FAILED first/test_job.py::test_job_succeeds - OOM-killed at a lim",
         )
-        assert len(output.splitlines()) < 45, output
+        assert len(output.splitlines()) < 30, output
 
         print("# the commands of the workflow, for a good deployment and for two bad ones")
         install, checks, tests = steps_of(workflow).values()
@@ -169,6 +166,7 @@ def main(wheel):
             check_shows(output, "1 failed, 1 passed", "GuardFailure: Crashed with SIGSEGV: ")
             assert variables["TENSORLAKE_API_KEY"] not in output
 
+        newcomer.write("train.py", TOO_BIG)
         with deployment(newcomer) as variables:
             newcomer.run("python deploy.py python train.py", **variables)
             check_shows(newcomer.run(checks, 1, **variables), "OOM", "train.py (pid ")

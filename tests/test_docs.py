@@ -21,21 +21,40 @@ def test_readme_shows_the_output_that_its_example_test_prints():
     assert checked.returncode == 0, checked.stderr
 
 
-def test_readme_names_every_option_and_fixture():
+def test_readme_has_at_most_7_kilobytes():
+    assert len(text_of("README.md").encode()) <= 7_000
+
+
+def test_reference_names_every_option_fixture_marker_and_helper():
+    import pytest_tlsandbox
     from pytest_tlsandbox import plugin, settings
 
     fixtures = [name for name in vars(plugin) if name.startswith("tlsandbox")]
+    markers = [text.partition("(")[0] for text in settings.MARKERS]
+    helpers = [name for name in dir(pytest_tlsandbox.Sandbox) if name[0] != "_"]
 
-    for name in [*fixtures, *(option.flag for option in settings.OPTIONS)]:
-        assert f"`{name}" in text_of("README.md"), name
+    assert all(f"`{name}" in text_of("docs/reference/fixtures.md") for name in fixtures + markers)
+    for option in settings.OPTIONS:
+        for name in (option.flag, option.ini, option.environment or ""):
+            assert f"`{name}" in text_of("docs/reference/options.md"), name
+    unnamed = [name for name in helpers if f"`{name}" not in text_of("docs/reference/helpers.md")]
+    assert unnamed == ["from_now", "kill_started"]
 
 
-def test_all_pages_of_the_docs_state_the_same_number_of_faults():
+def test_api_page_contains_every_public_name():
+    import pytest_tlsandbox
+    from pytest_tlsandbox import errors, testing
+
+    names = {*pytest_tlsandbox.__all__, *testing.__all__} - {"__version__", *vars(errors)}
+
+    assert names <= set(re.findall(r"^::: .+\.(\w+)$", text_of("docs/reference/api.md"), re.M))
+
+
+def test_docs_state_the_number_of_faults_that_were_tested():
     faults = r"in (\d+) scenes x (\d+) helpers = ([\d,]+)"
-    [(scenes, helpers, outcomes)] = re.findall(faults, text_of("docs/faults.md"))
+    [(scenes, helpers, outcomes)] = re.findall(faults, text_of("docs/contributing/faults.md"))
 
-    for page in ("README.md", "docs/contributing/tried.md"):
-        assert f"{scenes} x {helpers} = {outcomes}" in text_of(page)
+    assert f"{scenes} x {helpers} = {outcomes}" in text_of("docs/contributing/tried.md")
 
 
 def test_docs_state_the_measured_cost_of_an_unused_plugin():
@@ -47,6 +66,6 @@ def test_docs_state_the_measured_cost_of_an_unused_plugin():
         milliseconds("benchmarks/results.md", start, ".* ")
         for start in ("empty folder", "the same with it |")
     )
-    stated = milliseconds("docs/cost.md", "`pytest-tlsandbox`", r"\| ")
+    stated = milliseconds("docs/explanation/cost.md", "`pytest-tlsandbox`", r"\| ")
 
     assert stated == pytest.approx(with_it - without, abs=2, rel=0.1)

@@ -4,6 +4,8 @@ import itertools
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,18 +15,30 @@ from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.support import sample_of
 
 ROOT = Path(__file__).parent.parent
-PAGES = [
-    "README.md", "docs/async.md", "docs/cost.md", "docs/guard.md", "docs/guide.md", "docs/local.md",
-    "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md", "docs/waiting.md",
-]  # fmt: skip
-"""The pages whose code is run here; other pages have separate tests or no code."""
-SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md")
+FOR_USERS = (
+    "README.md",
+    "docs/*.md",
+    "docs/how-to/*.md",
+    "docs/reference/*.md",
+    "docs/explanation/*.md",
+)
+PAGES = [str(path.relative_to(ROOT)) for each in FOR_USERS for path in sorted(ROOT.glob(each))]
+"""The pages whose code and commands are run here."""
+SAMPLE = ("README.md", "docs/tutorial.md", "docs/how-to/expect-failures.md")
 """The pages whose code also runs in `make test`, as do the commands of the README."""
 BLOCK = re.compile(r"(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 FAILING = ("fails", "readme: test")
 """Marks of tests that must fail; tools/readme.py checks the one in the README."""
 ELSEWHERE = "run by "
 """Mark of a block that needs a package that is not installed here; it names the test."""
+COMMAND = re.compile(r"^(?:\$ |.*python -m )pytest (.+)$", re.MULTILINE)
+"""A command in a terminal, in a job of GitLab or in a pipeline of Jenkins."""
+FOLDERS = "separate folders"
+"""Mark of a command whose workers run in folders of their own."""
+GUARDED = "docs/how-to/expect-failures.md"
+CREATES_A_SANDBOX = [f"docs/how-to/{name}.md" for name in ("async", "sdk", "share-sandboxes")]
+SHARED = "docs/how-to/share-sandboxes.md"
+"""The page with the conftest that the examples on the page about the SDK use."""
 SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
 TEST = "def test_it(tlsandbox): tlsandbox.assert_no_incidents()"
 MADE_UP_SERVICE = """
@@ -54,6 +68,10 @@ def blocks(page):
     return [Block(*match.groups(default="")) for match in BLOCK.finditer(text)]
 
 
+def with_code(*languages):
+    return [page for page in PAGES if any(block.language in languages for block in blocks(page))]
+
+
 @pytest.fixture
 def run(forks, tmp_path):
     """Return a function that runs pytest on what the test has written."""
@@ -78,7 +96,7 @@ def my_sandbox():
         yield sandbox
 
 
-@pytest.mark.parametrize("page", sample_of({page: page for page in PAGES}, *SAMPLE))
+@pytest.mark.parametrize("page", sample_of({page: page for page in with_code("python")}, *SAMPLE))
 def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
@@ -93,16 +111,20 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
             (tmp_path / name).write_text(block.text)
             shown += block.text
 
-    guarded = ["--tlsandbox-guard=crash,leak"] if page == "docs/guard.md" else []
-    service = ["-p", "made_up_service"] if page in ("docs/async.md", "docs/sdk.md") else []
+    if page == "docs/how-to/sdk.md":
+        [conftest] = [block.text for block in blocks(SHARED) if block.mark == "file: conftest.py"]
+        (tmp_path / "conftest.py").write_text(conftest)
+    guarded = ["--tlsandbox-guard=oom,crash,leak"] if page == GUARDED else []
+    service = ["-p", "made_up_service"] if page in CREATES_A_SANDBOX else []
     done = run(*guarded, *service)
 
-    assert done.ret == 0, done.stdout.str()
+    collected = "def test_" in shown
+    assert done.ret == (0 if collected else pytest.ExitCode.NO_TESTS_COLLECTED), done.stdout.str()
     for reason in re.findall(r'reason="(.+?)"', shown) if guarded else ():
         assert f"allowed: {reason}" in done.stdout.str()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", with_code("python"))
 def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
@@ -114,26 +136,49 @@ def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, r
 
 
 @pytest.mark.parametrize(
-    "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, "README.md")
+    "page", sample_of({page: page for page in with_code("console", "yaml", "groovy")}, "README.md")
 )
 def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
-    consoles = [block.text for block in blocks(page) if block.language == "console"]
-    for line in "".join(consoles).splitlines():
-        if line.startswith("$ pytest "):
+    for block in blocks(page):
+        if block.language not in ("console", "yaml", "groovy") or block.mark == FOLDERS:
+            continue
+        for command in COMMAND.findall(block.text):
+            if block.language == "groovy":  # the command is the content of a text
+                command = command.removesuffix("'")
             done = run(
-                *shlex.split(line.removeprefix("$ pytest "), comments=True),
+                *shlex.split(command, comments=True),
                 "--noconftest",  # the conftest of this repository removes the key
+                TLSANDBOX="my-sandbox",
                 TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
                 TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
             )
-            assert done.ret == 0, f"{line}\n{done.stdout.str()}{done.stderr.str()}"
+            assert done.ret == 0, f"{command}\n{done.stdout.str()}{done.stderr.str()}"
+
+
+@pytest.mark.slow
+def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path):
+    [block] = [block for block in blocks(SHARED) if block.mark == FOLDERS]
+    command = block.text.removeprefix("$ pytest ").replace("\\\n", " ")
+    for shown in ("/tmp", "$PWD"):
+        command = command.replace(shown, str(tmp_path))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_it.py").write_text(TEST)
+
+    options = [*shlex.split(command), "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    done = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, check=False)
+
+    assert done.returncode == 0
+    assert (tmp_path / "one" / "tests").is_dir()
+    assert (tmp_path / "out.html").stat().st_size
 
 
 TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >= (9,))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/tutorial.md", "docs/reference/options.md", "docs/how-to/ide.md"]
+)
 @pytest.mark.parametrize("table", TABLES)
 def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path, run):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
@@ -169,8 +214,21 @@ def test_target_of_each_link_in_the_docs_exists(page):
         assert not anchor or anchor in anchors(target), link
 
 
-def test_each_page_of_the_docs_is_linked_from_another_page():
-    pages = [*(ROOT / "docs").rglob("*.md")]
-    text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *pages])
-    for page in pages:
-        assert f"{page.name})" in text or f"{page.name}#" in text, page.name
+def linked_from(page):
+    """Return the pages to which a page links."""
+    links = re.findall(r"\]\(([^)\s#:]+\.md)", page.read_text(encoding="utf-8"))
+    return {(page.parent / link).resolve() for link in links}
+
+
+def test_two_links_lead_from_the_readme_to_each_page_of_the_docs():
+    first = linked_from(ROOT / "README.md")
+    second = {page for each in first for page in linked_from(each)}
+
+    assert {*(ROOT / "docs").rglob("*.md")} <= first | second
+
+
+def test_navigation_of_the_site_contains_each_page_of_the_docs():
+    navigation = re.findall(r'= "(.+\.md)"', (ROOT / "zensical.toml").read_text("utf-8"))
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+
+    assert sorted(navigation) == sorted(["index.md", *pages])

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "pytest_tlsandbox"
 SOURCES = [PACKAGE, "examples", "tests", "tools", "docs", "benchmarks"]
 """The folders that a packager needs to run the tests, or that the documents link to."""
-FILES = ["LICENSE", "Makefile", "README.md", "conftest.py"]
+FILES = ["LICENSE", "Makefile", "README.md", "conftest.py", "zensical.toml"]
 FILES += ["CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"]
 
 

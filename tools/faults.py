@@ -1,6 +1,7 @@
-"""Inject each fault into each helper and write docs/faults.md; ``--check`` checks that it is current.
+"""Inject each fault into each helper and write docs/contributing/faults.md.
 
-The page is current if it agrees with the table of the tests; its times are from the last run.
+With ``--check``, only check the page. The page is current if it agrees with the table of the tests;
+its times are from the last run.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import pytest
 from tests.faults import table
 from tests.faults.helpers import HELPERS, PASS, Outcome, play_all, world
 
-PAGE = ROOT / "docs" / "faults.md"
+PAGE = ROOT / "docs" / "contributing" / "faults.md"
 HEAD = f"""\
 # What each helper does if the sandbox does not answer as expected
 
 The result of each helper for each fault, from a real run: `make faults` runs the
-[table of the tests](../tests/faults/table.py) and writes this page. A proxy with real sockets,
-[`FaultProxy`](../tests/fault_proxy/proxy.py), is in front of an embedded sandbox with real processes, and
+[table of the tests](../../tests/faults/table.py) and writes this page. A proxy with real sockets,
+[`FaultProxy`](../../tests/fault_proxy/proxy.py), is in front of an embedded sandbox with real processes, and
 injects the fault into each request.
 
 A fault ends in one of three ways. **It happens once**: the helper repeats the request, and the test does not
@@ -31,7 +32,7 @@ notice. **It stays**: the helper repeats the request for 30 seconds or until its
 error. **It is final**: a repetition cannot help, so the helper raises an error immediately. A call that changes
 something (start, signal, restart) is not repeated if the first one may have reached the sandbox.
 
-A wait for the end of a process is also played with each kind of [stream](../tests/faults/streams.py). The
+A wait for the end of a process is also played with each kind of [stream](../../tests/faults/streams.py). The
 fault begins when the wait opens the stream, and the process ends 0.5 s later. The result is always that of polling alone.
 
 Here, the 30 seconds are reduced to {table.SHORT.patience:g} s and the `timeout=` is {table.SHORT.timeout:g} s, so that the page

@@ -1,4 +1,4 @@
-"""Run the gallery of failures, and write docs/failures.md.
+"""Run the gallery of failures, and write docs/reference/failures.md.
 
 With ``--check``, only report whether the page is stale. The comparison ignores times, pids and
 counts of polls, because they differ from run to run.
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GALLERY = ROOT / "examples" / "gallery"
-PAGE = ROOT / "docs" / "failures.md"
+PAGE = ROOT / "docs" / "reference" / "failures.md"
 HEAD = """\
 # What failures look like
 
 Every kind of failure, from a real run: `make gallery` runs the tests in
-[examples/gallery](../examples/gallery) on the embedded sandbox and writes this page. Each block shows
+[examples/gallery](../../examples/gallery) on the embedded sandbox and writes this page. Each block shows
 the line that fails and what pytest prints under it, at 80 columns. pytest's short summary, JUnit
 reports and annotations show only the first line of a message. `-q` shows less, `-v` more output and
 how the sandbox was polled, `-vv` all processes.
 
 A small server between the plugin and the sandbox fakes failures of the sandbox (502, suspended,
-replaced): [front.py](../examples/gallery/front.py).
+replaced): [front.py](../../examples/gallery/front.py).
 """
 
 

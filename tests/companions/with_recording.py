@@ -1,11 +1,11 @@
-"""vcrpy: the conftest.py of docs/testing.md records a sandbox, and replays it without the sandbox."""
+"""vcrpy: the conftest.py of docs/how-to/test-helpers.md records a sandbox and replays it."""
 
 import re
 from pathlib import Path
 
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "test-helpers.md"
 MARK = "run by tests/companions/with_recording.py"
 
 

@@ -10,7 +10,7 @@ from tests.fault_proxy import FaultProxy
 from .streams import FakeOpenSourceDaemon
 
 LONGEST_PAUSE = 1.0
-"""Seconds between two polls of a wait with a stream (docs/cost.md)."""
+"""Seconds between two polls of a wait with a stream (docs/explanation/cost.md)."""
 CALL = 0.5
 """Seconds that a list call may take while the machine is busy."""
 HELD_FOR = 3.0

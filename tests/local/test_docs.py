@@ -1,4 +1,4 @@
-"""Test that ``docs/local.md`` contains a working example, every route and the right numbers."""
+"""Test the page on the embedded sandbox: a working example, every route and the right numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pytest_tlsandbox.local.process_table import KEPT_OUTPUT, KEPT_ROWS
 from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from tests.local.openapi import document
 
-DOCS = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "embedded-sandbox.md"
+DOCS = PAGE.read_text(encoding="utf-8")
 
 
 def test_example_test_in_the_documentation_passes(pytester: pytest.Pytester) -> None:

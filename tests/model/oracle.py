@@ -2,7 +2,7 @@
 
 `History` folds the successful answers (views) of the daemon. It knows which run each row shows and
 which run `last_exit` describes, so it does not guess. If a client must guess (cases U1 to U7 in
-`docs/history.md`), the oracle allows several answers.
+`docs/explanation/history.md`), the oracle allows several answers.
 """
 
 from __future__ import annotations
