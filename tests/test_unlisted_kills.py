@@ -18,9 +18,10 @@ from pytest_tlsandbox.testing import FakeClock, ScriptedLister
 from pytest_tlsandbox.types import KernelCount
 from tests.client.servers import connected
 from tests.contract.wrong_daemon import Wrong, WrongDaemon
+from tests.fault_proxy import Fault, FaultProxy, faults
 from tests.local.conftest import HOG
 from tests.local.test_memory import CGROUPS
-from tests.support import OOM, ended, failure, raw, signaled
+from tests.support import OOM, ended, failure, raw, sample_of, signaled
 
 CHILD_FLAG = (rb'("status":"exited"[^}]*"oom_killed":)true', rb"\1false")
 KILLED = 'python -c "$1"; echo killed'
@@ -94,6 +95,29 @@ def test_listed_oom_kills_and_other_sigkills_are_not_reported_as_unlisted(box):
     later.wait_for_process(later.start_process("sh", ["-c", "kill -9 $$"]), status="signaled")
 
     later.assert_no_oom()
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in vars(faults).values()
+    if isinstance(fault, Fault) and not fault.refuses
+}
+
+
+@pytest.mark.parametrize("fault", sample_of(FAULTS, "cut JSON", "401", "hang in the body"))
+def test_fault_of_the_counter_changes_no_result(fault):
+    with (
+        start_local_sandbox(memory_limit=64 << 20) as local,
+        FaultProxy(local) as proxy,
+        connected(proxy) as box,
+    ):
+        proxy.fail(fault, only="/files")
+        box._client.kernel = KernelCounter(box._client._transport)
+        box.assert_no_oom()
+        box.wait_for_process(box.start_process("python", ["-c", HOG]), status="oom_killed")
+        error = failure(box.assert_no_oom, errors.ProcessOOMKilled)
+        box._client.kernel.close()
+    assert error.first_line == "OOM-killed: python -c"
 
 
 # ---------------------------------------------------------------- simulated daemons

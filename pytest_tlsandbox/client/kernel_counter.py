@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _COUNTER = re.compile(rb"^oom_kill (\d{1,18})$", re.MULTILINE)
 _OWN_MARK = re.compile(rb"^sandbox_only 1$", re.MULTILINE)
 """The line by which the embedded sandbox says that it counts only its own processes."""
+_LONGEST_CALL = 1.0
+"""Maximum seconds of a call, because a list call waits for it."""
+_MOST_FAILURES = 3
+"""Transient errors in a row after which the counter counts as unknown."""
 _FIRST_KERNEL_THREAD = b"kthreadd\n"
 """The content of ``/proc/2/comm`` outside of containers, which number their processes anew."""
 
@@ -36,6 +40,7 @@ class KernelCounter:
         self.unknown = ""
         self._transport = transport
         self._own: bool | None = None
+        self._failures = 0
         self._thread: ThreadPoolExecutor | None = None
 
     def start(self, limit: float) -> Callable[[], KernelCount | None]:
@@ -53,7 +58,7 @@ class KernelCounter:
             return lambda: None
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "tlsandbox-kernel-counter")
-        return self._thread.submit(self._read, limit).result
+        return self._thread.submit(self._read, min(limit, _LONGEST_CALL)).result
 
     def close(self) -> None:
         """End the thread when the current call ends."""
@@ -70,9 +75,11 @@ class KernelCounter:
             if self._own is None:
                 self._own = _OWN_MARK.search(content) is not None or self._has_own_kernel(limit)
         except InfrastructureError as error:
-            if not error.transient:
+            self._failures += 1
+            if not error.transient or self._failures == _MOST_FAILURES:
                 self.unknown = f"/proc/vmstat of the sandbox cannot be read: {error.first_line}"
             return None
+        self._failures = 0
         return KernelCount(int(found[1]), self._own)
 
     def _has_own_kernel(self, limit: float) -> bool:

@@ -1,12 +1,13 @@
 """Test which answers of a sandbox contain a counter of OOM kills, and whose kills it counts."""
 
 import threading
+import time
 
 import pytest
 
 from pytest_tlsandbox.client.kernel_counter import KernelCounter
 from pytest_tlsandbox.types import KernelCount
-from tests.client.servers import CLOSE, chunk, reply
+from tests.client.servers import CLOSE, HANG, chunk, reply
 
 VMSTAT = b"nr_free_pages 12\noom_kill 7\nswpin_zero 0\n"
 KERNEL_THREAD = reply(200, b"kthreadd\n")
@@ -93,6 +94,18 @@ def test_counter_is_read_again_after_a_transient_error(counter, answer):
 
     assert [read(counting), counting.unknown] == [None, ""]
     assert read(counting) == KernelCount(7, own=True)
+
+
+def test_counter_that_does_not_answer_is_given_up_after_three_seconds(serve, connect):
+    server = serve([HANG])
+    counting = KernelCounter(connect(server))
+
+    began = time.monotonic()
+    assert [read(counting) for _ in range(5)] == [None] * 5
+    assert 2.9 < time.monotonic() - began < 5
+    assert counting.unknown.endswith("my-sandbox did not answer within 1 s")
+    assert len(server.requests) == 3
+    counting.close()
 
 
 def test_many_reads_use_one_thread(counter):
