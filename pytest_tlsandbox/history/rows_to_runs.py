@@ -1,6 +1,6 @@
 """Assign rows to generations, and infer hidden runs that no list call showed.
 
-``docs/history.md`` explains the rules by which rows are assigned to runs.
+``docs/explanation/history.md`` explains the rules by which rows are assigned to runs.
 """
 
 from __future__ import annotations

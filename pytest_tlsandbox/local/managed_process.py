@@ -1,7 +1,7 @@
 """Run managed processes, including restarts and health checks.
 
 The fields are the same as in the service (api-notes, "Managed processes"). The documentation of the
-service does not define all details of the behavior. ``docs/local.md`` lists the details that this
+service does not define all details of the behavior. ``docs/reference/embedded-sandbox.md`` lists the details that this
 module defines.
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
@@ -412,44 +411,6 @@ def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
 
     # One before all, one after each call, one after the last teardown, one at the end.
     assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
-
-
-def test_guard_page_of_the_docs_shows_the_real_output_of_pytest(pytester, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    (pytester.path / "worker.py").write_text("import time; time.sleep(60)")
-    (pytester.path / "train.py").write_text(
-        "import sys\n"
-        "for number in range(1, 6): print(f'shard {number}/8 loaded', file=sys.stderr)\n"
-        "taken = [bytearray(8 << 20) for _ in range(100)]\n"
-    )
-    pytester.makepyfile(
-        test_demo="""
-        import os
-        import pytest
-
-        def start(sandbox, program):
-            return sandbox.start_process("python", [program], working_dir=os.getcwd())
-
-        def test_oom(tlsandbox):
-            job = start(tlsandbox, "train.py")
-            tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)
-
-        def test_leak(tlsandbox_session):
-            start(tlsandbox_session, "worker.py")
-
-        @pytest.mark.tlsandbox_allow("oom", reason="the limit is under test")
-        def test_limit(tlsandbox):
-            test_oom(tlsandbox)
-        """
-    )
-    local = ("--tlsandbox=local", "--tlsandbox-memory=96M", "--tlsandbox-guard=oom,leak")
-    text = pytester.runpytest_subprocess(*local).stdout.str()
-    page = (Path(__file__).parents[2] / "docs" / "guard.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"_+ test_oom _+\n.*ERROR test_demo.py\S+ - [^\n]*", text, re.DOTALL)
-    [pasted] = re.findall(r"```text\n(.*?)\n```", page, re.DOTALL)
-
-    varying = r" +$|(?<=pid )\d+|(?<=ran )[\d.]+ m?s|(?<=until )[\d:.]+"
-    assert re.sub(varying, "", shown, flags=re.M) == re.sub(varying, "", pasted, flags=re.M)
 
 
 def test_guard_monitors_a_sandbox_that_the_suite_selects(pytester, monkeypatch):
