@@ -36,6 +36,7 @@ COMMAND = re.compile(r"^(?:\$ |.*python -m )pytest (.+)$", re.MULTILINE)
 FOLDERS = "separate folders"
 """Mark of a command whose workers run in folders of their own."""
 GUARDED = "docs/how-to/expect-failures.md"
+"""The page that shows the options with which its tests run."""
 CREATES_A_SANDBOX = [f"docs/how-to/{name}.md" for name in ("async", "sdk", "share-sandboxes")]
 SHARED = "docs/how-to/share-sandboxes.md"
 """The page with the conftest that the examples on the page about the SDK use."""
@@ -98,7 +99,7 @@ def my_sandbox():
 
 @pytest.mark.parametrize("page", sample_of({page: page for page in with_code("python")}, *SAMPLE))
 def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
-    (tmp_path / "pytest.ini").write_text(SETTINGS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n" if page == GUARDED else SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     shown = ""
     for number, block in enumerate(blocks(page)):
@@ -114,7 +115,8 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     if page == "docs/how-to/sdk.md":
         [conftest] = [block.text for block in blocks(SHARED) if block.mark == "file: conftest.py"]
         (tmp_path / "conftest.py").write_text(conftest)
-    guarded = ["--tlsandbox-guard=oom,crash,leak"] if page == GUARDED else []
+    text = (ROOT / page).read_text(encoding="utf-8")
+    guarded = shlex.split(*COMMAND.findall(text)) if page == GUARDED else []
     service = ["-p", "made_up_service"] if page in CREATES_A_SANDBOX else []
     done = run(*guarded, *service)
 
@@ -143,9 +145,9 @@ def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox)
     for block in blocks(page):
         if block.language not in ("console", "yaml", "groovy") or block.mark == FOLDERS:
             continue
-        for command in COMMAND.findall(block.text):
-            if block.language == "groovy":  # the command is the content of a text
-                command = command.removesuffix("'")
+        for command in COMMAND.findall(block.text.replace("\\\n", " ")):
+            if block.language == "groovy":  # the command is the content of a string
+                command = command.rstrip("'")
             done = run(
                 *shlex.split(command, comments=True),
                 "--noconftest",  # the conftest of this repository removes the key
