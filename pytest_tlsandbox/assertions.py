@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pytest_tlsandbox.arguments.checks import argument_label, check_pick, must_be
@@ -28,6 +29,7 @@ _ALL_RULES = (absence.OOM, absence.CRASH, absence.RESTART, absence.UNHEALTHY)
 """The rules of ``assert_no_incidents``."""
 
 
+@dataclass(eq=False, repr=False)
 class Assertions:
     """Asserts that no process is alive, or that no incident has happened.
 
@@ -49,18 +51,10 @@ class Assertions:
 
     """
 
-    def __init__(
-        self,
-        baseline: ProcessSnapshot | None,
-        history: History,
-        started: list[ProcessInfo],
-        *,
-        shared: bool,
-    ) -> None:
-        self.baseline = baseline
-        self._history = history
-        self._started = started
-        self._shared = shared
+    baseline: ProcessSnapshot | None
+    _history: History
+    _started: list[ProcessInfo]
+    _shared: bool
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that no selected process is alive or about to be restarted by its supervisor.

@@ -98,7 +98,7 @@ class Sandbox(Assertions):
         shared: bool = False,
         screen: Screen | None = None,
     ) -> None:
-        super().__init__(baseline, client.history, [], shared=shared)
+        super().__init__(baseline, client.history, [], shared)
         self._client = client
         self._timeout = timeout
         self._screen = screen or Screen()
@@ -560,7 +560,7 @@ class Sandbox(Assertions):
             failed.
 
         """
-        return Soft(self._check, self.baseline, self._history, self._started, shared=self._shared)
+        return Soft(self._check, self.baseline, self._history, self._started, self._shared)
 
     # ---------------------------------------------------------------- arrange
 

@@ -102,8 +102,8 @@ class Soft(Assertions):
 
     """
 
-    def __init__(self, evaluate: Callable[[Together], object], *state: Any, shared: bool) -> None:
-        super().__init__(*state, shared=shared)
+    def __init__(self, evaluate: Callable[[Together], object], *state: Any) -> None:
+        super().__init__(*state)
         self._evaluate = evaluate
         self._checks: list[Check] | None = None
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.failed_tests.used_sandbox import badness
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import align, cut
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import name_of
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.waiting.outcome_to_error import Tails
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.types import Screen, Stream
+    from pytest_tlsandbox.types import Screen
 
 TITLE = "sandbox during this test"
 _MOST_LINES = (12, 40, 200)
 """The maximum number of lines without -v, with -v and with -vv."""
-_STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 
 
 def section_of(
@@ -82,15 +80,8 @@ def _when(event: Event, failed_at: float) -> str:
 def _output(event: Event, most: int, deadline: float) -> list[str]:
     """Return the last lines of a run's output; the list is empty if they cannot be read."""
     client = event.sandbox.client
-    if event.run is None or (row := event.run.row) is None:
+    if event.run is None or event.sandbox.outage or client.clock.monotonic() >= deadline:
         return []
-    same_pid = [other for other in client.history.last or () if other.pid == row.pid]
-    if same_pid and not same_pid[-1].identity.same_run(row.identity):
-        return []
-    lines: list[str] = []
-    for stream in _STREAMS:
-        left = deadline - client.clock.monotonic()
-        if not lines and left > 0 and event.sandbox.outage is None:
-            with contextlib.suppress(InfrastructureError):
-                lines = client.output(row.pid, stream, limit=left)
+    tail = Tails(client, deadline).read(event.run.row, event.run)
+    lines = tail.lines if tail is not None else ()
     return [mask_text(line[:LONGEST_LINE]) for line in lines[-most:]]

@@ -328,7 +328,10 @@ def changes(timeline: Timeline, row: ProcessInfo | None, columns: int, most: int
     events += [(change.at, change.state) for change, _ in states]
     events.sort(key=lambda event: event[0])
     lines = align((f"+{seconds(at)}", printable(text)) for at, text in events)
-    return _middle_out([cut(line, columns) for line in lines], most)
+    hidden = len(lines) - most + 1
+    if hidden > 1:
+        lines[most // 2 : most // 2 + hidden] = [f"... {hidden} more ..."]
+    return [cut(line, columns) for line in lines]
 
 
 def polls(timeline: Timeline) -> str:
@@ -341,11 +344,3 @@ def polls(timeline: Timeline) -> str:
         return f"{timeline.looks}{each}"
     failed = f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})"
     return f"{timeline.looks or 'none'} good{each}, {failed}"
-
-
-def _middle_out(lines: Sequence[str], most: int) -> list[str]:
-    if len(lines) <= most:
-        return [*lines]
-    hidden = len(lines) - most + 1
-    first = most // 2
-    return [*lines[:first], f"... {hidden} more ...", *lines[first + hidden :]]

@@ -97,7 +97,7 @@ def text_of(
         screen: the terminal, which determines the width and the verbosity of the message.
 
     """
-    tails, output = _Tails(client, timeline), None
+    tails, output = Tails(client), None
     if explanation.process is None:
         listed = map(tails.with_last_line, explanation.listed[:_MOST_TAILS])
         explanation = replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
@@ -125,7 +125,7 @@ def error_of_several(
     failed: list[FailedCheck] = []
     failures: list[errors.TLSandboxError] = []
     client, timeline = wait.client, wait.timeline
-    tails = _Tails(client, timeline)
+    tails = Tails(client)
     for number, (name, place, result) in enumerate(checks, 1):
         if isinstance(result, Met) and (wait.final or not result.settling_time):
             passed.append(f"check {number} ({name})")
@@ -208,7 +208,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline) -> Explanat
     return Explanation(type(fault), what, because=because, hint=hint)
 
 
-class _Tails:
+class Tails:
     """Reads the last lines of output from the processes in one message.
 
     All reads together take at most 1 s. The last read ends at least 0.15 s before pytest-timeout
@@ -216,14 +216,14 @@ class _Tails:
 
     Args:
         client: the client of the sandbox.
-        timeline: the polls of the wait; the last snapshot shows whether a pid was reused.
+        end: the time at which the last read must end, in seconds on the clock of the client; None
+            for 1 s from now.
 
     """
 
-    def __init__(self, client: SandboxClient, timeline: Timeline) -> None:
+    def __init__(self, client: SandboxClient, end: float | None = None) -> None:
         self._client = client
-        self._rows = timeline.last or ()
-        self._end = client.clock.monotonic() + _TAIL_TIME
+        self._end = client.clock.monotonic() + _TAIL_TIME if end is None else end
         killed = client.test_deadline()
         if killed is not None:
             self._end = min(self._end, killed - _TAIL_MARGIN)
@@ -242,7 +242,8 @@ class _Tails:
         process = process if run is None else run.row
         if process is None:
             return None
-        rows = [row for row in self._rows if row.pid == process.pid]
+        last = self._client.history.last or ()
+        rows = [row for row in last if row.pid == process.pid]
         if not (rows[-1].identity.same_run(process.identity) if rows else run):
             return None
         try:
