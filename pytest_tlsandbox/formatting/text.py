@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-_LEFT_TO_RIGHT_MARK = "\u200e"
 # A line break must not separate a number from its unit.
 _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 
@@ -20,14 +19,15 @@ _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 def printable(text: str) -> str:
     """Escape characters that move the cursor, change colors or reverse the writing direction.
 
-    Letters that are written from right to left are kept. A left-to-right mark is added after such
-    letters, so that the rest of the line stays in place.
-
     Returns:
         The text on one line.
 
     """
-    return _steady(_escape(text))
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def width(text: str) -> int:
@@ -74,12 +74,12 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
         The text on one line.
 
     """
-    whole = _escape(text)
+    whole = printable(text)
     if width(whole) <= columns and not beyond:
-        return _steady(whole)
+        return whole
     mark = f"… +{len(text) + beyond}"  # the mark of the result is at most this wide
     head = _head(text, max(columns - len(mark), 1))
-    return _steady(_escape(head)) + f"… +{len(text) - len(head) + beyond}"
+    return f"{printable(head)}… +{len(text) - len(head) + beyond}"
 
 
 def shorten(text: str, columns: int) -> str:
@@ -92,8 +92,8 @@ def shorten(text: str, columns: int) -> str:
         The name on one line.
 
     """
-    whole = _escape(text)
-    return _steady(whole if width(whole) <= columns else _escape(_head(text, columns - 1)) + "…")
+    whole = printable(text)
+    return whole if width(whole) <= columns else printable(_head(text, columns - 1)) + "…"
 
 
 def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
@@ -114,7 +114,7 @@ def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
     lines: list[str] = []
     while len(lines) < most - 1 and len(head := _head(text, columns)) < len(text):
         head = head[: space + 1] if (space := head.rfind(" ")) > len(head) // 2 else head
-        lines.append(_steady(_escape(head)))
+        lines.append(printable(head))
         text = text[len(head) :]
     return [*lines, cut(text, columns, beyond=beyond)]
 
@@ -191,21 +191,6 @@ def shown(value: object) -> str:
     return mask_text(str(value))
 
 
-def _escape(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def _steady(text: str) -> str:
-    turns = not text.isascii() and any(
-        unicodedata.bidirectional(char) in ("R", "AL") for char in text
-    )
-    return text + _LEFT_TO_RIGHT_MARK if turns else text
-
-
 def _head(text: str, columns: int) -> str:
     """Return the longest prefix of a text that fits after escaping.
 
@@ -215,7 +200,7 @@ def _head(text: str, columns: int) -> str:
         return text[:columns]
     taken = 0
     for index, char in enumerate(text):
-        taken += width(_escape(char))
+        taken += width(printable(char))
         if taken > columns:
             return text[: max(index, 1)]
     return text

@@ -34,8 +34,8 @@ _UNEVENTFUL = ("exited", "signaled", "running")
 
 
 def page_text(text: str) -> str:
-    """Escape control characters, and remove the left-to-right mark that only a terminal needs."""
-    return printable(text).removesuffix("\u200e")
+    """Escape control characters."""
+    return printable(text)
 
 
 class _Axis(NamedTuple):

@@ -75,7 +75,7 @@ def test_long_or_hostile_values_are_escaped_and_truncated_to_the_terminal_width(
     right = process(41, command="שלום\n" * 50, args=("y" * 100_000,))
 
     for columns in (60, 80, 120):
-        lines = [line.replace("\u200e", "") for line in told(left, right, columns)]
+        lines = told(left, right, columns)
         assert max(map(wcswidth, lines[1:])) <= columns
         assert all(map(str.isprintable, lines))
         assert lines[2].startswith(r"  args     ['xxx")

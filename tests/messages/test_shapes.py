@@ -13,7 +13,6 @@ from pytest_tlsandbox import errors
 from .shapes import FOLDER, MARGIN, SHAPES, VERBOSITIES, WIDTHS, failure, kept
 
 AGAIN = "if it was changed on purpose: python -m tests.messages.shapes, and read what it wrote"
-LEFT_TO_RIGHT_MARK = "\u200e"
 ALL_PROCESSES = re.compile(r"\n  all \d+ process(?:es)?(?:\n|\Z)")
 # In this scope the tests of one shape run one after another, and render its messages once.
 every_shape = pytest.mark.parametrize("name", SHAPES, scope="module")
@@ -31,7 +30,6 @@ def messages(name: str) -> list[tuple[int, int, str]]:
 
 def too_wide(lines: str, room: int) -> set[str]:
     """Return the lines that do not fit, except those with a single long word."""
-    lines = lines.replace(LEFT_TO_RIGHT_MARK, "")
     return {
         f"{wcswidth(line)} of {room}: {line}"
         for line in lines.splitlines()
@@ -93,7 +91,7 @@ def test_all_lines_of_a_message_except_the_first_fit_the_terminal_width(name):
 @every_shape
 def test_message_contains_only_printable_characters(name):
     for _, _, message in messages(name):
-        odd = {char for char in message if not char.isprintable()} - {"\n", LEFT_TO_RIGHT_MARK}
+        odd = {char for char in message if not char.isprintable()} - {"\n"}
         assert not odd
 
 
