@@ -304,7 +304,7 @@ def pytest_runtest_makereport(
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Show this plugin's failure messages in colour, including messages from xdist workers."""
     if hasattr(report.longrepr, "chain"):
-        from pytest_tlsandbox.integration.terminal_colour import colour
+        from pytest_tlsandbox.integration.tracebacks import colour
 
         colour(report)
 

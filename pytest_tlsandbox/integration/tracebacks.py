@@ -1,14 +1,19 @@
-"""Remove the plugin's frames from tracebacks, and shorten error messages for one-line summaries."""
+"""Change how pytest shows this package's errors: tracebacks, one-line summaries and colours."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_tlsandbox.errors import TLSandboxError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 # tenacity drives the retry loop, and passes outcomes in futures of concurrent.futures.
@@ -16,6 +21,10 @@ _PACKAGE = frozenset({"pytest_tlsandbox"})
 _OURS = _PACKAGE | {"concurrent", "tenacity"}
 _PLUGGY = frozenset({"pluggy"})
 _PYTEST = _PLUGGY | {"_pytest"}
+
+_FIRST_LINE = re.compile(r"E +pytest_tlsandbox\.\w+: ")
+_OF_AN_ERROR = {"bold": True, "red": True}
+"""The markup that pytest uses for each line of an error."""
 
 E = TypeVar("E", bound=BaseException)
 
@@ -83,6 +92,40 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
     shortest = os.path.relpath(path, item.config.invocation_params.dir)
     entry.reprfileloc = type(place)(shortest, place.lineno, name)
     return shown
+
+
+def colour(report: pytest.TestReport) -> None:
+    """Leave only the first line of this package's errors in bold red, also in chained errors.
+
+    pytest shows each line of an error in bold red. If pytest does not use colours, this function
+    has no effect. The text of the report does not change, because other plugins may read or send
+    the text. pytest does not colour native tracebacks and exception groups, so this function leaves
+    them unchanged.
+    """
+    chain: Any = getattr(report.longrepr, "chain", ())
+    with contextlib.suppress(Exception):  # no colour if another plugin made the report
+        for entry in (entry for traceback, *_ in chain for entry in traceback.reprentries):
+            if any(map(_FIRST_LINE.match, entry.lines)):
+                entry.toterminal = partial(_show, entry.toterminal)
+
+
+def _show(show: Callable[[Any], None], writer: object) -> None:
+    show(_Writer(writer))
+
+
+class _Writer:
+    """A ``TerminalWriter`` that colours only the first line of an error."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def line(self, text: str = "", **markup: bool) -> None:
+        """Write a line; pytest calls this method for the lines of an error."""
+        is_detail = markup == _OF_AN_ERROR and not _FIRST_LINE.match(text)
+        self._writer.line(text, **({} if is_detail else markup))
 
 
 def _trim(error: BaseException) -> None:
