@@ -10,7 +10,7 @@ from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name
 from pytest_tlsandbox.waiting.conditions import absence
-from pytest_tlsandbox.waiting.conditions.fields import HasFields
+from pytest_tlsandbox.waiting.conditions.status_and_fields import HasFields
 from pytest_tlsandbox.waiting.polling import logger
 from pytest_tlsandbox.waiting.selectors import Process, Selector
 

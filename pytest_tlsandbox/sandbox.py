@@ -32,7 +32,7 @@ from pytest_tlsandbox.waiting.conditions.output_and_port import (
     IsListed,
 )
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.conditions.status import (
+from pytest_tlsandbox.waiting.conditions.status_and_fields import (
     HasEnded,
     HasExited,
     HasStatus,

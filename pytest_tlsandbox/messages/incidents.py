@@ -107,12 +107,9 @@ def aftermath(run: Run) -> str:
     The text is empty if nothing happened.
     """
     successor = run.successor
-    if successor is not None:
-        return "restarted" if successor.row is None else f"restarted as pid {successor.row.pid}"
-    managed = run.generation.managed
-    if managed is not None and managed.status == "backing_off" and run.end is not None:
-        return "its supervisor backs off before a restart"
-    return ""
+    if successor is None:
+        return ""
+    return "restarted" if successor.row is None else f"restarted as pid {successor.row.pid}"
 
 
 def used_restarts(number: int, managed: ManagedProcess | None = None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Screen
-from pytest_tlsandbox.waiting.conditions.status import HasExited, HasStatus
+from pytest_tlsandbox.waiting.conditions.status_and_fields import HasExited, HasStatus
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector

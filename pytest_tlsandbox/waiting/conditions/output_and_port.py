@@ -20,7 +20,7 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     Result,
 )
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.conditions.status import Stays
+from pytest_tlsandbox.waiting.conditions.status_and_fields import Stays
 from pytest_tlsandbox.waiting.selectors import label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
 

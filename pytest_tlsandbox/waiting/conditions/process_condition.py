@@ -186,7 +186,13 @@ class ProcessCondition:
         if row.oom_killed or row.state == "oom_killed":
             return self._explain(errors.ProcessOOMKilled, what, row, MORE_MEMORY)
         if self._correction_time(row):
-            what, because = _unknown_end(row)
+            waited = f"within {CORRECTION_TIME:g} s"
+            what, because = (
+                "Ended (cause unknown)",
+                f"the sandbox did not confirm the signal {waited}",
+            )
+            if row.state == "exited":
+                what, because = f"Exited, but no exit code was reported {waited}", ""
             return self._explain(errors.Inconclusive, what, row, RUN_AGAIN, because)
         if row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row):
             what += " (not by this test)"
@@ -215,17 +221,3 @@ class ProcessCondition:
         if row.exit_code == 0 and not self.wants_an_end:
             return "use wait_for_exit() if the process should end"
         return ""
-
-
-def _unknown_end(row: ProcessInfo) -> tuple[str, str]:
-    """Return a headline and a reason for a process if it is not known how the process ended."""
-    waited = f"within {CORRECTION_TIME:g} s"
-    if row.state == "exited":
-        return f"Exited, but no exit code was reported {waited}", ""
-    because = f"the sandbox did not name the signal {waited}"
-    if row.signal is not None:
-        because = (
-            "sandboxes report SIGHUP for some processes that exited, and correct it later; this one "
-            f"was not corrected {waited}"
-        )
-    return "Ended (cause unknown)", because
