@@ -152,7 +152,7 @@ class InfrastructureError(TLSandboxError):
         delivered: bool = True,
     ) -> None:
         super().__init__(message)
-        self.label = label or message
+        self.label = label or self.first_line
         self.transient = transient
         self.retry_after = retry_after
         self.delivered = delivered

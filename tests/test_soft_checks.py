@@ -127,7 +127,7 @@ def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
     assert not isinstance(caught.value, AssertionError)
     first = f"Cannot check for OOM kills: 1 of 2 {UNREADABLE}"
     assert caught.value.first_line == f"2 of 3 checks failed; the first: {first}"
-    assert caught.value.label == first
+    assert caught.value.label == caught.value.first_line
 
 
 # --------------------------------------------------------- exceptions in the block

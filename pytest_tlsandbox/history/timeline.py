@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -104,29 +103,25 @@ class Timeline:
         """Return the run of a process, or None if the run is not known."""
         return None if process is None else self._history.run_of(process)
 
-    def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:
+    def states(self, process: ProcessInfo) -> list[Change]:
         """Return the state changes of a process during this wait.
 
         Args:
             process: the process; the result includes earlier and later runs of the same generation.
 
         Returns:
-            The changes (``at`` is in seconds since the wait began), each with the number of polls
-            that showed the state.
+            The changes, whose ``at`` is in seconds since the wait began.
 
         """
         run = self.run_of(process)
         if run is None or not self._looked_at:
             return []
+        first, last = self._looked_at[0], self._looked_at[-1]
         changes = chain.from_iterable(each.changes for each in run.generation.runs)
         states: list[Change] = []
         for change in sorted(changes, key=attrgetter("at")):
-            if change.at <= self._looked_at[0]:
+            if change.at <= first:
                 states.clear()  # of the states before the first poll, only the last one was seen
-            if change.at <= self._looked_at[-1]:
-                states.append(change)
-        places = [*(bisect_left(self._looked_at, change.at) for change in states), self.looks]
-        return [
-            (change._replace(at=max(change.at, self._looked_at[0]) - self.start), until - since)
-            for change, (since, until) in zip(states, pairwise(places), strict=True)
-        ]
+            if change.at <= last:
+                states.append(change._replace(at=max(change.at, first) - self.start))
+        return states

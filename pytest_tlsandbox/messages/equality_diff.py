@@ -58,9 +58,6 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
         lines += [f"changed: {named(row)}", *_fields(row, other, columns)]
     if len(changed) > _MOST_ROWS:
         lines.append(f"... and {len(changed) - _MOST_ROWS} more changed")
-    if left.unreadable != right.unreadable:
-        lines.append("unreadable rows differ:")
-        lines += [f"  {row}" for row in (*left.unreadable, *right.unreadable)]
     return lines
 
 

@@ -129,17 +129,17 @@ class Renderer:
             passed: the numbers and names of the checks that passed.
 
         """
-        headlines = [_first_line(explanation, output) for _, _, explanation, output in failed]
+        _, _, explanation, output = failed[0]
         so_many = f"{len(failed)} of {count(len(failed) + len(passed), 'check')} failed"
-        lines = [f"{so_many}{'; the first' if len(failed) > 1 else ''}: {headlines[0]}", ""]
+        the_first = "; the first" if len(failed) > 1 else ""
+        lines = [f"{so_many}{the_first}: {_first_line(explanation, output)}", ""]
         inside = replace(self, screen=replace(self.screen, columns=self.screen.columns - 5))
         hints = {""}
         most = self._size.rows
-        for headline, (number, place, explanation, _) in zip(
-            headlines[:most], failed, strict=False
-        ):
+        for number, place, explanation, output in failed[:most]:
             label = f"{_INDENT}check {number}  "
-            first, *others = wrap(f"{place}: {headline}", self.screen.columns - len(label))
+            text = f"{place}: {_first_line(explanation, output)}"
+            first, *others = wrap(text, self.screen.columns - len(label))
             lines += [label + first, *(_INDENT * 4 + line for line in others)]
             hint = "" if explanation.hint in hints else explanation.hint
             hints.add(hint)
@@ -165,7 +165,7 @@ class Renderer:
         """
         if output is None or not output.lines:
             return []
-        row, most = explanation.process, self._size.output
+        row, most, columns = explanation.process, self._size.output, self.screen.columns - 4
         if row is not None and not row.ended and self.screen.verbosity <= 0:
             most = _OUTPUT_OF_LIVING
         shown = output.lines[-most:]
@@ -174,34 +174,29 @@ class Renderer:
         lines = [f"{_INDENT}{output.stream}, {extent}"]
         for line in shown:
             masked, beyond = mask_text(line[:LONGEST_LINE]), max(len(line) - LONGEST_LINE, 0)
-            first, *others = fold(
-                masked, self.screen.columns - 4, self._size.command, beyond=beyond
-            )
+            first, *others = fold(masked, columns, self._size.command, beyond=beyond)
             lines += [f"{_INDENT}| {first}", *(f"{_INDENT}  {part}" for part in others)]
         return lines
 
     def evidence(self, explanation: Explanation) -> list[str]:
         """Return lines that show the wrong fields, the reason, and the listed processes."""
-        lines, fields = [], explanation.fields
+        lines, fields, columns = [], explanation.fields, self.screen.columns
         told = explanation.what + explanation.wanted
         in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
         if fields and not in_headline:
-            room = max(
-                (self.screen.columns - max(len(field.name) for field in fields) - 11) // 2, 20
-            )
+            longest_name = max(len(field.name) for field in fields)
+            room = max((columns - longest_name - 11) // 2, 20)
             rows = [(field.name, cut(field.wanted, room), cut(field.was, room)) for field in fields]
             lines += [_INDENT + line for line in align([("", "wanted", "was"), *rows])]
         if explanation.because:
-            lines += [_INDENT + line for line in wrap(explanation.because, self.screen.columns - 2)]
+            lines += [_INDENT + line for line in wrap(explanation.because, columns - 2)]
         if explanation.listed:
             listed = [item.row for item in explanation.listed]
             remarks = [item.remark for item in explanation.listed]
             title = explanation.listed_as
             if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
                 title, remarks = f"{title}: {remarks[0]}", []
-            table = process_table(
-                listed, remarks, most=self._size.rows, columns=self.screen.columns - 4
-            )
+            table = process_table(listed, remarks, most=self._size.rows, columns=columns - 4)
             lines += [_INDENT + title] if title else []
             lines += [_INDENT * 2 + line for line in table]
         return lines
@@ -325,7 +320,7 @@ def changes(timeline: Timeline, row: ProcessInfo | None, columns: int, most: int
         (outage.start, f"unavailable until +{seconds(outage.end)} ({outage})")
         for outage in timeline.outages
     ]
-    events += [(change.at, change.state) for change, _ in states]
+    events += [(change.at, change.state) for change in states]
     events.sort(key=lambda event: event[0])
     lines = align((f"+{seconds(at)}", printable(text)) for at, text in events)
     hidden = len(lines) - most + 1

@@ -143,8 +143,6 @@ def error_of_several(
         error.failures = tuple(failures)
     else:
         error = type(failures[0])(text)
-        if isinstance(error, errors.InfrastructureError):
-            error.label = failures[0].first_line
     error.wanted = " and ".join(name for name, _, _ in checks)
     error.snapshot = wait.timeline.last
     return error
@@ -167,8 +165,6 @@ def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
 def _with_data(
     error: errors.TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
 ) -> errors.TLSandboxError:
-    if isinstance(error, errors.InfrastructureError) and error.label == str(error):
-        error.label = explanation.headline  # because a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
     error.run = explanation.run or timeline.run_of(explanation.process)

@@ -114,7 +114,7 @@ class Wait:
             self._deadline = max(start, sooner)
         self.timeline = Timeline(start, self.client.history)
         self._reported = self._last_begun = self._outage_ends = start
-        self._first_good = self._last_good = start
+        self._last_good = start
         self._same_since = self._unseen = 0.0
         self._wakeup = Wakeup(self.client, start)
 
@@ -133,8 +133,7 @@ class Wait:
         try:
             tenacity.Retrying(
                 sleep=self._wakeup.sleep,
-                retry=tenacity.retry_if_exception(self._is_retried)
-                | tenacity.retry_if_result(lambda final: not final),
+                retry=tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
                 stop=self._is_over,
                 # By default, tenacity would raise RetryError, whose text names a Future instead of
@@ -159,9 +158,6 @@ class Wait:
     def _now(self) -> float:
         return self.client.clock.monotonic()
 
-    def _is_retried(self, error: BaseException) -> bool:
-        return self.fault is not None and error is self.fault and self.fault.transient
-
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""
         asked, left = self._now(), self.client.outage.left
@@ -176,7 +172,9 @@ class Wait:
                 self.timeline.add_fault(fault, asked, self._now())
                 logger.debug("poll of %s failed: %s", self.client.label, fault.label)
                 self._report_progress()
-                raise
+                if not fault.transient:
+                    raise
+                return False
             self.fault = None
             self._wakeup.evaluated = snapshot.begun
             self.timeline.add(snapshot)
@@ -283,9 +281,7 @@ class Wait:
         time starts again.
         """
         begun, before = snapshot.begun, self.result
-        gap = 0.0 if before is None else begun - self._last_good
-        if before is None:
-            self._first_good = begun
+        gap = begun - self._last_good
         if gap > LONG_OUTAGE:
             self._unseen += gap
         same = before is not None and (type(result), result.key) == (type(before), before.key)
@@ -344,4 +340,4 @@ class Wait:
         # count.
         settling_time = 0.0 if self.result is None else self.result.settling_time
         patience = settling_time + _LONGEST_WAVERING + min(self._unseen, _LONGEST_UNSEEN)
-        return self._deadline == math.inf and self._last_begun - self._first_good > patience
+        return self._deadline == math.inf and self._last_begun - self.timeline.start > patience

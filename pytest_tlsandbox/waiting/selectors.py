@@ -326,10 +326,8 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
             raise InvalidArgument(
                 "argument 'process' must not be empty text, which would match every command line"
             )
-        return (
-            f'"{_brief(process)}"',
-            lambda row: process in row.command_line or _is_named(row, process),
-        )
+        label = f'"{_brief(process)}"'
+        return label, lambda row: process in row.command_line or _is_named(row, process)
     if isinstance(process, int) and not isinstance(process, bool):
         if process < 0:
             raise InvalidArgument(f"argument 'process' must be a pid >= 0, got {process}")

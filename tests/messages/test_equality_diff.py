@@ -103,11 +103,9 @@ def test_comparison_of_snapshots_shows_added_and_removed_and_changed_processes()
     ]
 
 
-def test_comparison_of_snapshots_shows_differences_in_unreadable_rows():
+def test_comparison_of_snapshots_says_that_unreadable_rows_differ():
     assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
         "left == right, snapshots of my-sandbox differ: unreadable rows differ",
-        "unreadable rows differ:",
-        "  row 1 (pid 9): status: missing, command: missing, started_at: missing",
     ]
 
 

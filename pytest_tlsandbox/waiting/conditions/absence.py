@@ -248,17 +248,14 @@ class NoIncident:
         all_gone = bool(before) and not any(
             snapshot.holds(row) or snapshot.find(row.identity) for row in before
         )
-        return [
-            incident
-            for incident in incidents
-            if (self._needs_ends or incident.run.assumed)
-            and is_inconclusive(
-                incident,
-                answers_for=bool(self.selectors)
-                or incident.run.generation in self._own
-                or (all_gone and incident.kind == kinds.UNSEEN_END),
-            )
-        ]
+        unknown = []
+        for incident in incidents:
+            needed = self._needs_ends or incident.run.assumed
+            answers_for = bool(self.selectors) or incident.run.generation in self._own
+            vanished = all_gone and incident.kind == kinds.UNSEEN_END
+            if needed and is_inconclusive(incident, answers_for=answers_for or vanished):
+                unknown.append(incident)
+        return unknown
 
     def _failed(
         self, rule: Rule, incidents: Sequence[Incident], rows: Iterable[ProcessInfo]

@@ -210,15 +210,10 @@ class WasRestarted(ProcessCondition):
         return sum(run.times for run in self._restarted_runs(row))
 
     def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
-        own = self._run_of(row)
-        return [
-            incident.run
-            for incident in self.selector.history.incidents(self.position)
-            if incident.kind == RESTART
-            and own is not None
-            and incident.run.generation is own.generation
-            and not (incident.run.restarted_here or incident.run.assumed)
-        ]
+        own, incidents = self._run_of(row), self.selector.history.incidents(self.position)
+        runs = [incident.run for incident in incidents if incident.kind == RESTART]
+        counted = [run for run in runs if not (run.restarted_here or run.assumed)]
+        return [run for run in counted if own is not None and run.generation is own.generation]
 
 
 @dataclass(eq=False, repr=False)
@@ -229,12 +224,12 @@ class HasFields(ProcessCondition):
     waits = False
 
     def __post_init__(self) -> None:
-        names = self.expected.keys()
+        expected = self.expected.items()
         self.wanted = " and ".join(
-            f"{name}={shown_wanted(value, name)}" for name, value in self.expected.items()
+            f"{name}={shown_wanted(value, name)}" for name, value in expected
         )
         expects_an_end = self.expected.get("status", "running") != "running"
-        self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & names)
+        self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & self.expected.keys())
 
     def fits(self, row: ProcessInfo) -> bool:
         return not differences(row, self.expected)
