@@ -56,82 +56,72 @@ class Option(NamedTuple):
         return "--" + self.ini.replace("_", "-")
 
 
-TARGET = Option(
-    "",
-    "The id, name or URL of the sandbox to test, or 'local' for the embedded sandbox. '{worker}' is "
-    "replaced by the name of the xdist worker. If several sandboxes are given, each test runs on each "
-    "of the sandboxes. To give several, repeat the option, write one sandbox per line in the ini file, "
-    "or separate the sandboxes with spaces in the environment variable.",
-    "TARGET",
-    environment="TLSANDBOX",
-    repeatable=True,
-)
-PROXY_URL = Option(
-    "proxy_url",
-    "URL of the proxy through which sandboxes are reached by id or name "
-    "(default: none; requests go to https://<id>.sandbox.tensorlake.ai).",
-    "URL",
-    environment="TENSORLAKE_SANDBOX_PROXY_URL",
-)
-TIMEOUT = Option(
-    "timeout",
-    "Timeout of waits without a timeout argument, in seconds or with a unit: 30, 500ms, 30s, 2m, 1h "
-    "(default: 30s).",
-    "TIME",
-)
-MEMORY = Option(
-    "memory",
-    "Memory limit of the embedded sandbox, in bytes or with a unit: 256M, 1.5G (default: none).",
-    "SIZE",
-)
-GUARD = Option(
-    "guard",
-    f"Apply these rules of the guard: {', '.join(RULES)}. A rule fails a test if such an incident happens "
-    "in the sandbox during the test, even if the test does not check anything. To give several rules, "
-    "separate them with commas, or repeat the option (default: none).",
-    "RULES",
-    repeatable=True,
-)
-GUARD_REPORT_ONLY = Option(
-    "guard_report_only",
-    "Report the findings of the guard, but do not fail tests because of findings.",
-    None,
-)
-REPORT = Option(
-    "report",
-    "Record what happens in the sandbox, and write a report to this file when the session ends. The "
-    "report is an HTML timeline if the name of the file ends in .html, otherwise JSON (default: none).",
-    "PATH",
-)
-NO_SECTION = Option(
-    "no_section",
-    "Do not show below a failed test what happened in the sandbox during the test. This saves up to "
-    "one list call and 1 s for each failed test.",
-    None,
-)
-OUTPUT = Option(
-    "output",
-    "When a test fails, write the complete output of each process that the test started to a file in "
-    "this folder (default: none).",
-    "DIR",
-)
-NO_KERNEL_COUNTER = Option(
-    "no_kernel_counter",
-    "Do not read how many OOM kills the kernel of the sandbox has counted. Then the plugin does not find "
-    "OOM kills of processes that the sandbox does not list, such as the children of a shell.",
-    None,
-)
 OPTIONS = (
-    TARGET,
-    PROXY_URL,
-    TIMEOUT,
-    MEMORY,
-    GUARD,
-    GUARD_REPORT_ONLY,
-    REPORT,
-    OUTPUT,
-    NO_SECTION,
-    NO_KERNEL_COUNTER,
+    Option(
+        "",
+        "The id, name or URL of the sandbox to test, or 'local' for the embedded sandbox. '{worker}' is "
+        "replaced by the name of the xdist worker. If several sandboxes are given, each test runs on each "
+        "of the sandboxes. To give several, repeat the option, write one sandbox per line in the ini file, "
+        "or separate the sandboxes with spaces in the environment variable.",
+        "TARGET",
+        environment="TLSANDBOX",
+        repeatable=True,
+    ),
+    Option(
+        "proxy_url",
+        "URL of the proxy through which sandboxes are reached by id or name "
+        "(default: none; requests go to https://<id>.sandbox.tensorlake.ai).",
+        "URL",
+        environment="TENSORLAKE_SANDBOX_PROXY_URL",
+    ),
+    Option(
+        "timeout",
+        "Timeout of waits without a timeout argument, in seconds or with a unit: 30, 500ms, 30s, 2m, 1h "
+        "(default: 30s).",
+        "TIME",
+    ),
+    Option(
+        "memory",
+        "Memory limit of the embedded sandbox, in bytes or with a unit: 256M, 1.5G (default: none).",
+        "SIZE",
+    ),
+    Option(
+        "guard",
+        f"Apply these rules of the guard: {', '.join(RULES)}. A rule fails a test if such an incident happens "
+        "in the sandbox during the test, even if the test does not check anything. To give several rules, "
+        "separate them with commas, or repeat the option (default: none).",
+        "RULES",
+        repeatable=True,
+    ),
+    Option(
+        "guard_report_only",
+        "Report the findings of the guard, but do not fail tests because of findings.",
+        None,
+    ),
+    Option(
+        "report",
+        "Record what happens in the sandbox, and write a report to this file when the session ends. The "
+        "report is an HTML timeline if the name of the file ends in .html, otherwise JSON (default: none).",
+        "PATH",
+    ),
+    Option(
+        "no_section",
+        "Do not show below a failed test what happened in the sandbox during the test. This saves up to "
+        "one list call and 1 s for each failed test.",
+        None,
+    ),
+    Option(
+        "output",
+        "When a test fails, write the complete output of each process that the test started to a file in "
+        "this folder (default: none).",
+        "DIR",
+    ),
+    Option(
+        "no_kernel_counter",
+        "Do not read how many OOM kills the kernel of the sandbox has counted. Then the plugin does not find "
+        "OOM kills of processes that the sandbox does not list, such as the children of a shell.",
+        None,
+    ),
 )
 
 
