@@ -34,7 +34,7 @@ class Address:
 
     label: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     key: Secret | None = None
 
     @property
@@ -44,9 +44,6 @@ class Address:
         return host in ("localhost", "[::1]") or (
             host.startswith("127.") and host.replace(".", "").isdigit()
         )
-
-    def __hash__(self) -> int:
-        return hash((self.url, *sorted(self.headers.items())))
 
 
 def locate(target: object, proxy_url: str | None = None) -> Address:

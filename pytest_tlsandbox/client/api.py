@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pytest_tlsandbox.client.end_notice import EndNotice
 from pytest_tlsandbox.client.list_cache import ListReader
-from pytest_tlsandbox.client.response_bodies import describe_body, parse_process
+from pytest_tlsandbox.client.response_bodies import describe_body, json_object, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
 from pytest_tlsandbox.errors import (
     ContractViolation,
@@ -330,10 +330,7 @@ class SandboxClient(ProcessLister):
         """
         path = f"/processes/{pid}/{stream}"
         answer = self._ask("GET", path) if limit is None else self._try("GET", path, limit)
-        try:
-            lines = json.loads(answer.body)["lines"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            lines = None
+        lines = json_object(answer.body).get("lines")
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(
                 f"{self.label}: the response with the output of pid {pid} does not contain a 'lines' list"

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.clock import Clock
 
+    Json = Mapping[str, object] | None
+    Headers = Mapping[str, str]
+
 
 # Seconds between two attempts to end an overdue call that has no socket yet.
 _CONNECTING = 0.05
@@ -164,12 +167,7 @@ class WatchedAdapter(HTTPAdapter):
         self._pool = pool
 
     def open(
-        self,
-        method: str,
-        path: str,
-        json: Mapping[str, object] | None,
-        headers: Mapping[str, str],
-        timeout: float,
+        self, method: str, path: str, json: Json, headers: Headers, timeout: float
     ) -> BaseHTTPResponse:
         """Send a request, and return the response, whose body has not been read.
 

@@ -6,24 +6,15 @@ error. If the body contains no code, the status determines the error.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import suggest_local
-from pytest_tlsandbox.client.response_bodies import describe_body
-from pytest_tlsandbox.errors import (
-    AuthenticationFailed,
-    ContractViolation,
-    InfrastructureError,
-    RequestRefused,
-    SandboxNotFound,
-    SandboxNotRunning,
-    SandboxUnreachable,
-)
+from pytest_tlsandbox.client.response_bodies import describe_body, json_object
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
@@ -39,6 +30,7 @@ _NEVER_FORWARDED = (
     "SANDBOX_UPSTREAM_ERROR",
 )
 _LONGEST_REASON = 300
+_KEY_ERRORS = {401: "rejected the API key", 403: "does not allow this call with the API key"}
 _TRANSIENT_STATUSES = (429, 500, 502, 503, 504)
 _OVER = ("terminated", "failed")
 _STATE = re.compile(r"\((?:status|state):\s*(\w+)\)", re.IGNORECASE)
@@ -47,7 +39,7 @@ _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 
 def error_of_response(
     call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
-) -> InfrastructureError | None:
+) -> errors.InfrastructureError | None:
     """Return the error that a response reports.
 
     Args:
@@ -64,13 +56,13 @@ def error_of_response(
     if status < 300:
         return None
     if status < 400:
-        return ContractViolation(
+        return errors.ContractViolation(
             f"{address.label} answered {status}, a redirect; redirects are not followed, because the API "
             "key would be sent to the new address",
             label=str(status),
             delivered=False,
         )
-    fields = _fields(body)
+    fields = json_object(body)
     code = str(fields.get("code") or "")
     text = str(fields.get("error") or fields.get("message") or "")
     label = f"{status} {code}".strip()
@@ -78,45 +70,43 @@ def error_of_response(
         # If the framework of a daemon rejects a request body, it answers in plain text.
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
-    if status in (401, 403):
-        what = (
-            "rejected the API key" if status == 401 else "does not allow this call with the API key"
-        )
-        return AuthenticationFailed(f"{address.label} {what} ({label}){said}", label=label)
+    if status in _KEY_ERRORS:
+        what = _KEY_ERRORS[status]
+        return errors.AuthenticationFailed(f"{address.label} {what} ({label}){said}", label=label)
     if status in (404, 405) and not body and call != "GET /processes":
         shown = mask_text(unquote(call))
-        return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
+        return errors.RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
     fault = _lifecycle(status, fields, code, text, label, address)
     if fault is None:
         message = f"{address.label} answered {label}{said or ' with ' + describe_body(body)}"
         # If the daemon rejects a call, it answers 500 with a reason, but without a code.
         refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
         if refusal or status not in _TRANSIENT_STATUSES:
-            return RequestRefused(message, label=label)
+            return errors.RequestRefused(message, label=label)
         delivered = status != 429 and code not in _NEVER_FORWARDED
-        fault = SandboxUnreachable(message, label=label, transient=True, delivered=delivered)
+        fault = errors.SandboxUnreachable(message, label=label, transient=True, delivered=delivered)
     fault.retry_after = _retry_after(headers)
     return fault
 
 
 def _lifecycle(
     status: int, fields: dict[str, Any], code: str, text: str, label: str, address: Address
-) -> InfrastructureError | None:
+) -> errors.InfrastructureError | None:
     """Return an error if the response is about the sandbox itself and not about a process."""
     if code == "LIFECYCLE_PATH_NOT_FOUND":
-        return SandboxNotFound(
+        return errors.SandboxNotFound(
             f"{address.url} is a shared host, not a sandbox ({label}); set it as the proxy URL, and "
             "pass the id of the sandbox as the target",
             label=label,
         )
     if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
-        return SandboxNotFound(
+        return errors.SandboxNotFound(
             f"Sandbox {address.label} does not exist or is not running ({label})"
             + suggest_local(address.label),
             label=label,
         )
     if status == 404 and not fields:
-        return SandboxNotFound(
+        return errors.SandboxNotFound(
             f"No process API at {address.url} (404): is this the URL of a sandbox?", label=label
         )
     if "sandbox_id" in fields and isinstance(fields.get("status"), str):
@@ -130,20 +120,12 @@ def _lifecycle(
         label = f"{status} {state or code}"
     else:
         return None
-    return SandboxNotRunning(
+    return errors.SandboxNotRunning(
         f"Sandbox {address.label} is {shown}",
         label=label,
         transient=state.lower() not in _OVER,
         delivered=False,
     )
-
-
-def _fields(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

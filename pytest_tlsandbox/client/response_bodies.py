@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as model
@@ -57,14 +58,13 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
     return processes, tuple(row for row in read if isinstance(row, UnreadableRow))
 
 
+# The message for invalid JSON would contain a position within the row.
+_PROBLEMS = {"missing": "missing", "json_invalid": "cannot be read"}
+
+
 def _in_words(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "missing"
-    if kind == "json_invalid":  # the message would contain a position within the row
-        return "cannot be read"
-    if message.startswith("Input should be "):
-        return "not " + message.removeprefix("Input should be ")
-    return message.removeprefix("Value error, ")
+    text = message.replace("Input should be ", "not ").removeprefix("Value error, ")
+    return _PROBLEMS.get(kind, text)
 
 
 def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
@@ -118,6 +118,15 @@ def parse_process(body: bytes) -> ProcessInfo:
         raise ContractViolation(
             f"The sandbox answered with {describe_body(body)}, not a process", label="not a process"
         ) from None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the fields of a JSON object; an empty dictionary if the body is not a JSON object."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def describe_body(body: bytes) -> str:

@@ -24,11 +24,12 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from urllib3 import BaseHTTPResponse
 
     from pytest_tlsandbox.client.address import Address
+    from pytest_tlsandbox.client.call_deadline import Headers, Json
     from pytest_tlsandbox.redact import Secret
 
 _LARGEST_BODY = 64 * 2**20
@@ -121,8 +122,8 @@ class Transport:
         path: str,
         *,
         limit: float = LONGEST_CALL,
-        json: Mapping[str, object] | None = None,
-        upgrade: Mapping[str, str] | None = None,
+        json: Json = None,
+        upgrade: Headers | None = None,
     ) -> Answer:
         """Make one call.
 
@@ -182,12 +183,7 @@ class Transport:
                 yield from response.stream(_CHUNK if chunked else 1, decode_content=True)
 
     def _call(
-        self,
-        method: str,
-        path: str,
-        limit: float,
-        json: Mapping[str, object] | None,
-        upgrade: Mapping[str, str] | None,
+        self, method: str, path: str, limit: float, json: Json, upgrade: Headers | None
     ) -> Answer:
         deadline = self.clock.monotonic() + limit
         call = Call(deadline)
@@ -218,12 +214,7 @@ class Transport:
         return Answer(status, body, announced=announced or status == HTTPStatus.NO_CONTENT)
 
     def _open(
-        self,
-        method: str,
-        path: str,
-        limit: float,
-        json: Mapping[str, object] | None,
-        special_headers: Mapping[str, str] | None,
+        self, method: str, path: str, limit: float, json: Json, special_headers: Headers | None
     ) -> BaseHTTPResponse:
         """Send a request. Special headers are those of a stream or of an upgrade."""
         headers = {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
