@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.waiting.conditions.absence import Rule
 
+    Found = Sequence[tuple[str, ProcessInfo, str]]
+
 _AT_ONCE = 50
 """Maximum number of lists that are requested at the same time."""
 _MOST_ROWS = 10
@@ -129,11 +131,7 @@ def _check_rule(rule: Rule, listed: ProcessSnapshot, config: pytest.Config) -> N
 
 
 def _fail_for(
-    found: Sequence[tuple[str, ProcessInfo, str]],
-    error: type[TLSandboxError],
-    kind: str,
-    sandbox: str,
-    config: pytest.Config,
+    found: Found, error: type[TLSandboxError], kind: str, sandbox: str, config: pytest.Config
 ) -> None:
     """Raise an error if a check found anything.
 

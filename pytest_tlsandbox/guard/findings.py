@@ -93,14 +93,11 @@ class Finding:
     def as_data(self, monitor: Monitor) -> dict[str, Any]:
         """Return the finding as plain data, which an xdist worker can send to the controller."""
         return {
-            **incident_data(self.rule, self.incident),
+            **incident_data(self.rule, self.incident, self.sandbox.name, self.place),
             "verdict": self.verdict,
-            "what": describe(self.incident),
             "headline": f"{self.happened}: {short_name(self.row)}",
             "keys": keys_of(self.sandbox.name, self.rule, self.incident),
             "observed": not self.inconclusive,
-            "sandbox": self.sandbox.name,
-            **self.place._asdict(),
             "worker": monitor.worker,
             "reported_in": self.reported_in,
             "allowed": self.allowed,

@@ -190,7 +190,7 @@ class Guard(Observer):
                 end = self._monitor.poll(sandbox)
                 if end is not None:
                     since = start.position or 0
-                    undecided = partial(self._undecided_ends, sandbox, since)
+                    undecided = partial(self._undecided_ends, since=since)
                     end = self._monitor.poll_until_decided(sandbox, end, undecided)
                     block = _Block(sandbox, since, end.position or 0, rules, reason)
                     self._allowed_blocks.append(block)
@@ -261,7 +261,7 @@ class Guard(Observer):
         """Return how many more seconds the monitor must poll at the end of a phase."""
         if sandbox.baseline is None or not self._rules:
             return 0.0
-        undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
+        undecided = self._undecided_ends(sandbox, now, since=sandbox.baseline.position or 0)
         if undecided or self._monitor.place.phase != "teardown":
             return undecided
         if LEAK in self._rules and leaks(sandbox, now, self._exempt):
@@ -269,7 +269,7 @@ class Guard(Observer):
         leftovers = started_between(sandbox.before_call, now, sandbox)
         return LEFTOVER_SETTLING if leftovers else 0.0
 
-    def _undecided_ends(self, sandbox: MonitoredSandbox, since: int, _now: object) -> float:
+    def _undecided_ends(self, sandbox: MonitoredSandbox, _now: object, *, since: int) -> float:
         """Return how many more seconds the sandbox may take to correct its report of an exit."""
         undecided = any(
             (incident.run.may_be_corrected or incident.only_in_kernel)

@@ -32,14 +32,18 @@ class ProcessTable:
     def __init__(self) -> None:
         self.total = 0
         self.rows: dict[int, Process] = {}
-        # A pid consists of digits, but a name does not.
-        self._by_pid_or_name: dict[str | None, Process] = {}
         # The size of each process's output at its end; the process that ended first is first.
         self._ended: dict[Process, int] = {}
 
     def find(self, pid_or_name: str | None) -> Process | None:
-        """Return the newest process with the given pid, or the newest run with the given name."""
-        return self._by_pid_or_name.get(pid_or_name)
+        """Return the newest process with the given pid, or the newest run with the given name.
+
+        A pid consists of digits, but a name does not.
+        """
+        for process in reversed(self.rows.values()) if pid_or_name else ():
+            if pid_or_name in (str(process.pid), process.request.name):
+                return process
+        return None
 
     def add(self, process: Process) -> None:
         """Add a started process; its row replaces the row of a process with the same name."""
@@ -48,8 +52,6 @@ class ProcessTable:
         if namesake is not None:
             self.remove(namesake)
         self.rows[process.handle] = process
-        for selector in _selectors(process):
-            self._by_pid_or_name[selector] = process
 
     def note_end(self, process: Process) -> None:
         """Drop the rows of the processes that ended first, if there are too many ended processes.
@@ -67,11 +69,3 @@ class ProcessTable:
         """Remove a row."""
         self.rows.pop(process.handle, None)
         self._ended.pop(process, None)
-        for selector in _selectors(process):
-            if self.find(selector) is process:
-                del self._by_pid_or_name[selector]
-
-
-def _selectors(process: Process) -> list[str]:
-    name = process.request.name
-    return [str(process.pid)] if name is None else [str(process.pid), name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.monitoring.monitored_sandbox import Gap, MonitoredSandbox
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+
+    Undecided = Callable[[MonitoredSandbox, ProcessSnapshot], float]
 
 _ENDED = (
     "it ended during the call; end it in a fixture, so that it is monitored until the call ends"
@@ -87,7 +88,7 @@ class Monitor:
         self.place = Place()
         self.guarding = False
         self.recording = recording
-        self.undecided: Callable[[MonitoredSandbox, ProcessSnapshot], float] | None = None
+        self.undecided: Undecided = lambda _sandbox, _snapshot: 0.0
         self.tears_nothing_down = False
         self.snapshots = 0
         self.wall_clock = WallClock(clock)
@@ -176,7 +177,7 @@ class Monitor:
         last = sandbox.after_call
         if not self.tears_nothing_down or last is None or sandbox.started:
             return False
-        return self.undecided is None or not self.undecided(sandbox, last)
+        return not self.undecided(sandbox, last)
 
     def end_test(self) -> None:
         """Record that no test is running."""
@@ -224,14 +225,11 @@ class Monitor:
         return snapshot
 
     def poll_until_decided(
-        self,
-        sandbox: MonitoredSandbox,
-        snapshot: ProcessSnapshot,
-        undecided: Callable[[ProcessSnapshot], float],
+        self, sandbox: MonitoredSandbox, snapshot: ProcessSnapshot, undecided: Undecided
     ) -> ProcessSnapshot:
         """Poll a sandbox again for as long as ``undecided`` requires.
 
-        This method calls ``undecided`` with each snapshot. The result of ``undecided`` is the
+        This method calls ``undecided`` with the sandbox and each snapshot. The result of ``undecided`` is the
         number of seconds that this method must take in total.
 
         Returns:
@@ -239,7 +237,7 @@ class Monitor:
 
         """
         start = self._clock.monotonic()
-        while (left := start + undecided(snapshot) - self._clock.monotonic()) > _INSTANT:
+        while (left := start + undecided(sandbox, snapshot) - self._clock.monotonic()) > _INSTANT:
             self._clock.sleep(min(_PAUSE, left))
             again = sandbox.poll(patient=True)
             if again is None:
@@ -254,9 +252,8 @@ class Monitor:
         snapshot = self.poll(sandbox, patient=patient)
         if snapshot is None:
             return None
-        if ends_phase and self.undecided is not None:
-            undecided = partial(self.undecided, sandbox)
-            snapshot = self.poll_until_decided(sandbox, snapshot, undecided)
+        if ends_phase:
+            snapshot = self.poll_until_decided(sandbox, snapshot, self.undecided)
         since, sandbox.position = sandbox.position, snapshot.position
         in_gap = sandbox.in_gap
         replaced_at = sandbox.client.history.replaced_at

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_tlsandbox.errors import GuardFailure
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.incidents import LEAK
-from pytest_tlsandbox.messages.incidents import run_name, shown_row
+from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.waiting.conditions import absence
 
 if TYPE_CHECKING:
@@ -88,12 +88,15 @@ def identity_text(row: ProcessInfo) -> str:
     return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"
 
 
-def incident_data(rule: str, incident: Incident) -> dict[str, Any]:
-    """Return the rule and the affected run of an incident as plain data."""
+def incident_data(rule: str, incident: Incident, sandbox: str, place: Place) -> dict[str, Any]:
+    """Return an incident, its rule, and where it happened as plain data."""
     run = incident.run
     return {
         "rule": rule,
         "process": identity_text(shown_row(run)),
         "run": run.number if run.generation.id is not None else None,
         "name": run_name(run),
+        "what": describe(incident),
+        "sandbox": sandbox,
+        **place._asdict(),
     }

@@ -12,7 +12,7 @@ from pytest_tlsandbox.formatting.processes import describe_state, short_name
 from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
-from pytest_tlsandbox.messages.incidents import describe, ended_row, shown_row
+from pytest_tlsandbox.messages.incidents import ended_row, shown_row
 from pytest_tlsandbox.monitoring.monitor import Observer
 from pytest_tlsandbox.monitoring.plain_data import RULE_OF, RULES, identity_text, incident_data, iso
 from pytest_tlsandbox.redact import mask_text
@@ -63,13 +63,10 @@ class Recorder(Observer):
             rule = RULE_OF[incident.kind]
             self._new["incidents"].append(
                 {
-                    "sandbox": seen.sandbox.name,
-                    **incident_data(rule, incident),
+                    **incident_data(rule, incident, seen.sandbox.name, seen.place),
                     "times": incident.run.times,
                     "verdict": RULES[rule].verdict,
-                    "what": describe(incident),
                     "at": self._monitor.wall_clock.at(incident.at),
-                    **seen.place._asdict(),
                 }
             )
 
