@@ -14,10 +14,6 @@ from pytest_tlsandbox.settings import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PUBLIC_HOST = "sandbox.tensorlake.ai"
-# For these names of the loopback address, the official SDK sets the Host header.
-_HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
-
 
 @dataclass(frozen=True)
 class Address:
@@ -75,13 +71,14 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
     if "://" in target:
         return Address(label=target.rstrip("/"), url=target.rstrip("/"))
     if proxy_url is None:
-        return Address(label=target, url=f"https://{target}.{PUBLIC_HOST}")
+        return Address(label=target, url=f"https://{target}.sandbox.tensorlake.ai")
     return _through_proxy(target, proxy_url)
 
 
 def _through_proxy(identifier: str, proxy_url: str, key: Secret | None = None) -> Address:
     parts = check_url(proxy_url, "proxy URL")
-    if parts["host"].lower() in _HOST_HEADER_HOSTS:
+    # For these names of the loopback address, the official SDK sets the Host header.
+    if parts["host"].lower() in ("localhost", "127.0.0.1"):
         return Address(identifier, proxy_url.rstrip("/"), {"Host": f"{identifier}.local"}, key)
     # If the host is not loopback, the SDK drops the path of the URL.
     url = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}"

@@ -139,11 +139,7 @@ class ProcessLister:
         )
 
     def poll(
-        self,
-        *,
-        limit: float = LONGEST_CALL,
-        after: float | None = None,
-        counts_kills: bool = True,
+        self, *, limit: float = LONGEST_CALL, after: float | None = None, counts_kills: bool = True
     ) -> ProcessSnapshot:
         """List all processes without retries, or use the response to another thread's request.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
     from urllib3.connection import HTTPConnection
 
     from pytest_tlsandbox.client.address import Address
@@ -158,13 +158,12 @@ class WatchedAdapter(HTTPAdapter):
         # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
         # interface of this machine.
         proxies = {} if address.loopback else get_environ_proxies(address.url)
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        verify = bundle or True
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         self._base = self.request_url(request, proxies)
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
         self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
         pool.ConnectionCls = _watched(pool.ConnectionCls, watchdog)
-        self._pool = pool
+        self._pool: HTTPConnectionPool = pool
 
     def open(
         self, method: str, path: str, json: Json, headers: Headers, timeout: float
@@ -187,7 +186,7 @@ class WatchedAdapter(HTTPAdapter):
             The response. The caller closes it.
 
         """
-        response: BaseHTTPResponse = self._pool.request(
+        return self._pool.request(
             method,
             self._base + path,
             json=json,
@@ -198,7 +197,6 @@ class WatchedAdapter(HTTPAdapter):
             timeout=timeout,
             preload_content=False,
         )
-        return response
 
 
 class _FinalResponse(http.client.HTTPResponse):

@@ -39,22 +39,20 @@ _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 
 def error_of_response(
     call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
-) -> errors.InfrastructureError | None:
+) -> errors.InfrastructureError:
     """Return the error that a response reports.
 
     Args:
         call: the method and the path of the request, such as "GET /processes".
-        status: the status of the response.
+        status: the status of the response, at least 300.
         headers: the headers of the response.
         body: the body of the response.
         address: the address of the sandbox.
 
     Returns:
-        The error; None if the status is below 300.
+        The error.
 
     """
-    if status < 300:
-        return None
     if status < 400:
         return errors.ContractViolation(
             f"{address.label} answered {status}, a redirect; redirects are not followed, because the API "

@@ -69,7 +69,8 @@ class ListReader:
         last = self._last
         if last is not None and body == last.body:
             return copy.copy(last.snapshot)  # keeps the cached properties
-        pieces = _split(body)
+        is_split = body.startswith(_START) and body.endswith(_END)
+        pieces = body[len(_START) : -len(_END)].split(_BETWEEN) if is_split else []
         try:
             rows, unreadable = _read_rows(pieces, last)
         except (ValueError, RecursionError):
@@ -81,13 +82,6 @@ class ListReader:
             snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
         self._last = _Read(body, pieces, rows, snapshot)
         return snapshot
-
-
-def _split(body: bytes) -> list[bytes]:
-    """Split a body into the texts of its rows; return an empty list for an unknown format."""
-    if not (body.startswith(_START) and body.endswith(_END)):
-        return []
-    return body[len(_START) : -len(_END)].split(_BETWEEN)
 
 
 def _read_rows(

@@ -207,9 +207,8 @@ class Transport:
                     delivered=call.socket is not None,
                 ) from None
         status, headers = response.status, response.headers
-        fault = error_of_response(f"{method} {path}", status, headers, body, self.address)
-        if fault is not None:
-            raise fault
+        if status >= 300:
+            raise error_of_response(f"{method} {path}", status, headers, body, self.address)
         announced = "Content-Length" in headers or "Transfer-Encoding" in headers
         return Answer(status, body, announced=announced or status == HTTPStatus.NO_CONTENT)
 

@@ -41,9 +41,6 @@ sys.path += [p for p in settings["sys_path"] if p not in sys.path]
 from pytest_tlsandbox.local.server_process import main
 main(settings)
 """
-# Isolated and without ``site``, so that settings of the tests' interpreter (PYTHON* variables,
-# coverage's .pth file, sitecustomize) do not reach the sandbox.
-_FLAGS = ["-I", "-S", "-W", "ignore", "-X", "utf8"]
 
 
 @final
@@ -134,7 +131,9 @@ def start_local_sandbox(
     }
     with tempfile.TemporaryFile() as stderr:
         server = Popen(
-            [sys.executable, *_FLAGS, "-c", _BOOTSTRAP],
+            # Isolated and without ``site``, so that settings of the tests' interpreter (PYTHON*
+            # variables, coverage's .pth file, sitecustomize) do not reach the sandbox.
+            [sys.executable, "-I", "-S", "-W", "ignore", "-X", "utf8", "-c", _BOOTSTRAP],
             stdin=PIPE,
             stdout=PIPE,
             stderr=stderr,

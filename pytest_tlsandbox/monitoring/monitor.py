@@ -217,8 +217,7 @@ class Monitor:
         if sandbox.ended is not None:
             self.sandboxes.remove(sandbox)
             if self.place.phase == "call":  # the monitor may have missed incidents in the test
-                fails = not sandbox.is_new
-                gap = self._begin_gap(sandbox.name, _ENDED, sandbox.ended, fails=fails)
+                gap = self._begin_gap(sandbox.name, _ENDED, sandbox.ended, fails=not sandbox.is_new)
                 self._end_gap(gap, sandbox.ended)
         elif snapshot is None and not sandbox.in_gap:
             sandbox.gap = self._begin_gap(sandbox.name, sandbox.why, begun)
@@ -272,8 +271,7 @@ class Monitor:
         return snapshot
 
     def _begin_gap(self, sandbox: str, why: str, begun: float, *, fails: bool = True) -> Gap:
-        guarded = self.guarding and fails
-        gap = Gap(sandbox, why, self.wall_clock.at(begun), self.place.test, guarded)
+        gap = Gap(sandbox, why, self.wall_clock.at(begun), self.place.test, self.guarding and fails)
         self._gaps.append(gap)
         return gap
 

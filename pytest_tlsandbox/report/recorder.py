@@ -58,7 +58,9 @@ class Recorder(Observer):
         incidents = [each for each in incidents if not (each.caused_here or each.run.assumed)]
         # An OOM kill and the restart after it are incidents of one run.
         for run in dict.fromkeys(incident.run for incident in incidents):
-            _read_output(client, run)
+            if run.row is not None and run.row.ended:  # the row may disappear soon
+                with contextlib.suppress(InfrastructureError):
+                    client.output(run.row.pid, limit=_LONGEST_READ)
         for incident in incidents:
             rule = RULE_OF[incident.kind]
             self._new["incidents"].append(
@@ -77,13 +79,6 @@ class Recorder(Observer):
         data = {**self._new}
         self._new.clear()
         return data
-
-
-def _read_output(client: api.SandboxClient, run: Run) -> None:
-    """Read the output of an ended run, because its row may disappear soon."""
-    if run.row is not None and run.row.ended:
-        with contextlib.suppress(InfrastructureError):
-            client.output(run.row.pid, limit=_LONGEST_READ)
 
 
 class _SandboxRecorder(api.Observer):
