@@ -191,8 +191,9 @@ class ProcessInfo:
     @property
     def ended(self) -> bool:
         """Whether any field shows that the process has ended; the status may still be "running"."""
-        evidence = (self.ended_at, self.exit_code, self.signal)
-        return self.status in _ENDED or self.oom_killed or evidence != (None, None, None)
+        if self.status in _ENDED or self.oom_killed or self.ended_at is not None:
+            return True
+        return self.exit_code is not None or self.signal is not None
 
     @property
     def state(self) -> str:

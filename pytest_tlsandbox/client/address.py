@@ -37,9 +37,8 @@ class Address:
     def loopback(self) -> bool:
         """Whether the sandbox runs on this machine. The check does not use DNS."""
         host = check_url(self.url, "URL")["host"].lower()
-        return host in ("localhost", "[::1]") or (
-            host.startswith("127.") and host.replace(".", "").isdigit()
-        )
+        is_number = host.replace(".", "").isdigit()
+        return host in ("localhost", "[::1]") or (host.startswith("127.") and is_number)
 
 
 def locate(target: object, proxy_url: str | None = None) -> Address:

@@ -159,9 +159,8 @@ def start_local_sandbox(
 def _check_extra() -> None:
     if os.name != "posix":
         raise LocalSandboxError("The embedded sandbox requires Linux or macOS")
-    missing = [
-        name for name in ("httptools", "psutil", "uvicorn", "wsproto") if find_spec(name) is None
-    ]
+    packages = ("httptools", "psutil", "uvicorn", "wsproto")
+    missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise LocalSandboxError(
             f"The embedded sandbox requires {', '.join(missing)}; run pip install 'pytest-tlsandbox[local]'"
