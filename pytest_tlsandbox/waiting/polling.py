@@ -216,7 +216,7 @@ class Wait:
         if row is None or last is None or self.fault is not None or self._probes():
             return False
         listed_now = self._wakeup.heard or begun - last.begun >= _LIST_INTERVAL
-        if len(last) < _LONG_LIST or listed_now or self._is_last(begun):
+        if len(last) < _LONG_LIST or listed_now or self._wakeup.noticed or self._is_last(begun):
             return False
         with contextlib.suppress(InfrastructureError):
             if self.client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:

@@ -27,10 +27,15 @@ class Wakeup:
         evaluated: the time at which the last evaluated snapshot was requested, in seconds on the
             clock.
 
+    Attributes:
+        evaluated: the argument of the same name.
+        noticed: whether the last sleep ended because the followed process seems to have ended.
+
     """
 
     def __init__(self, client: SandboxClient, evaluated: float) -> None:
         self.evaluated = evaluated
+        self.noticed = False
         self._client = client
         self._event = threading.Event()
         self._last_heard = evaluated
@@ -64,12 +69,16 @@ class Wakeup:
 
     def sleep(self, seconds: float) -> None:
         """Sleep for at most ``seconds``."""
+        self.noticed = False
         clock, left = self._client.clock, seconds
         end = clock.monotonic() + seconds
         while True:
             # Clear the event before checking the reasons, so that no reason is missed.
             self._event.clear()
-            if left <= _INSTANT or self.heard or self._noticed():
+            if left <= _INSTANT or self.heard:
+                return
+            self.noticed = self._has_notice()
+            if self.noticed:
                 return
             clock.wait(self._event, left)
             left = end - clock.monotonic()
@@ -84,7 +93,7 @@ class Wakeup:
             self._last_heard = snapshot.begun
             self._event.set()
 
-    def _noticed(self) -> bool:
+    def _has_notice(self) -> bool:
         if self._notice is None or not self._notice.came:
             return False
         # Consider the notice false until a poll shows that the process is no longer alive.

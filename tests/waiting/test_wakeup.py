@@ -199,13 +199,19 @@ def long_lived():
 
 def test_all_processes_are_listed_only_every_ten_seconds_during_a_wait_for_one_process(long_lived):
     box, requested = long_lived
-    listed = box._client.listeners
-    lists = []
-    listed.add(lists.append)
+    lists, times, get = [], [], box._client.get
+    box._client.listeners.add(lists.append)
+
+    def get_at(*args, **options):
+        times.append(box._client.clock.now)
+        return get(*args, **options)
+
+    box._client.get = get_at
 
     assert box.wait_for_exit(41, timeout=120).exit_code == 0
 
     assert lists[-1].begun == pytest.approx(1115.001, abs=0.001)
+    assert max(times) < lists[-1].begun - 0.1  # after a notice, the list is requested at once
     assert len(lists) <= 3 + 12 + 1
     assert 90 <= len(requested) <= 120
     assert set(requested) == {41}
