@@ -494,6 +494,33 @@ def test_guard_finds_oom_kills_of_processes_that_the_sandbox_does_not_list(pytes
     ]
 
 
+def test_unlisted_oom_kill_between_two_tests_is_found_in_the_second_test(pytester):
+    pytester.makeconftest(
+        """
+        import pathlib, time
+
+        def pytest_runtest_logfinish(nodeid):
+            if nodeid.endswith("test_first"):
+                pathlib.Path("go").touch()
+                while not pathlib.Path("killed").exists():
+                    time.sleep(0.01)
+        """
+    )
+    suite = f"""
+        @pytest.fixture(scope="session", autouse=True)
+        def shell(tlsandbox_session):
+            script = 'until [ -e go ]; do sleep 0.02; done; python -c "$1"; touch killed; sleep 600'
+            arguments = ["-c", "cd {pytester.path}; " + script, "build.sh", HOG[1][1]]
+            return tlsandbox_session.start_process("sh", arguments)
+
+        def test_first(): pass
+        def test_second(): pass
+        def test_third(): pass
+    """
+    result = run(pytester, suite, "--tlsandbox-guard=oom")
+    assert failures(result) == {"test_second": "OOM-killed: an unlisted process"}
+
+
 @pytest.mark.parametrize("options", [(), ("--tlsandbox-no-kernel-counter",)])
 def test_counter_of_the_kernel_is_read_unless_this_is_switched_off(pytester, options):
     suite = """

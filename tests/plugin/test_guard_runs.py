@@ -58,6 +58,30 @@ def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
     ]
 
 
+def test_unlisted_oom_kill_in_a_shared_sandbox_fails_the_session_but_no_test(pytester, elsewhere):
+    go = pytester.path / "go"
+    script = f'until [ -e {go} ]; do sleep 0.02; done; python -c "$1"; sleep 600'
+    fill = "taken = [bytearray(8 << 20) for _ in range(100)]"
+    elsewhere.start_process("sh", ["-c", script, "build.sh", fill])
+    suite = f"""
+        import time
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_it(tlsandbox, number):
+            if number == 3:
+                open({str(go)!r}, "w").close()
+            time.sleep(0.1)
+    """
+    result = run_apart(pytester, suite, "-n2", "--dist=load", "--tlsandbox-guard=oom")
+    result.assert_outcomes(passed=20)
+    assert result.ret == 1
+    assert summary(result) == [
+        "1 finding: 1 outside all tests",
+        "no test - OOM-killed: an unlisted process",
+        "tlsandbox guard: session failed: 1 finding outside all tests",
+    ]
+
+
 def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, elsewhere):
     """Findings of a shared sandbox about processes of no worker are reported once, at the end."""
     go = pytester.path / "go"
