@@ -109,8 +109,13 @@ class _Cgroup(MemoryLimit):
         _remove_with_leaves(self._group)
 
     def _kills_in(self, leaf: str) -> int:
-        with open(f"{self._group}/{leaf}/{self._counts}", "rb") as counts:
-            return sum(int(line[9:]) for line in counts if line.startswith(b"oom_kill "))
+        # A file object would take twice the time, and a guarded test waits for all leaves.
+        counts = os.open(f"{self._group}/{leaf}/{self._counts}", os.O_RDONLY)
+        try:
+            lines = os.read(counts, 1024).splitlines()
+        finally:
+            os.close(counts)
+        return sum(int(line[9:]) for line in lines if line.startswith(b"oom_kill "))
 
     def _leaf(self, handle: int) -> Path:
         """Return the leaf of a process, and create it if necessary."""
