@@ -42,7 +42,7 @@ def _fact(basis: str) -> Callable[..., pytest.MarkDecorator]:
     """Return a mark: what the fact ``needs``, and which ``trait`` it shows ("not ..." excludes it)."""
 
     def mark(source: str, *, needs: str = "", trait: str = "") -> pytest.MarkDecorator:
-        assert {needs, trait.removeprefix("not ")} <= {"", *TRAITS}
+        assert {*needs.split(), trait.removeprefix("not ")} <= {"", *TRAITS}
         return pytest.mark.fact(basis, source, needs, trait)
 
     return mark

@@ -135,10 +135,8 @@ def test_tunnel_to_a_port_that_no_program_listens_on_is_rejected_with_502(api: S
     assert handshake(api, "?port=9").status_code == 502
 
 
-@documented("doc", needs="tunnel")
+@documented("doc", needs="tunnel python")
 def test_tunnel_to_a_port_that_a_program_listens_on_is_opened(api: SandboxApi) -> None:
-    if api.run("sh", "-c", "command -v python3")["exit_code"]:
-        pytest.skip("the sandbox does not have: python")
     api.lines(api.start("python3", "-c", LISTEN), at_least=1)
     answer = handshake(api, f"?port={PORT}")
     assert (answer.status_code, answer.headers["upgrade"].lower()) == (101, "websocket")

@@ -207,10 +207,8 @@ def check(**fields: Any) -> dict[str, Any]:
     return {"type": "tcp", "port": UNUSED_PORT, **often, **fields}
 
 
-@documented("sdk", needs="managed")
+@documented("sdk", needs="managed python")
 def test_process_is_healthy_when_its_port_accepts_connections(managed: Managed) -> None:
-    if managed.api.run("sh", "-c", "command -v python3")["exit_code"]:
-        pytest.skip("the sandbox does not have: python")
     health = check(port=18_457, failure_threshold=1000)
     command = ["python3", "-m", "http.server", "--bind=127.0.0.1", "18457"]
     row = flat(managed.post(*command, health_check=health).json())
