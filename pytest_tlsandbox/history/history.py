@@ -2,8 +2,8 @@
 
 The daemon lists rows, not runs. A row alone does not show which run it belongs to. A managed
 process keeps its id across restarts, and a later process may have the same name. If a process has
-exited several times, the daemon keeps only the last exit. ``docs/explanation/history.md`` explains how rows are
-assigned to runs.
+exited several times, the daemon keeps only the last exit. ``docs/explanation/history.md`` explains
+how rows are assigned to runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run managed processes, including restarts and health checks.
 
 The fields are the same as in the service (api-notes, "Managed processes"). The documentation of the
-service does not define all details of the behavior. ``docs/reference/embedded-sandbox.md`` lists the details that this
-module defines.
+service does not define all details of the behavior. ``docs/reference/embedded-sandbox.md`` lists
+the details that this module defines.
 """
 
 from __future__ import annotations

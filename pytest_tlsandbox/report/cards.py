@@ -14,9 +14,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import list_texts
-from pytest_tlsandbox.formatting.text import capitalized, count, seconds
+from pytest_tlsandbox.formatting.text import capitalized, count, printable, seconds
 from pytest_tlsandbox.monitoring.plain_data import describe_gap
-from pytest_tlsandbox.report.timeline import page_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -298,4 +297,4 @@ def _test(number: int, test: Data, what: str) -> str:
 
 def escaped(text: str) -> str:
     """Return a text as HTML, without control characters."""
-    return html.escape(page_text(text))
+    return html.escape(printable(text))

@@ -15,9 +15,9 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.text import count, seconds
+from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.report.cards import cards_of, escaped, headline, list_of_cards
-from pytest_tlsandbox.report.timeline import page_text, timeline_of
+from pytest_tlsandbox.report.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def page_of(document: Mapping[str, Any]) -> str:
     causes, others = cards_of(document, timeline)
     style = _file("page.css")
     script = "".join(map(_file, _SCRIPTS))
-    findings = [page_text(_describe(finding)) for finding in document["findings"]]
+    findings = [printable(_describe(finding)) for finding in document["findings"]]
     return Template(_file("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",

@@ -33,11 +33,6 @@ _UNEVENTFUL = ("exited", "signaled", "running")
 """How the runs of an uneventful row ended. The page folds these rows."""
 
 
-def page_text(text: str) -> str:
-    """Escape control characters."""
-    return printable(text)
-
-
 class _Axis(NamedTuple):
     """Converts times to axis positions, which are milliseconds after ``start``.
 
@@ -111,7 +106,7 @@ def _section(sandbox: str, document: Data, axis: _Axis, incidents: Incidents) ->
     rows.sort(key=lambda row: (not row["cause"], not row["wrong"], row["quiet"]))
     gaps = [*_gaps(document, sandbox, axis)]
     return {
-        "name": page_text(sandbox),
+        "name": printable(sandbox),
         "worker": _worker_of(sandbox, document["workers"]),
         "offset": axis.offset,
         "earlier": len(runs) - len(drawn),
@@ -224,13 +219,13 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
         "begun": begun_by,
         "ended": ended_by,
         "kind": kind,
-        "state": page_text(last["text"]),
+        "state": printable(last["text"]),
         "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
-        "name": page_text(run["name"]),
+        "name": printable(run["name"]),
         "command": _text(run["command_line"], _LONGEST_TEXT),
         "pid": run["pid"],
         "handle": run["handle"],
-        "test": run["test"] and page_text(run["test"]),
+        "test": run["test"] and printable(run["test"]),
         "output": output
         and {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]},
     }
@@ -238,7 +233,7 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
 
 def _state(change: Data, axis: _Axis) -> tuple[int, str]:
     """Return the axis position of a change, and a description of the new state."""
-    text = page_text(change.get("text", change["state"]))
+    text = printable(change.get("text", change["state"]))
     if (supervisor := change.get("supervisor")) is not None:
         text += f"; supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
         if supervisor["health"] not in ("disabled", "unknown"):
@@ -268,7 +263,7 @@ def _kind(end: Data) -> str:
 
 def _text(text: str, most: int) -> str:
     beyond = len(text) - most
-    shown = page_text(text[:most])
+    shown = printable(text[:most])
     return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown
 
 
@@ -280,7 +275,7 @@ def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[Data]:
         # If a worker died during a test, it is not known when the test ended.
         ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
         yield {
-            "id": page_text(test["id"]),
+            "id": printable(test["id"]),
             "attempt": test["attempt"],
             "worker": test["worker"],
             "outcome": test["outcome"],
@@ -299,10 +294,10 @@ def _failure(failure: Data, most: int) -> Data:
     """
     text = failure["text"]
     beyond = len(text) - most
-    lines = [page_text(line) for line in text[-most:].splitlines()]
+    lines = [printable(line) for line in text[-most:].splitlines()]
     if beyond > 0:
         lines.insert(0, f"... {beyond:,} characters before this are in the JSON report")
-    return {"phase": failure["phase"], "line": page_text(failure["line"]), "text": "\n".join(lines)}
+    return {"phase": failure["phase"], "line": printable(failure["line"]), "text": "\n".join(lines)}
 
 
 def _gaps(document: Data, sandbox: str, axis: _Axis) -> Iterator[Data]:
@@ -312,7 +307,7 @@ def _gaps(document: Data, sandbox: str, axis: _Axis) -> Iterator[Data]:
                 "from": axis.by_host_clock(time["from_at"]),
                 "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
                 "open": time["to_at"] is None,
-                "why": page_text(gap["why"]),
+                "why": printable(gap["why"]),
             }
 
 
@@ -322,7 +317,7 @@ def _outages(document: Data, gaps: Sequence[Data], sandbox: str, axis: _Axis) ->
         begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
         if outage["sandbox"] == sandbox and not within:
-            faults, test = page_text(outage["faults"]), outage["test"] and page_text(outage["test"])
+            faults, test = printable(outage["faults"]), outage["test"] and printable(outage["test"])
             yield {"from": begun, "to": ended, "faults": faults, "test": test}
 
 
