@@ -10,13 +10,13 @@ import logging
 import re
 from functools import cached_property
 from http import HTTPStatus
+from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-import requests
 from urllib3 import exceptions as http
 
-from pytest_tlsandbox.client.call_deadline import Call, Watchdog, WatchedAdapter
+from pytest_tlsandbox.client.call_deadline import Call, Watchdog, connection_pool
 from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.clock import Clock, shielded
@@ -24,13 +24,15 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
     from pytest_tlsandbox.client.address import Address
-    from pytest_tlsandbox.client.call_deadline import Headers, Json
     from pytest_tlsandbox.redact import Secret
+
+    Json = Mapping[str, object] | None
+    Headers = Mapping[str, str]
 
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
@@ -91,6 +93,7 @@ class Transport:
         self.clock = clock or Clock()
         self.watchdog = Watchdog(self.clock)
         self._key = key
+        self._base = f"{urlsplit(address.url).path}/api/v1"
         self._headers = {
             "User-Agent": user_agent,
             "Accept": "application/json",
@@ -99,21 +102,21 @@ class Transport:
         }
 
     @cached_property
-    def _adapters(self) -> tuple[WatchedAdapter, WatchedAdapter]:
+    def _pools(self) -> tuple[HTTPConnectionPool, HTTPConnectionPool]:
         """The connections of calls, and the connections of streams.
 
         Streams have separate connections, so that a stream does not take the connection that a list
         call would use again.
         """
         return (
-            WatchedAdapter(self.address, self.watchdog),
-            WatchedAdapter(self.address, self.watchdog),
+            connection_pool(self.address, self.watchdog),
+            connection_pool(self.address, self.watchdog),
         )
 
     def close(self) -> None:
         """Close every connection and end the watchdog."""
-        for adapter in vars(self).get("_adapters", ()):  # created by the first call
-            adapter.close()
+        for pool in vars(self).get("_pools", ()):  # created by the first call
+            pool.close()
         self.watchdog.close()
 
     def request(
@@ -217,10 +220,24 @@ class Transport:
     ) -> BaseHTTPResponse:
         """Send a request. Special headers are those of a stream or of an upgrade."""
         headers = {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
-        calls, streams = self._adapters
-        if special_headers is None:
-            return calls.open(method, path, json, headers, limit)
-        return streams.open(method, path, json, {**headers, **special_headers}, limit)
+        calls, streams = self._pools
+        if special_headers is not None:
+            headers.update(special_headers)
+        body = None
+        if json is not None:
+            headers["Content-Type"] = "application/json"
+            body = dumps(json).encode()
+        return (calls if special_headers is None else streams).urlopen(
+            method,
+            self._base + path,
+            body,
+            headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=limit,
+            preload_content=False,
+        )
 
 
 def _read(response: BaseHTTPResponse, call: Call) -> bytes:
@@ -287,8 +304,9 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
         if isinstance(error, kind) and re.search(cause, text):
             return label, reason, transient, delivered
-    if isinstance(error, (http.HTTPError, requests.RequestException)):
-        return name, f"{type(error).__module__.partition('.')[0]} raised {name}", False, True
+    library = type(error).__module__.partition(".")[0]
+    if isinstance(error, http.HTTPError) or library == "requests":
+        return name, f"{library} raised {name}", False, True
     if isinstance(error, ValueError):  # its message quotes the header with the key
         return "invalid request", "the request cannot be sent", False, False
     # For example, pytest-socket blocks the socket. A retry does not help.

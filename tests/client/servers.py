@@ -78,8 +78,8 @@ def connected(place, *, verify="", **options):
     """Yield a sandbox at a server, a proxy or an address; ``verify`` is a certificate to trust."""
     address = Address("my-sandbox", place.url) if isinstance(place, Server) else locate(place)
     transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
-    for adapter in transport._adapters if verify else ():
-        adapter._pool.ca_certs = verify  # threads share the environment
+    for pool in transport._pools if verify else ():
+        pool.ca_certs = verify  # threads share the environment
     with contextlib.closing(transport):
         yield Sandbox(SandboxClient(transport, **options))
 

@@ -125,13 +125,13 @@ def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, conn
 
 
 def test_stream_uses_the_proxy_from_the_environment_variables(serve, connect, monkeypatch):
-    proxy = serve([STREAM, chunk(END), chunk(b"")])
-    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    proxy = serve(reply(502))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
 
-    parts = stream(connect("http://sandbox.example"))
+    with pytest.raises(Exception, match="Tunnel connection failed"):
+        stream(connect("https://sandbox.example"))
 
-    assert parts == [b"", END]
-    assert proxy.request.path == f"http://sandbox.example/api/v1{PATH}"
+    assert proxy.request.path == "sandbox.example:443"
 
 
 @pytest.mark.parametrize("is_local", [True, False])
