@@ -55,7 +55,7 @@ Health = Annotated[Word, BeforeValidator(lambda value: "disabled" if value is No
 
 # The models are dataclasses with slots, because a row then uses a third of the memory of a
 # BaseModel.
-STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
+STRICT = ConfigDict(strict=True, hide_input_in_errors=True, defer_build=True)
 
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)

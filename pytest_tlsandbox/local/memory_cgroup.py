@@ -11,6 +11,7 @@ the files.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -22,6 +23,7 @@ from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
 _TRIAL = 0
 """The handle of a leaf without a process of the sandbox; the handles of processes start at 1."""
 
@@ -77,6 +79,8 @@ class _Cgroup(MemoryLimit):
     def __init__(self, above: Path, limit_bytes: int) -> None:
         super().__init__(limit_bytes)
         self._kills_in_removed = 0
+        self._counters: dict[int, int] = {}
+        """The open file that counts the OOM kills of each leaf."""
         self._group = above / _group_name(os.getpid())
         self._group.mkdir()
         try:
@@ -87,40 +91,37 @@ class _Cgroup(MemoryLimit):
 
     def kills_of(self, handle: int) -> int:
         """Return how many times a process or one of its children was OOM-killed."""
-        return self._kills_in(self._leaf(handle).name)
+        found = _KILLS.search(os.pread(self._counters[handle], 1024, 0))
+        return int(found[1]) if found else 0
 
     def kills(self) -> int:
         """Return the number of OOM kills in the sandbox."""
-        leaves = filter(str.isdigit, os.listdir(self._group))
-        return self._kills_in_removed + sum(map(self._kills_in, leaves))
+        return self._kills_in_removed + sum(map(self.kills_of, [*self._counters]))
 
     def leave(self, handle: int) -> None:
         """Remove the leaf of an ended process.
 
         If the leaf still contains children of the process, ``close`` removes the leaf later.
         """
-        leaf = self._leaf(handle)
-        kills = self._kills_in(leaf.name)
-        if _remove(leaf):
+        kills = self.kills_of(handle)
+        if _remove(self._leaf(handle)):
             self._kills_in_removed += kills
+            os.close(self._counters.pop(handle))
 
     def close(self) -> None:
         """Remove the group and its leaves."""
+        for counter in self._counters.values():
+            os.close(counter)
+        self._counters.clear()
         _remove_with_leaves(self._group)
-
-    def _kills_in(self, leaf: str) -> int:
-        # A file object would take twice the time, and a guarded test waits for all leaves.
-        counts = os.open(f"{self._group}/{leaf}/{self._counts}", os.O_RDONLY)
-        try:
-            lines = os.read(counts, 1024).splitlines()
-        finally:
-            os.close(counts)
-        return sum(int(line[9:]) for line in lines if line.startswith(b"oom_kill "))
 
     def _leaf(self, handle: int) -> Path:
         """Return the leaf of a process, and create it if necessary."""
         leaf = self._group / str(handle)
-        leaf.mkdir(exist_ok=True)
+        if handle not in self._counters:
+            leaf.mkdir()
+            # The file stays open, because a guarded test waits until all counters are read.
+            self._counters[handle] = os.open(leaf / self._counts, os.O_RDONLY)
         return leaf
 
     def _set_up(self, limit_bytes: int) -> None:

@@ -70,6 +70,8 @@ async def _serve(settings: dict[str, Any]) -> None:
         lifespan="off",
         log_config=None,
         proxy_headers=False,
+        server_header=False,
+        date_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
     with listening:
@@ -148,7 +150,7 @@ def _forget_inherited_signals() -> None:
 def _allow_many_files() -> None:
     """Raise the limit on the number of open files.
 
-    The server may have to run a thousand processes. For each process, the server needs up to three
+    The server may have to run a thousand processes. For each process, the server needs up to four
     open files. Programs inherit the limit. A higher limit would slow down the start of some
     programs, because these programs first close every file descriptor up to the limit.
     """

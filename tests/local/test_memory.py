@@ -199,7 +199,7 @@ def test_cgroups_of_the_current_process_are_found_below_the_mounted_folder(tmp_p
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with the files of a cgroup v2 that passes on the memory controller.
 
     The folder is a fake, so that these tests run on every machine. They check which files are
@@ -208,6 +208,13 @@ def own(tmp_path: Path) -> Path:
     own = tmp_path / "slice" / "scope"
     own.mkdir(parents=True)
     own.parent.joinpath("cgroup.subtree_control").write_text("cpu memory\n")
+    mkdir = Path.mkdir
+
+    def make_group(folder: Path, **options: bool) -> None:
+        mkdir(folder, **options)
+        folder.joinpath("memory.events").write_text("low 0\noom_kill 0\n")
+
+    monkeypatch.setattr(Path, "mkdir", make_group)
     return own
 
 
