@@ -28,7 +28,8 @@ coverage: $(VENV)/.dev  ## run the test suite, most of it measured, also in subp
 	$(VENV)/bin/coverage report
 	$(VENV)/bin/pytest $(ON_TWO_CORES) $(UNMEASURED)
 
-ON_TWO_CORES := -n 2 --dist worksteal
+# More workers than cores, because many tests wait for a process.
+ON_TWO_CORES := -n 3 --dist worksteal
 logic: $(VENV)/.dev  ## run the fast tests of the logic: none starts a pytest or a sandbox of its own
 	$(VENV)/bin/pytest $(ON_TWO_CORES) @tests/logic.txt
 

@@ -55,7 +55,8 @@ class SessionData:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the report of one phase of a test, and the data that is attached to the report."""
         facts = getattr(report, FACTS, {})
-        self.add_data(facts)
+        if facts:
+            self.add_data(facts)
         if hasattr(report, "context"):
             return  # the report of a subtest, which the report of its test follows
         node = getattr(report, "node", None)  # the worker, set by xdist
@@ -72,12 +73,8 @@ class SessionData:
         outcome = str(report.outcome)
         if hasattr(report, "wasxfail"):
             outcome = "xpassed" if report.passed else "xfailed"
-        began, ended = _time(report.start), _time(report.stop)
-        phase = {"name": report.when, "outcome": outcome, "started_at": began, "ended_at": ended}
-        test["phases"].append(phase)
+        test["phases"].append((report.when, outcome, report.start, report.stop))
         test["outcome"] = _worst(test["outcome"], report.when, outcome)
-        test["started_at"] = test["started_at"] or began
-        test["ended_at"] = ended
         test["cause"] = test["cause"] or facts.get("cause")
         if report.failed and test["failure"] is None:
             test["failure"] = _failure_of(report)
@@ -155,8 +152,6 @@ class SessionData:
             "attempt": 1 if earlier is None else earlier["attempt"] + 1,
             "worker": worker,
             "outcome": "passed",
-            "started_at": None,
-            "ended_at": None,
             "cause": None,
             "output_files": [],
             "failure": None,
@@ -197,7 +192,3 @@ def _worst(so_far: str, phase: str, outcome: str) -> str:
     if outcome == "failed" and phase != "call":
         return "error"
     return outcome
-
-
-def _time(seconds: float) -> str:
-    return iso(datetime.fromtimestamp(seconds, timezone.utc))

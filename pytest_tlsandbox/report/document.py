@@ -50,7 +50,7 @@ def document_of(session: SessionData, settings: Settings, exit_status: int) -> d
         "workers": [*session.workers.values()],
         "sandboxes": [*session.sandboxes.values()],
         "collection_errors": session.collection_errors,
-        "tests": session.tests,
+        "tests": [_timed(test) for test in session.tests],
         "processes": [
             {**process, "changes": changes.get(owner, []), "output": session.outputs.get(owner)}
             for owner, process in session.processes.items()
@@ -97,6 +97,24 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
 
 def _state(change: Mapping[str, Any]) -> dict[str, Any]:
     return _without(change, "at", "seen_at", "test", "attempt", "phase")
+
+
+def _timed(test: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a test with the times of its phases as text."""
+    phases = [
+        {"name": name, "outcome": outcome, "started_at": _time(began), "ended_at": _time(ended)}
+        for name, outcome, began, ended in test["phases"]
+    ]
+    return {
+        **test,
+        "started_at": phases[0]["started_at"] if phases else None,
+        "ended_at": phases[-1]["ended_at"] if phases else None,
+        "phases": phases,
+    }
+
+
+def _time(seconds: float) -> str:
+    return iso(datetime.fromtimestamp(seconds, timezone.utc))
 
 
 def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
