@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 from benchmarks.measuring import Result, Target
 
 TESTS, ROWS, ROUNDS = 300, 10, 9
-ALLOWED, ALLOWED_WITH_SANDBOX = 1.0, 0.3
-"""Milliseconds that the guard may add to a test, and to a test that requests ``tlsandbox``."""
+ALLOWED, ALLOWED_WITH_SANDBOX, ALLOWED_WITH_LIMIT, ALLOWED_FOR_COUNTER = 1.0, 0.3, 1.7, 0.7
+"""Milliseconds that the guard may add to a test: to a trivial test, to a test that requests
+``tlsandbox``, and if the memory is limited; and the part of the last that reads the kernel's counter
+of OOM kills."""
 RULES = "oom,crash,restart,unhealthy,leak"
 SUITE = f"""
 import time
@@ -48,7 +51,8 @@ def run(folder: Path, *options: str) -> float:
     """Run the suite; return the milliseconds per test, without the first test."""
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "--tlsandbox=local", *options, str(folder)],
+        [*command, "-p", "pytest_tlsandbox", "--tlsandbox=local", *options, str(folder)],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -59,14 +63,12 @@ def run(folder: Path, *options: str) -> float:
     return float(found[1]) / TESTS * 1000
 
 
-def measure(*, short: bool = False) -> list[Result]:
+def measure() -> list[Result]:
     """Time every variant in each round, so that other load affects all of them alike."""
-    if short:
-        return []
     result = Result(
         "A guarded test",
-        f"Milliseconds per test: {TESTS} trivial tests on `local` with {ROWS} processes, without and "
-        f"with the guard; medians of {ROUNDS} rounds.",
+        f"Milliseconds per test, without other plugins: {TESTS} trivial tests on `local` with {ROWS} "
+        f"processes, without and with the guard; medians of {ROUNDS} rounds.",
         ("what", "without", "with", "more"),
     )
     with tempfile.TemporaryDirectory() as name:
@@ -74,25 +76,29 @@ def measure(*, short: bool = False) -> list[Result]:
         for folder, fixture in ((plain, ""), (using, ", tlsandbox")):
             folder.mkdir()
             (folder / "test_trivial.py").write_text(SUITE.format(fixture=fixture))
-        guarded = f"--tlsandbox-guard={RULES}"
+        rules = f"--tlsandbox-guard={RULES}"
         report = f"--tlsandbox-report={Path(name, 'out.json')}"
-        variants: dict[str, tuple[Path, list[str], float]] = {
-            "guard, oom": (plain, ["--tlsandbox-guard=oom"], ALLOWED),
-            "guard, five rules": (plain, [guarded], ALLOWED),
-            "guard, five rules, report": (plain, [guarded, report], ALLOWED),
-            "tlsandbox, guard, five rules": (using, [guarded], ALLOWED_WITH_SANDBOX),
+        limit = "--tlsandbox-memory=512M"
+        off = "--tlsandbox-no-kernel-counter"
+        variants: dict[str, tuple[Path, list[str], list[str], float]] = {
+            "guard, oom": (plain, [], ["--tlsandbox-guard=oom"], ALLOWED),
+            "guard, five rules": (plain, [], [rules], ALLOWED),
+            "guard, five rules, report": (plain, [], [rules, report], ALLOWED),
+            "tlsandbox, guard, five rules": (using, [], [rules], ALLOWED_WITH_SANDBOX),
+            "guard, five rules, memory limit": (plain, [limit], [limit, rules], ALLOWED_WITH_LIMIT),
+            "kernel counter": (plain, [limit, rules, off], [limit, rules], ALLOWED_FOR_COUNTER),
         }
         rounds = [
-            (
-                {folder: run(folder) for folder in (plain, using)},
-                [run(folder, *options) for folder, options, _ in variants.values()],
-            )
+            [
+                (run(folder, *without), run(folder, *with_it))
+                for folder, without, with_it, _ in variants.values()
+            ]
             for _ in range(ROUNDS)
         ]
-    for number, (label, (folder, _, allowed)) in enumerate(variants.items()):
-        without = statistics.median(before[folder] for before, _ in rounds)
-        with_it = statistics.median(after[number] for _, after in rounds)
-        more = statistics.median(after[number] - before[folder] for before, after in rounds)
+    for number, (label, (*_, allowed)) in enumerate(variants.items()):
+        pairs = [measured[number] for measured in rounds]
+        without, with_it = (statistics.median(times) for times in zip(*pairs, strict=True))
+        more = statistics.median(after - before for before, after in pairs)
         result.rows.append((label, f"{without:.3f}", f"{with_it:.3f}", f"{more:.3f}"))
         result.targets.append(Target(label, more, allowed, "ms more"))
     return [result]

@@ -31,15 +31,15 @@ SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 ALIVE, CALLS_A_SECOND, SECONDS = 1000, 100, 30
 
 
-def measure(*, short: bool = False) -> list[Result]:
-    """Run each measurement on a separate sandbox; nothing if ``short``, because none is a ratio."""
+def measure() -> list[Result]:
+    """Run each measurement on a separate sandbox."""
     result = Result(
         "The embedded sandbox",
         f"{CALLS:,} list calls in turn; {PROCESSES:,} short processes; {CALLS_A_SECOND} list calls per "
         f"second for {SECONDS} s while {ALIVE:,} processes are alive.",
         ("what", "median", "p95", "p99", "longest", "memory of the server"),
     )
-    for part in () if short else (_calls, _bursts, _scale):
+    for part in (_calls, _bursts, _scale):
         with start_local_sandbox() as local:
             transport = Transport(locate(local), local.api_key, user_agent="benchmark")
             with closing(SandboxClient(transport)) as client:

@@ -23,7 +23,6 @@ class Target:
     figure: float
     at_most: float
     unit: str = RATIO
-    allowance: float = ALLOWANCE
 
     @property
     def met(self) -> bool:
@@ -33,7 +32,7 @@ class Target:
     @property
     def broken(self) -> bool:
         """Whether a ratio is so far over its target that the load of the machine cannot explain it."""
-        return self.unit == RATIO and self.figure > self.at_most * self.allowance
+        return self.unit == RATIO and self.figure > self.at_most * ALLOWANCE
 
 
 @dataclass

@@ -23,10 +23,8 @@ PROCESSES, BURST, LIFE = 10_000, 20, 60
 MB = 1e6
 
 
-def measure(*, short: bool = False) -> list[Result]:
-    """Count the used bytes; return nothing if ``short``, because no target is a ratio."""
-    if short:
-        return []
+def measure() -> list[Result]:
+    """Count the used bytes."""
     result = Result(
         "Memory",
         "Used bytes, as counted by Python's allocator.",

@@ -20,7 +20,7 @@ from benchmarks.serving import serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 60, 16, 16
+ROUNDS, ROUNDS_OF_USE = 60, 16
 PROJECT = Path(__file__).parent.parent
 PYTEST = f"pytest=={version('pytest')}"
 
@@ -44,7 +44,7 @@ class Cost(NamedTuple):
     processor: float
 
 
-def measure(*, short: bool = False) -> list[Result]:
+def measure() -> list[Result]:
     """Time runs of pytest; the compared runs follow one another."""
     result = Result(
         "Start-up",
@@ -64,7 +64,7 @@ def measure(*, short: bool = False) -> list[Result]:
         installed = _environment(Path(name, "with"), PYTEST, str(PROJECT))
         extra = _environment(Path(name, "extra"), PYTEST, f"{PROJECT}[local]")
         without, blocked, with_it, with_extra = _side_by_side(
-            ROUNDS_IN_SHORT if short else ROUNDS,
+            ROUNDS,
             lambda: _whole(bare, empty),
             lambda: _whole(installed, empty, "-p", "no:tlsandbox"),
             lambda: _whole(installed, empty),
@@ -76,13 +76,11 @@ def measure(*, short: bool = False) -> list[Result]:
         _add_row(result, "the same with `[local]`", with_extra)
         before, after, after_extra = map(_fastest, (without, with_it, with_extra))
         result.targets += [
-            Target("unused: ratio", after / before, 1.03, allowance=1.07),
+            Target("unused: ratio", after / before, 1.03),
             Target("unused: more", (after - before) * 1000, 5, "ms"),
-            Target("unused, with `[local]`: ratio", after_extra / before, 1.04, allowance=1.07),
+            Target("unused, with `[local]`: ratio", after_extra / before, 1.04),
             Target("unused, with `[local]`: more", (after_extra - before) * 1000, 7, "ms"),
         ]
-        if short:
-            return [result]
         remote, local = _side_by_side(
             ROUNDS_OF_USE,
             lambda: _first_use(extra, used, "--tlsandbox", served.url),
