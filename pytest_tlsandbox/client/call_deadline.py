@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Seconds between two attempts to end an overdue call that has no socket yet.
 _CONNECTING = 0.05
+_KEPT = 10
+"""Maximum number of idle connections to a sandbox, as in requests."""
 
 
 class Call:
@@ -145,7 +147,7 @@ def connection_pool(address: Address, watchdog: Watchdog) -> HTTPConnectionPool:
 
     """
     if address.loopback and address.url.startswith("http://"):  # without proxy and certificate
-        pool: Any = urllib3.connection_from_url(address.url)
+        pool: Any = urllib3.connection_from_url(address.url, maxsize=_KEPT)
     else:
         pool = _pool_of_environment(address)
     pool.ConnectionCls = _watched(pool.ConnectionCls, watchdog)
