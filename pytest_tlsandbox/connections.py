@@ -38,6 +38,7 @@ class Connection:
             the sandbox has ended.
         baseline: the snapshot that the guard took at the start of the running test; None if the
             guard did not take a snapshot.
+        key_source: where the API key comes from.
 
     """
 
@@ -46,6 +47,7 @@ class Connection:
     of_suite: bool = False
     loopback: bool = False
     baseline: ProcessSnapshot | None = None
+    key_source: str = ""
 
 
 class Connections:
@@ -60,6 +62,7 @@ class Connections:
         screen: the terminal for which messages are formatted.
 
     Attributes:
+        settings: the settings of the session.
         screen: the terminal for which messages are formatted.
         on_connect: a function that is called with every new connection, or None.
         on_use: a function that is called with a connection whenever a caller requests that
@@ -75,7 +78,7 @@ class Connections:
         test_deadline: Callable[[], float | None],
         screen: Screen,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
         self.screen = replace(screen, several_sandboxes=lambda: len(self._connections) > 1)
@@ -89,7 +92,7 @@ class Connections:
         connection = self.connect(target)
         return Sandbox(
             connection.client,
-            timeout=self._settings.timeout,
+            timeout=self.settings.timeout,
             shared=connection.shared,
             screen=self.screen,
         )
@@ -121,15 +124,16 @@ class Connections:
             sandbox = self.local()
         elif isinstance(target, str):
             sandbox = fill_worker(target)
-        address = locate(sandbox, self._settings.proxy_url)
+        address = locate(sandbox, self.settings.proxy_url)
         if address not in self._connections:
+            key, key_source = self._key(target, address)
             transport = Transport(
                 address,
-                self._key(target, address),
+                key,
                 user_agent=f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
             )
             client = SandboxClient(transport, self._test_deadline)
-            if not self._settings.no_kernel_counter:
+            if not self.settings.no_kernel_counter:
                 client.kernel = KernelCounter(transport)
             embedded = isinstance(getattr(sandbox, "api_key", None), Secret)
             client.memory_limit = getattr(sandbox, "memory_limit", None) if embedded else None
@@ -137,8 +141,9 @@ class Connections:
             connection = Connection(
                 client,
                 shared="PYTEST_XDIST_WORKER" in os.environ and not own,
-                of_suite=not isinstance(target, str) or target not in self._settings.targets,
+                of_suite=not isinstance(target, str) or target not in self.settings.targets,
                 loopback=address.loopback,
+                key_source=key_source,
             )
             self._connections[address] = connection
             if self.on_connect is not None:
@@ -159,7 +164,7 @@ class Connections:
         if self._local is None:
             from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
-            self._local = start_local_sandbox(memory_limit=self._settings.memory)
+            self._local = start_local_sandbox(memory_limit=self.settings.memory)
         return self._local
 
     def close(self) -> None:
@@ -169,18 +174,21 @@ class Connections:
         if self._local is not None:
             self._local.close()
 
-    def _key(self, target: object, address: Address) -> Secret:
+    def _key(self, target: object, address: Address) -> tuple[Secret, str]:
+        """Return the API key and its source."""
         if address.key is not None:
-            return check_key(address.key, address, address.label)
+            return check_key(address.key, address, address.label), "the sandbox itself"
         given = self._ask_for_key(target)
         if isinstance(given, InvalidSetting):
             raise given
-        if given is not None:
-            return check_key(given, address, "hook pytest_tlsandbox_api_key")
-        found = os.environ.get(API_KEY_VARIABLE)
-        if not found:
+        source = "hook pytest_tlsandbox_api_key"
+        if given is None:
+            source = f"environment variable {API_KEY_VARIABLE}"
+            found = os.environ.get(API_KEY_VARIABLE)
+            given = Secret(found) if found else None
+        if given is None:
             raise InvalidSetting(
-                f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return a key from the "
+                f"no API key for {address.label}; set {API_KEY_VARIABLE}, or return a key from the "
                 f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
-        return check_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
+        return check_key(given, address, source), source

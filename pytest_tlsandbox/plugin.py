@@ -84,6 +84,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option.flag, **keywords)
         parser.addini(option.ini, option.help, in_file)
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist")
+    group.addoption("--tlsandbox-doctor", action="store_true", help=setup.DOCTOR_HELP)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """If ``--tlsandbox-doctor`` was given, print its page instead of running tests."""
+    if not config.getoption("tlsandbox_doctor"):
+        return None
+    from pytest_tlsandbox.doctor import examine
+
+    return examine(config, _connections)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -140,6 +140,11 @@ MASK_INI = "tlsandbox_mask"
 """The ini key for patterns of secrets, which has no option because they belong to the project."""
 MASK_HELP = "Regular expressions that match secrets, one per line. Matching text is shown as ***."
 
+DOCTOR_HELP = (
+    "Do not run tests. Instead, print the settings and their sources, whether the key works, what the "
+    "sandbox supports, and what to do next. Include this output if you report a problem."
+)
+
 
 class Settings(NamedTuple):
     """All settings, after their values have been checked.

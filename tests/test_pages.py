@@ -193,6 +193,17 @@ def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path, run):
     assert done.ret == 0, done.stdout.str() + done.stderr.str()
 
 
+def test_page_of_the_doctor_in_the_docs_matches_the_real_output(run):
+    page = "docs/reference/options.md"
+    [shown] = [block.text for block in blocks(page) if block.mark == "doctor"]
+    [command] = [block.text for block in blocks(page) if block.language == "console"]
+
+    done = run(*shlex.split(*COMMAND.findall(command)))
+
+    printed = re.sub("by (cgroup v2|watchdog)", "by cgroup v1", done.stdout.str())
+    assert stable(shown) in stable(printed)
+
+
 def anchors(page):
     """Return the anchors of a page as GitHub creates them from headings that differ."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

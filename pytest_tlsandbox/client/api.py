@@ -40,7 +40,7 @@ _TIMEOUT_MARGIN = 0.25
 
 _LONGEST_TURN = 0.25
 """Maximum seconds for which a list call waits for a list call of another thread."""
-_WEBSOCKET = {
+WEBSOCKET = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
     "Sec-WebSocket-Version": "13",
@@ -234,6 +234,11 @@ class ProcessLister:
 class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
 
+    @property
+    def transport(self) -> Transport:
+        """The HTTP session that sends the requests."""
+        return self._transport
+
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
         """Start a process. A request that may have reached the sandbox is never repeated.
 
@@ -369,7 +374,7 @@ class SandboxClient(ProcessLister):
             InfrastructureError: the call failed in another way.
 
         """
-        path, upgrade = f"/tunnels/tcp?port={port}", {**_WEBSOCKET, _PROCESS: str(process.pid)}
+        path, upgrade = f"/tunnels/tcp?port={port}", {**WEBSOCKET, _PROCESS: str(process.pid)}
         begun = self.clock.monotonic()
         try:
             status = self._transport.request("GET", path, limit=limit, upgrade=upgrade).status

@@ -155,6 +155,21 @@ def connection_pool(address: Address, watchdog: Watchdog) -> HTTPConnectionPool:
     return connections
 
 
+def environment_of(address: Address) -> tuple[dict[str, str], str | bool]:
+    """Return the HTTP proxies for an address by scheme, and the file of trusted certificates.
+
+    If the environment does not name a file, the second value is True, which stands for the
+    certificates that requests installs.
+    """
+    from requests.utils import get_environ_proxies
+
+    # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
+    # interface of this machine.
+    proxies = {} if address.loopback else get_environ_proxies(address.url)
+    file = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return proxies, file or True
+
+
 def _pool_of_environment(address: Address) -> object:
     """Return a pool that uses the proxy and the trusted certificates of the environment.
 
@@ -163,14 +178,10 @@ def _pool_of_environment(address: Address) -> object:
     """
     import requests  # takes 20 ms
     from requests.adapters import HTTPAdapter
-    from requests.utils import get_environ_proxies
 
     adapter = HTTPAdapter()
     request = requests.Request("GET", address.url).prepare()
-    # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
-    # interface of this machine.
-    proxies = {} if address.loopback else get_environ_proxies(address.url)
-    verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    proxies, verify = environment_of(address)
     pool = adapter.get_connection_with_tls_context(request, verify, proxies)
     adapter.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
     return pool

@@ -18,6 +18,16 @@ TARGET = "tlsandbox_target"
 """The fixture that a suite overrides to choose its sandbox."""
 
 
+def configure(config: pytest.Config) -> None:
+    """Call the hooks ``pytest_configure``, as ``pytest --help`` does, without starting a session.
+
+    Raises:
+        pytest.UsageError: a setting is invalid.
+
+    """
+    config._do_configure()  # noqa: SLF001
+
+
 def overrides_target(item: pytest.Item) -> bool:
     """Return whether the suite overrides ``tlsandbox_target`` for this test.
 

@@ -45,6 +45,17 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
     errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
 }
+_HINTS_BY_LABEL = {
+    "proxy": "check HTTPS_PROXY; to reach the sandbox without a proxy, add its host to NO_PROXY",
+    "TLS": (
+        "check the address and the clock of this machine; if your network replaces certificates, set "
+        "REQUESTS_CA_BUNDLE to a file with its certificate"
+    ),
+    "404 LIFECYCLE_PATH_NOT_FOUND": (
+        "pass this URL with --tlsandbox-proxy-url, and the id of the sandbox with --tlsandbox"
+    ),
+    "no such host": "check the id or URL of the sandbox, and the name server of this machine",
+}
 _MORE_LOCAL_MEMORY = "raise --tlsandbox-memory if this memory use is expected"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 
@@ -188,20 +199,27 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
 def _of_fault(fault: errors.InfrastructureError, timeline: Timeline) -> Explanation:
     """Explain an infrastructure error."""
     what, _, because = str(fault).partition("\n")
-    hint = _HINTS.get(type(fault), "")
-    if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        hint = (
-            "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
-        )
-    if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
-        # The request did not reach the sandbox, so the hint about its memory does not apply.
-        blocked = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
-        hint = blocked if fault.label.endswith("BlockedError") else ""
+    hint = hint_of(fault)
     if fault.transient and timeline.outages:
         outage = timeline.outages[-1]
         lasted = seconds(outage.end - outage.start)
         what = f"{what}; could not list the processes for {lasted}"
     return Explanation(type(fault), what, because=because, hint=hint)
+
+
+def hint_of(fault: errors.InfrastructureError) -> str:
+    """Return how to fix the cause of an infrastructure error; "" if this is not known."""
+    if fault.label in _HINTS_BY_LABEL:
+        return _HINTS_BY_LABEL[fault.label]
+    if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
+        return (
+            "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
+        )
+    if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
+        # The request did not reach the sandbox, so the hint about its memory does not apply.
+        blocked = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
+        return blocked if fault.label.endswith("BlockedError") else ""
+    return _HINTS.get(type(fault), "")
 
 
 class Tails:

@@ -38,7 +38,9 @@ def told(script, ask, verbosity=0, columns=100, output=()) -> str:
 BLOCKED = "  hint  add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
 
 
-@pytest.mark.parametrize(("cause", "hint"), [("SocketBlockedError", f"\n\n{BLOCKED}"), ("TLS", "")])
+@pytest.mark.parametrize(
+    ("cause", "hint"), [("SocketBlockedError", f"\n\n{BLOCKED}"), ("OSError", "")]
+)
 def test_message_of_a_permanent_connection_error_has_a_hint_if_the_cause_is_known(cause, hint):
     text = f"my-sandbox cannot be reached: {cause}"
     fault = errors.SandboxUnreachable(text, label=cause)

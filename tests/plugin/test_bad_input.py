@@ -101,9 +101,9 @@ NOT_A_KEY = (
 @pytest.mark.parametrize(
     ("target", "key", "sentence"),
     [
-        ("my-sandbox", "", f"no API key for my-sandbox: {NO_KEY}"),
-        ("lcal", "", f"no API key for lcal: {NO_KEY}; did you mean 'local'?"),
-        ("Local", "", f"no API key for Local: {NO_KEY}; did you mean 'local'?"),
+        ("my-sandbox", "", f"no API key for my-sandbox; {NO_KEY}"),
+        ("lcal", "", f"no API key for lcal; {NO_KEY}; did you mean 'local'?"),
+        ("Local", "", f"no API key for Local; {NO_KEY}; did you mean 'local'?"),
         ("my-sandbox", "two words", f"environment variable TENSORLAKE_API_KEY: {NOT_A_KEY}"),
         ("http://example.org", "any", "http://example.org: the API key must not be sent over plain "
          "http to another machine; use https"),

@@ -445,7 +445,7 @@ def test_missing_api_key_is_reported_once_and_fails_the_session(pytester, monkey
     assert result.ret == 1
     assert summary(result) == [
         "not monitored for # s: my-sandbox, from test_it to the end, 2 tests: no API key for "
-        "my-sandbox: set TENSORLAKE_API_KEY, or return a key from the hook "
+        "my-sandbox; set TENSORLAKE_API_KEY, or return a key from the hook "
         "pytest_tlsandbox_api_key(config, target)",
         "tlsandbox guard: session failed: sandbox my-sandbox was not monitored for # s (1 gap)",
     ]

@@ -57,7 +57,7 @@ def test_test_suite_without_plugin_fixtures_does_not_import_the_modules_of_unuse
     )
     modules = imported(pytester, "--tlsandbox", "local", status=1)
     assert "pytest_tlsandbox.errors" in modules
-    unused = ("pytest_tlsandbox.report", "pytest_tlsandbox.failed_tests")
+    unused = ("pytest_tlsandbox.doctor", "pytest_tlsandbox.report", "pytest_tlsandbox.failed_tests")
     assert not any(name.startswith(unused) for name in modules)
     assert HEAVY.isdisjoint(modules)
 

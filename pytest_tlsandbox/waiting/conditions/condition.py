@@ -31,6 +31,9 @@ _LONGEST_VALUE = 40
 """Maximum width, in columns, of a user's value in the first line of a message."""
 MORE_MEMORY = "raise memory_mb of the sandbox if this memory use is expected"
 RUN_AGAIN = "run the test again: sandboxes sometimes lose an exit code (a few in 1000)"
+SEE_ROWS = (
+    "update pytest-tlsandbox if the sandbox is newer; to see the row, send GET /api/v1/processes"
+)
 
 
 def after_a_crash(row: ProcessInfo) -> str:
@@ -265,8 +268,7 @@ def unreadable_rows(
     what = f"Cannot check {check}: {len(rows)} of {listed} in the process list cannot be read"
     because = "an unreadable row may contain what this check looks for"
     remarks = tuple(("unreadable", str(row)) for row in rows[:5])
-    hint = "update pytest-tlsandbox if the sandbox is newer; to see the row, send GET /api/v1/processes"
     explanation = Explanation(
-        errors.Inconclusive, what, because=because, remarks=remarks, hint=hint
+        errors.Inconclusive, what, because=because, remarks=remarks, hint=SEE_ROWS
     )
     return Impossible(explanation, CORRECTION_TIME)
