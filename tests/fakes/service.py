@@ -82,7 +82,9 @@ class Service(Daemon):
             for one, (_, managed) in self.supervised.items()
             if managed and managed["name"] == key
         ]
-        return named[-1] if named else super().find(key)
+        if named or key.isdigit():
+            return named[-1] if named else super().find(key)
+        return 404, {"error": f"Process {key} not found", "code": "NOT_FOUND"}
 
     def answer(self, method, path, query, headers, body):
         if path == "/tunnels/tcp":
