@@ -162,7 +162,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	touch $@
 
 # What calls other packages: HTTP, models, retries, the embedded sandbox, hooks of pytest and of its plugins.
-ON_OLDEST ?= $(addprefix tests/,test_async.py test_models.py test_on_local.py test_readiness.py waiting/test_polling.py \
+ON_OLDEST ?= $(addprefix tests/,test_async.py test_models.py test_on_local.py waiting/test_polling.py \
 	$(addprefix client/test_,address.py api.py http_errors.py retry.py transport.py) \
 	$(addprefix local/test_,bad_input.py files.py memory.py processes.py routes.py sdk.py server.py tunnel.py) \
 	$(addprefix plugin/test_,async.py fixtures.py guard_runs.py loading.py tracebacks.py))

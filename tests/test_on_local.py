@@ -1,26 +1,22 @@
-"""The main features on the embedded sandbox: real processes, HTTP, time and OOM kills."""
+"""The helpers on the embedded sandbox: real processes, HTTP, ports, time and OOM kills."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import json
 import re
+import socket
 import sys
-import threading
 import time
-from dataclasses import replace
 
-import psutil
 import pytest
 from freezegun import freeze_time
 
-from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox import ProcessInfo, errors
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.client.servers import connected
-from tests.fault_proxy import FaultProxy
 from tests.support import failure
+
+SOON = {"initial_backoff_ms": 20, "max_backoff_ms": 20}
+EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
 
 
 @pytest.fixture(scope="module")
@@ -31,123 +27,70 @@ def local():
 
 @pytest.fixture
 def box(local):
-    with connected(local) as box:
-        box = box.from_now()
-        yield box
-        assert box.kill_started() == []
+    with connected(local) as first:
+        yield first.from_now()
+        # Kills what was started through the other object.
+        assert first.kill_started() == []
+        assert not first.list_processes().alive
 
 
-DIES_AT_ONCE = ("sh", ["-c", "echo no such module: x >&2; exit 1"])
-CHECK = {"type": "tcp", "port": 8642}
-EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
-
-
-# ------------------------------------------------- waits that are woken by an end
+# ---------------------------------------------------------------- waits for an end
 
 
 def test_exit_of_the_process_ends_a_wait_immediately(box, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.waiting.polling._NOTICED_PAUSE", 60.0)
-    process = box.start_process("sleep", ["1"])
+    process = box.start_process("sleep", ["0.5"])
 
-    assert timed(lambda: box.wait_for_exit(process, timeout=100)) < 30
-
-
-WAITS = [50, pytest.param(1000, marks=pytest.mark.slow)]
-
-
-@pytest.mark.parametrize("waits", WAITS)
-def test_many_waits_leave_no_thread_running_and_no_file_open(box, waits, monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.waiting.polling._UNNOTICED", 0.0)
-    box.wait_for_exit(box.start_process("sleep", ["0.01"]))
-    me = psutil.Process()
-    before = me.num_threads(), me.num_fds()
-
-    for _ in range(waits):
-        box.wait_for_exit(box.start_process("sleep", ["0.01"]))
-
-    for thread in threading.enumerate():
-        if thread.name == "tlsandbox-end-notice":
-            thread.join(10)
-    gc.collect()
-    assert (me.num_threads(), me.num_fds()) <= before
+    begun = time.monotonic()
+    box.wait_for_exit(process, timeout=100)
+    assert time.monotonic() - begun < 30
 
 
-# ------------------------------------------------ waits that end before their deadline
+def test_waiting_for_an_ended_process_fails_early_and_shows_its_output(box):
+    process = box.start_process("sh", ["-c", "echo no such module: x >&2; exit 1"])
+
+    begun = time.monotonic()
+    for wait in (
+        lambda: box.wait_for_exit(process),
+        lambda: box.wait_for_process(process),
+        lambda: box.wait_for_output(process, "ready"),
+    ):
+        error = failure(wait, errors.UnexpectedExit)
+        assert "| no such module: x" in str(error)
+    assert time.monotonic() - begun < 20
 
 
-@pytest.mark.parametrize("by_text", [True, False], ids=["text", "object"])
-def test_waiting_for_an_ended_process_fails_early_and_states_the_reason(box, by_text):
-    process = box.start_process(*DIES_AT_ONCE)
-    if by_text:
-        process = "module: x"
-
-    assert timed(lambda: failure(lambda: box.wait_for_exit(process), errors.UnexpectedExit)) < 20
-    error = failure(lambda: box.wait_for_process(process), errors.UnexpectedExit)
-    assert error.first_line.startswith("Exited 1 before the wait began, wanted running: ")
-    assert "| no such module: x" in str(error)
-    error = failure(lambda: box.wait_for_output(process, "ready"), errors.UnexpectedExit)
-    assert "| no such module: x" in str(error)
-
-
-# ----------------------------------------------------------------------- output
-
-
-@pytest.mark.parametrize(
-    "script", ["seq 1 50000; echo THE END; sleep 600", "yes a | head -n 32000; echo THE END"]
-)
-def test_matching_line_is_found_among_many_lines_of_output(box, script):
-    job = box.start_process("sh", ["-c", script])
+def test_matching_line_is_found_among_many_lines_of_output(box):
+    job = box.start_process("sh", ["-c", "seq 1 50000; echo THE END; sleep 600"])
 
     assert box.wait_for_output(job, re.compile("^THE END$"), timeout=60) == "THE END"
 
 
-def test_all_output_can_be_read_and_searched_after_the_exit(box):
-    job = box.start_process("sh", ["-c", "seq 1 5000; echo done >&2; exit 3"])
-    box.wait_for_exit(job, exit_code=3)
-
-    assert box.output(job) == [*map(str, range(1, 5001)), "done"]
-    assert [box.wait_for_output(job, text) for text in ("5000", "done")] == ["5000", "done"]
-
-
-# ---------------------------------------------------------------------- deadlines
-
-
-def timed(call) -> float:
-    """Return the duration of a call in seconds, by a clock that freezegun does not stop."""
-    start = time.clock_gettime(time.CLOCK_MONOTONIC)
-    call()
-    return time.clock_gettime(time.CLOCK_MONOTONIC) - start
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_wait_ends_at_its_deadline_even_if_freezegun_stops_the_clock(box, frozen):
+def test_wait_ends_at_its_deadline_even_if_freezegun_stops_the_clock(box):
     process = box.start_process("sleep", ["60"])
 
-    def wait():
-        failure(lambda: box.wait_for_exit(process, timeout=1), errors.WaitTimedOut)
+    begun = time.monotonic()
+    with freeze_time("2020-01-01"):
+        failure(lambda: box.wait_for_exit(process, timeout=0.5), errors.WaitTimedOut)
+    assert 0.5 <= time.monotonic() - begun < 15
 
-    with freeze_time("2020-01-01") if frozen else contextlib.nullcontext():
-        assert 1 <= timed(wait) < 15
 
-
-# ---------------------------------------------------------------------- memory
+# ---------------------------------------------------------------------- OOM kills
 
 
 def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     job = box.start_process(*EATER)
-    killed = failure(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
-    found = failure(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
+    killed = failure(lambda: box.wait_for_exit(job), errors.ProcessOOMKilled)
     assert killed.first_line == "OOM-killed, wanted exit code 0: python -c"
-    assert found.first_line == "OOM-killed: python -c"
-    row = box.list_processes().find(job.identity)
-    assert (row.status, row.signal, row.oom_killed) == ("oom_killed", 9, True)
+    failure(box.assert_no_oom, errors.ProcessOOMKilled)
+    box.assert_process(job, status="oom_killed", signal=9, oom_killed=True)
 
     later = box.from_now()
     later.assert_no_oom()
 
     again = later.start_process(*EATER)
-    failure(lambda: later.wait_for_exit(again, timeout=30), errors.ProcessOOMKilled)
-    error = failure(lambda: later.assert_no_oom(), errors.ProcessOOMKilled)
+    failure(lambda: later.wait_for_exit(again), errors.ProcessOOMKilled)
+    error = failure(later.assert_no_oom, errors.ProcessOOMKilled)
     assert error.first_line == "OOM-killed: python -c"
     assert f"run      pid {again.pid}, " in str(error)
 
@@ -165,180 +108,233 @@ def test_sigkill_is_a_suspected_oom_kill_only_if_the_test_did_not_send_it(box):
     assert f"run      pid {theirs.pid}, " in str(error)
 
 
-# ---------------------------------------------------------------- managed processes
+def test_assertions_report_the_oom_kills_and_restarts_of_earlier_runs(box, tmp_path):
+    script = (
+        f"echo run >>{tmp_path}/runs; test $(wc -l <{tmp_path}/runs) = 3 && exec sleep 60; "
+        "exec python -c 'bytearray(2**30)'"
+    )
+    box.start_process("sh", ["-c", script], name="leaky", restart=SOON)
+    box.wait_until(lambda rows: any(row.managed and row.managed.restart_count == 2 for row in rows))
 
-LEAKY = ("python", ["-c", "import time; time.sleep(0.3); b = bytearray(2**30)"])
-QUICK = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
-
-
-def test_assertions_report_the_oom_kills_and_restarts_of_earlier_runs(box):
-    first = box.start_process(*LEAKY, name="leaky", restart=QUICK)
-    box.wait_until(lambda rows: any(row.managed and row.managed.restart_count >= 2 for row in rows))
-
-    row = box.wait_for_process("leaky", timeout=30)
-    oom = failure(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
+    oom = failure(box.assert_no_oom, errors.ProcessOOMKilled)
     assert oom.first_line == "OOM-killed twice: leaky"
-    restart = failure(lambda: box.assert_no_restart(), errors.ProcessRestarted)
+    restart = failure(box.assert_no_restart, errors.ProcessRestarted)
     assert restart.first_line == "Restarted twice (last run: OOM-killed): leaky"
-    assert (row.status, row.oom_killed, row.pid == first.pid) == ("running", False, False)
+    row = box.assert_process("leaky", status="running", oom_killed=False)
     assert row.managed.last_exit.oom_killed
 
 
-def test_healthy_managed_process_passes_every_assertion_after_a_requested_restart(box):
-    first = box.start_process("sleep", ["60"], name="calm", restart=QUICK)
-    for restart_count in range(2):
-        row = box.wait_for_process("calm")
-        assert row.managed.restart_count == restart_count
-        box.assert_no_oom(suspected=True)
-        box.assert_no_restart()
-        box.assert_no_incidents()
-        if restart_count == 0:
-            assert box.restart_process(first).pid != first.pid
+# ------------------------------------------------------------------------ ports
 
-
-def test_oom_kill_fails_waits_and_assertions_even_after_the_supervisor_has_given_up(box):
-    job = box.start_process(*LEAKY, restart={"max_restarts": 1, **QUICK})
-
-    failure(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
-    failure(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
-
-
-# ---------------------------------------------------------------- process control
-
-
-def test_signal_reaches_the_process_and_the_exit_code_is_reported(box):
-    script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
-    process = box.start_process("sh", ["-c", script])
-    box.wait_for_output(process, "ready")
-
-    box.send_signal(process, 15)
-
-    box.wait_for_exit(process, exit_code=7, timeout=10)
-    box.kill_process(process)  # succeeds, although it has ended
-
-
-def test_cleanup_helper_kills_all_processes_that_the_test_left_running(box):
-    later = box.from_now()
-    process = later.start_process("sleep", ["60"])
-
-    assert later.kill_started() == []
-
-    assert later.list_processes().find(process.identity).ended
-    later.assert_no_oom(suspected=True)
-
-
-HINTS = [({}, ""), ({"working_dir": "/no/such/folder"}, ", or no folder '/no/such/folder'")]
-
-
-@pytest.mark.parametrize(("options", "hint"), HINTS, ids=["program", "folder"])
-def test_starting_a_program_that_does_not_exist_raises_an_error(box, options, hint):
-    error = failure(lambda: box.start_process("/no/such/program", **options), errors.RequestRefused)
-
-    assert error.first_line == (
-        f"Cannot start '/no/such/program': no such program on PATH{hint} (local answered 500: "
-        "Failed to spawn process)"
-    )
-
-
-TOO_LONG = [
-    {"args": ["-n", "a" * 131_072]}, {"args": ["é" * 65_536]}, {"env": {"TEXT": "a" * 131_067}},
-]  # fmt: skip
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
-@pytest.mark.parametrize("options", TOO_LONG, ids=["argument", "bytes", "variable"])
-def test_error_says_that_an_argument_is_too_long(box, options):
-    error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
-
-    assert str(error) == (
-        "Cannot start 'true': an argument or variable is longer than the 131,071 bytes that Linux "
-        "accepts, so pass the text in a file (local answered 500: Failed to spawn process)"
-    )
-
-
-LONGEST = [{"args": ["a" * 131_071]}, {"env": {"TEXT": "a" * 131_066}}]
-
-
-@pytest.mark.parametrize("options", LONGEST, ids=["argument", "variable"])
-def test_argument_of_the_maximum_length_is_accepted(box, options):
-    assert box.wait_for_exit(box.start_process("true", **options)).exit_code == 0
-
-
-class OlderDaemon(FaultProxy):
-    """A daemon that ignores the options of managed processes."""
-
-    def _ask(self, request):
-        if request.method == "POST" and request.path == "/api/v1/processes":
-            options = json.loads(request.body)
-            body = json.dumps({key: options[key] for key in ("command", "args")}).encode()
-            headers = {**request.headers, "content-length": str(len(body))}
-            request = replace(request, body=body, headers=headers)
-        return super()._ask(request)
+LISTENS = """
+import socket, sys, time
+time.sleep(float(sys.argv[2]))
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print(time.time(), flush=True)
+while True:
+    server.accept()
+"""
 
 
 @pytest.fixture
-def older_box(local):
-    with (
-        OlderDaemon(local) as proxy,
-        connected(Address("older", proxy.url, key=proxy.api_key)) as box,
-    ):
-        yield box
+def unused_ports():
+    """Return three ports that nothing listens on."""
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for unused in (one, two, three):
+            unused.bind(("127.0.0.1", 0))
+        return [unused.getsockname()[1] for unused in (one, two, three)]
 
 
-IGNORED = [
-    ({"name": "web"}, "name="),
-    ({"restart": {}}, "restart="),
-    ({"name": "web", "restart": {"policy": "always"}, "health_check": CHECK},
-     "name=, restart=, health_check="),
-]  # fmt: skip
+@pytest.fixture
+def port(unused_ports):
+    return unused_ports[0]
 
 
-@pytest.mark.parametrize(("options", "ignored"), IGNORED, ids=["name", "restart", "all"])
-def test_start_fails_if_the_sandbox_ignores_the_requested_options(older_box, box, options, ignored):
-    error = failure(
-        lambda: older_box.start_process("sleep", ["600"], **options), errors.RequestRefused
-    )
-
-    process = box.list_processes()[-1]
-    assert str(error) == (
-        f"'sleep' is not managed: older does not support managed processes and ignored {ignored}\n"
-        f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
-        "with everything else that this fixture started"
-    )
-    box.assert_process(process, status="running", managed=None)
-    assert older_box.kill_started() == []
-    box.assert_process(process, status="signaled")
+def listen(box, port, *, after=0.0):
+    return box.start_process("python", ["-u", "-c", LISTENS, str(port), str(after)])
 
 
-@pytest.mark.parametrize("wrapped", [True, False], ids=["in a trace", "bare"])
-def test_sdk_objects_are_accepted_by_every_helper(local, box, wrapped):
+def test_waiting_for_a_port_ends_within_100_ms_after_the_server_starts_to_listen(box, unused_ports):
+    def delay(port):
+        server = listen(box, port, after=0.5)
+        assert box.wait_for_port(server, port).pid == server.pid
+        noticed = time.time()
+        return noticed - float(box.output(server)[0])
+
+    # A busy machine may delay two of the three waits.
+    assert any(delay(port) < 0.1 for port in unused_ports)
+
+
+def test_waiting_for_a_port_ends_within_100_ms_after_the_process_has_ended(box, unused_ports):
+    def delay(port):
+        server = box.start_process("sh", ["-c", "sleep 0.4; echo no database; exit 3"])
+        error = failure(lambda: box.wait_for_port(server, port), errors.UnexpectedExit)
+        noticed = time.time()
+        line = rf"Exited 3 after 0.\d+ s, wanted connections on port {port}: .*: no database"
+        assert re.fullmatch(line, error.first_line)
+        return noticed - error.run.end.ended_at.timestamp()
+
+    assert any(delay(port) < 0.1 for port in unused_ports)
+
+
+def test_waiting_for_a_port_succeeds_if_a_child_of_the_process_listens(box, port):
+    shell = box.start_process("sh", ["-c", f"python -c '{LISTENS}' {port} 0; true"])
+
+    assert box.wait_for_port(shell, port).pid == shell.pid
+
+
+def test_waiting_for_a_port_reports_that_another_process_uses_the_port(box, port):
+    box.wait_for_port(listen(box, port), port)
+
+    waits = listen(box, port, after=60)
+    error = failure(lambda: box.wait_for_port(waits, port, timeout=0.3), errors.WaitTimedOut)
+    line = f"Another process uses port {port} after 0.3 s: python -u, still running"
+    assert error.first_line == line
+
+
+# ---------------------------------------------------------------- start, run, stop
+
+NOT_FOUND = "no such program on PATH"
+TOO_LONG = (
+    "an argument or variable is longer than the 131,071 bytes that Linux accepts, so pass the text "
+    "in a file"
+)
+FAILED_STARTS = {
+    "no program": ("/no", {}, NOT_FOUND),
+    "no folder": ("/no", {"working_dir": "/none"}, f"{NOT_FOUND}, or no folder '/none'"),
+    "long argument": ("true", {"args": ["-n", "a" * 131_072]}, TOO_LONG),
+    "long in bytes": ("true", {"args": ["é" * 65_536]}, TOO_LONG),
+    "long variable": ("true", {"env": {"TEXT": "a" * 131_067}}, TOO_LONG),
+}
+
+
+@pytest.mark.parametrize(("command", "options", "cause"), FAILED_STARTS.values(), ids=FAILED_STARTS)
+def test_error_of_a_failed_start_names_the_probable_cause(box, command, options, cause):
+    if cause == TOO_LONG and sys.platform != "linux":
+        pytest.skip("a limit of Linux")
+
+    error = failure(lambda: box.start_process(command, **options), errors.RequestRefused)
+
+    response = "(local answered 500: Failed to spawn process)"
+    assert str(error) == f"Cannot start '{command}': {cause} {response}"
+
+
+def test_argument_and_variable_of_the_maximum_length_are_accepted(box):
+    box.run_process("true", ["a" * 131_071], env={"TEXT": "a" * 131_066})
+
+
+def test_running_a_process_to_completion_returns_it_with_its_complete_output(box, tmp_path):
+    script = "seq 3000; echo almost done >&2; printf 'no line break '"
+
+    args = ["-c", f"{script}; pwd; exit 3", "--token=abc"]
+    result = box.run_process("sh", args, exit_code=[0, 3], working_dir=str(tmp_path))
+
+    assert result.stdout == "\n".join([*map(str, range(1, 3001)), f"no line break {tmp_path}"])
+    assert (result.stderr, result.exit_code, result.status) == ("almost done", 3, "exited")
+    assert isinstance(result, ProcessInfo)
+    assert repr(result) == repr(box.assert_process(result, exit_code=3))
+
+
+def test_running_a_process_waits_through_restarts_until_a_run_succeeds(box, tmp_path):
+    job = f"echo try; test -e {tmp_path}/done || {{ touch {tmp_path}/done; exit 1; }}"
+
+    result = box.run_process("sh", ["-c", job], restart=SOON)
+
+    assert (result.exit_code, result.managed.restart_count) == (0, 1)
+
+
+STOPPED = {
+    "obeys": ("exit 7", 30, {"status": "exited", "exit_code": 7}),
+    "ignores SIGTERM": ("", 0.3, {"status": "signaled", "signal": 9}),
+    "has no grace period": ("", 0, {"status": "signaled", "signal": 9}),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "web", "restart": {"policy": "always", **SOON}}])
+@pytest.mark.parametrize(("action", "grace", "end"), STOPPED.values(), ids=STOPPED)
+def test_stopping_a_process_sends_sigkill_if_sigterm_does_not_end_it(
+    box, options, action, grace, end
+):
+    script = f"trap '{action}' TERM; echo ready; while :; do sleep 0.01; done"
+    server = box.start_process("sh", ["-c", script], **options)
+    box.wait_for_output(server, "ready")
+
+    begun = time.monotonic()
+    stopped = box.stop_process(server, grace=grace)
+    waited_for_the_grace_period = time.monotonic() - begun >= grace
+
+    assert waited_for_the_grace_period == ("signal" in end)
+    box.assert_process(stopped, pid=server.pid, **end)
+    box.assert_not_running(server)
+    box.assert_no_incidents()
+    box.assert_no_oom(suspected=True)
+
+
+# --------------------------------------------------------------- managed processes
+
+
+def test_stopped_process_is_not_restarted_even_if_it_keeps_failing(box):
+    box.start_process("false", name="web", restart={"initial_backoff_ms": 30_000})
+    box.wait_until(lambda seen: any(row.ended for row in seen.where(name="web")))
+
+    assert box.stop_process("web").managed.status == "stopped"
+
+
+def test_restart_that_the_test_requested_is_not_an_incident(box):
+    first = box.start_process("sleep", ["60"], name="calm", restart=SOON)
+
+    assert box.restart_process(first).pid != first.pid
+
+    assert box.wait_for_process("calm").managed.restart_count == 1
+    box.assert_no_incidents()
+    box.assert_no_oom(suspected=True)
+
+
+def test_supervisor_restarts_a_process_that_the_test_killed(box):
+    server = box.start_process("sleep", ["60"], name="web", restart=SOON)
+    box.send_signal(server, 9)
+
+    first = box.wait_for_restart(server)
+    box.send_signal(first, 9)
+    second = box.wait_for_restart(server, 2)
+
+    assert len({server.pid, first.pid, second.pid}) == 3
+    assert second.managed.restart_count == 2
+
+
+def test_waiting_for_a_healthy_process_continues_after_an_unhealthy_one_is_restarted(
+    box, port, tmp_path
+):
+    serve = f"exec python -c '{LISTENS}' {port} 0"
+    script = f"[ -e {tmp_path}/ran ] && {serve}; touch {tmp_path}/ran; exec sleep 600"
+    check = {"type": "tcp", "port": port, "initial_delay_ms": 200, "interval_ms": 20}
+    first = box.start_process("sh", ["-c", script], name="web", restart=SOON, health_check=check)
+
+    healthy = box.wait_for_process("web", healthy=True)
+
+    assert (healthy.managed.health_status, healthy.managed.restart_count) == ("healthy", 1)
+    assert healthy.pid != first.pid
+    assert box.wait_for_restart("web").pid == healthy.pid
+    box.wait_for_port("web", port)
+
+
+# ------------------------------------------------------------------ objects of the SDK
+
+
+def test_each_kind_of_helper_accepts_the_process_objects_of_the_sdk(local, box):
     from tensorlake.sandbox import Sandbox as SDKSandbox
 
     sdk = SDKSandbox(identifier="local", proxy_url=local.url, api_key=local.api_key.reveal())
-    name = f"web-{wrapped}"
-    web = sdk.start_process(
-        "sh", ["-c", "echo ready; exec sleep 60"], name=name, restart={"policy": "always"}
-    )
-    job = sdk.start_process("sleep", ["60"])
-    (listed,) = [process for process in sdk.list_processes() if process.pid == job.pid]
-    assert box.assert_process(listed, status="running").handle == listed.handle
-    if not wrapped:
-        web, job = web.value, job.value
-
-    assert box.wait_for_process(web, stable_for=0.1).pid == web.pid
-    assert box.wait_for_output(web, "ready") == "ready"
-    assert box.output(web) == ["ready"]
-    assert box.assert_process(job, status="running").pid == job.pid
-    assert box.assert_stays(job, stable_for=0.2).pid == job.pid
-    for check in ("assert_no_oom", "assert_no_crash", "assert_no_restart", "assert_no_incidents"):
-        getattr(box, check)(web, job)
-    with box.soft() as check:
-        check.assert_process(web, name=name)
-        check.assert_no_oom(job)
-    assert box.restart_process(web).pid != web.pid
-    box.kill_process(web)
-    box.send_signal(job, 15)
-    assert box.wait_for_process(job, status="signaled").signal == 15
-    box.assert_not_running(job)
-    box.assert_not_running(web)
+    traced = sdk.start_process("sh", ["-c", "echo ready; exec sleep 60"])
+    (listed,) = (process for process in sdk.list_processes() if process.pid == traced.pid)
+    for job in (traced, traced.value, listed):
+        assert box.wait_for_process(job).pid == traced.pid
+        assert box.wait_for_output(job, "ready") == "ready"
+        box.assert_stays(job, stable_for=0.1)
+        box.assert_no_incidents(job)
+        with box.soft() as check:
+            check.assert_process(job, status="running")
+    box.send_signal(traced, 15)
+    assert box.wait_for_process(traced.value, status="signaled").signal == 15
+    box.assert_not_running(listed)
     sdk.close()

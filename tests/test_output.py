@@ -207,26 +207,3 @@ def test_permanent_error_from_an_output_call_ends_the_wait_immediately():
 
     assert polls(box)[-1] < 1.2
     assert error.first_line == "Output of server.py not read: my-sandbox rejected the API key (401)"
-
-
-# ----------------------------------------------------------------------------- misuse
-
-
-BAD_PATTERNS = [
-    (None, "None"), (3, "3"), (["ready"], "['ready']"),
-    (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a value of type Pattern"),
-    ("", "''"), ("ready\n", "'ready\\n'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("pattern", "got"), BAD_PATTERNS)
-def test_pattern_of_an_invalid_type_is_rejected_before_the_first_poll(pattern, got):
-    box = output_box([SERVER])
-
-    error = failure(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
-
-    message = (
-        "argument 'pattern' must be a non-empty text without a line break or a compiled regex, got "
-    )
-    assert str(error) == message + got
-    assert polls(box) == []

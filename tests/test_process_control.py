@@ -27,6 +27,37 @@ def test_plugin_reports_a_process_that_it_could_not_kill_unless_the_sandbox_has_
     assert [row.pid for row in box.kill_started()] == left
 
 
+def test_plugin_kills_a_process_that_was_started_after_a_new_baseline():
+    box = box_of([raw(41)])
+    box.from_now().start_process("python", ["train.py"])
+
+    assert [row.pid for row in box.kill_started()] == [41]  # the script lists it as alive
+    assert "DELETE /processes/41" in box._client.requests
+
+
+IGNORED = [
+    ({"name": "web"}, "name="),
+    ({"restart": {}, "health_check": {"type": "tcp", "port": 80}}, "restart=, health_check="),
+]
+
+
+@pytest.mark.parametrize(("options", "ignored"), IGNORED)
+def test_start_fails_if_the_sandbox_ignores_the_requested_options(options, ignored):
+    box = box_of([raw(41)])
+
+    error = failure(
+        lambda: box.start_process("python", ["train.py"], **options), errors.RequestRefused
+    )
+
+    assert str(error) == (
+        "'python' is not managed: my-sandbox does not support managed processes and ignored "
+        f"{ignored}\n"
+        "the program is still running, as pid 41; the plugin will kill it at teardown, with "
+        "everything else that this fixture started"
+    )
+    assert [row.pid for row in box.kill_started()] == [41]
+
+
 # ------------------------------------------------------------------------- stop
 
 SERVER = raw(41)

@@ -50,43 +50,29 @@ def exits(timeout):
 STDERR = ["shard 1/8 loaded", "shard 2/8 loaded --token=abc123", "  "]
 
 
-@pytest.mark.parametrize(
-    ("script", "ask", "expected"),
-    [
-        ([RUNNING], exits(20), ["15 of 20 s: Still running: train.py: shard 2/8 loaded --token=***"]),
-        ([RUNNING], exits(14.9), []),
-        ([RUNNING], three_waits, []),
-        (
-            {0: [RUNNING], 10: unreachable(), 38: [RUNNING]},
-            exits(50),
-            [
-                "15 of 50 s: no answer since +10 s (502 x7), wanted exit code 0",
-                "31 of 50 s: no answer since +10 s (502 x15), wanted exit code 0",
-                "46 of 50 s: Still running: train.py: shard 2/8 loaded --token=***",
-            ],
-        ),
-        (
-            [RUNNING],
-            lambda box: box.wait_for_process("--token=abc123", timeout=20),
-            ['15 of 20 s: No process matches "--token=***"'],
-        ),
-        (
-            [RUNNING],
-            lambda box: box.wait_for_process(41, stable_for=20, timeout=30),
-            ["15 of 30 s: as expected so far: train.py: shard 2/8 loaded --token=***"],
-        ),
-        (
-            [RUNNING],
-            lambda box: box.assert_stays(41, stable_for=20),
-            ["15 s: as expected so far, wanted a run time of 20 s"],
-        ),
-        (
-            {0: unreachable(), 20: [RUNNING]},
-            soft,
-            ["15 s: no answer since +0 s (502 x12), wanted status=running"],
-        ),
-    ],
-)  # fmt: skip
+LAST = ": train.py: shard 2/8 loaded --token=***"
+UNAVAILABLE = {0: [RUNNING], 10: unreachable(), 38: [RUNNING]}
+SAID = [
+    ([RUNNING], exits(20), [f"15 of 20 s: Still running{LAST}"]),
+    ([RUNNING], exits(14.9), []),
+    ([RUNNING], three_waits, []),
+    (UNAVAILABLE, exits(50), [
+        "15 of 50 s: no answer since +10 s (502 x7), wanted exit code 0",
+        "31 of 50 s: no answer since +10 s (502 x15), wanted exit code 0",
+        f"46 of 50 s: Still running{LAST}",
+    ]),
+    ([RUNNING], lambda box: box.wait_for_process("--token=abc123", timeout=20),
+     ['15 of 20 s: No process matches "--token=***"']),
+    ([RUNNING], lambda box: box.wait_for_process(41, stable_for=20, timeout=30),
+     [f"15 of 30 s: as expected so far{LAST}"]),
+    ([RUNNING], lambda box: box.assert_stays(41, stable_for=20),
+     ["15 s: as expected so far, wanted a run time of 20 s"]),
+    ({0: unreachable(), 20: [RUNNING]}, soft,
+     ["15 s: no answer since +0 s (502 x12), wanted status=running"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "ask", "expected"), SAID)
 def test_wait_reports_the_current_state_and_the_last_line_of_output_every_15_s(
     script, ask, expected
 ):

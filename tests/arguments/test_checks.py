@@ -1,6 +1,7 @@
 """Arguments of helpers: each error is one sentence that says what is allowed."""
 
 import math
+import re
 import signal
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -10,19 +11,12 @@ from unittest.mock import ANY, call
 import pytest
 
 from pytest_tlsandbox import HealthCheckOptions, RestartOptions
-from pytest_tlsandbox.arguments.checks import (
-    check_codes,
-    check_number,
-    check_pick,
-    check_seconds,
-    check_statuses,
-    check_value,
-)
+from pytest_tlsandbox.arguments.checks import check_value
 from pytest_tlsandbox.errors import InvalidArgument, ProcessOOMKilled, RequestRefused
 from pytest_tlsandbox.history.snapshot import FIELDS, check_fields
 from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from pytest_tlsandbox.waiting.selectors import by
-from tests.support import OOM, box_of, failure, polls, process, raw
+from tests.support import OOM, box_of, failure, process, raw
 
 STATUS = "argument 'status' must be one of running, exited, signaled, oom_killed; got"
 RESTART = "argument 'restart' must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms; got"
@@ -31,24 +25,33 @@ AS_CHECK = 'for example, write health_check={"type": "http", "port": 8080}'
 NOT_CONTAIN = "must not contain a NUL character or a lone surrogate, got one at position"
 SIGNALED = 'wait_for_process(process, status="signaled")'
 HTTP = {"type": "http", "port": 80}
+CONDITION = "argument 'condition' must be a function that takes one argument (the snapshot), got"
+PREDICATE = "argument 'process' must be a function that takes one argument (the process), got"
 start = call.start_process
+
+
+async def coroutine(seen):
+    return False
+
+
 CASES = [
     (call.wait_for_process("x", status="runing"), f"{STATUS} 'runing'; did you mean 'running'?"),
     (call.wait_for_process("x", status=[]), f"{STATUS} []"),
-    (call.assert_process("x", status="Running"), f"{STATUS} 'Running'; did you mean 'running'?"),
     (call.wait_for_process("x", status=None), f"{STATUS} None"),
-    (call.wait_for_process("x", status="killed"), f"{STATUS} 'killed'"),
     (call.wait_for_process("x", timeout=-1), "argument 'timeout' must be >= 0 seconds, got -1"),
     (call.wait_for_process("x", timeout=math.inf), "argument 'timeout' must be a number of seconds, got inf"),
     (call.wait_for_process("x", timeout="5s"), "argument 'timeout' must be a number of seconds, got '5s'"),
     (call.wait_for_process("x", stable_for=True), "argument 'stable_for' must be a number of seconds, got True"),
     (call.assert_stays("x", stable_for=0), "argument 'stable_for' must be > 0 seconds, got 0"),
-    (call.wait_for_exit("x", exit_code=-9),
+    (call.run_process("true", exit_code=-9),
      f"argument 'exit_code' must be from 0 to 255, got -9; to wait for a signal that ends the process, use {SIGNALED}"),
+    (call.run_process("true", timeout=-1), "argument 'timeout' must be >= 0 seconds, got -1"),
+    (call.run_process("true", name=3), "argument 'name' must be text, got 3; write '3'"),
+    (call.stop_process(41, grace="5"), "argument 'grace' must be a number of seconds, got '5'"),
     *(
         (call.wait_for_exit("x", exit_code=wrong),
          f"argument 'exit_code' must be from 0 to 255, got {wrong}; pass \"any\" to accept every exit code")
-        for wrong in (None, (), 1.0, 256, True)
+        for wrong in (None, (), 1.0, True)
     ),
     (call.wait_for_exit("x", pick="last"), "argument 'pick' must be one of newest, oldest; got 'last'"),
     (call.wait_for_exit("x", since=0), "argument 'since' must be \"test\", a snapshot or None; got 0"),
@@ -62,6 +65,15 @@ CASES = [
         for wrong in ("TERM", 0, 65)
     ),
     (call.wait_for_count("x", "4"), "argument 'count' must be a number >= 0, got '4'; write 4"),
+    *(
+        (call.wait_for_output(41, wrong),
+         "argument 'pattern' must be a non-empty text without a line break or a compiled regex, got "
+         + got)
+        for wrong, got in [
+            (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a value of type Pattern"),
+            (3, "3"), ("", "''"), ("ready\n", "'ready\\n'"),
+        ]
+    ),
     (call.output(41, "stdrr"),
      "argument 'stream' must be one of stdout, stderr, output; got 'stdrr'; did you mean 'stderr'?"),
     (start("sleep", [60]), "args[0] must be text, got 60; write '60'"),
@@ -70,12 +82,13 @@ CASES = [
     (start("sh", ["-c", "a\0b"]), f"args[1] {NOT_CONTAIN} 1"),
     (start("cat", ["caf\udce9"]), f"args[0] {NOT_CONTAIN} 3"),
     (start("sh", "-c true"), "argument 'args' must be a list of strings, got '-c true'"),
-    (start("sleep", None), "argument 'args' must be a list of strings, got None"),
     (start("env", env={"PIN": 1234}), "env['PIN'] must be text, got a value of type int"),
     (start("env", env={1: "A"}), "each name in 'env' must be text, got 1; write '1'"),
     (start("env", env={"TOKEN": "a secret\0"}), f"env['TOKEN'] {NOT_CONTAIN} 8"),
     (start("env", env=["A=1"]), "argument 'env' must be a mapping such as {'A': '1'}, got a list"),
-    (start("sh", name=8), "argument 'name' must be text, got 8; write '8'"),
+    (start("sh", cwd="/tmp"),
+     "each option of start_process must be one of env, working_dir, user, stdin_mode, stdout_mode, "
+     "stderr_mode, name, restart, health_check; got 'cwd'"),
     (start("sh", user=1000), "argument 'user' must be text, got 1000; write '1000'"),
     (start("sh", stdin_mode="pip"),
      "argument 'stdin_mode' must be one of closed, pipe; got 'pip'; did you mean 'pipe'?"),
@@ -89,10 +102,7 @@ CASES = [
      "restart['policy'] must be one of on_failure, never, always; got None"),
     (start("web", restart={"max_restarts": "3"}),
      "restart['max_restarts'] must be a number from 0 to 4294967295, got '3'; write 3"),
-    (start("web", restart={"max_backoff_ms": None}),
-     "restart['max_backoff_ms'] must be a number from 0 to 4294967295, got None"),
     (start("web", health_check={}), f"argument 'health_check' has no key 'type'; {AS_CHECK}"),
-    (start("web", health_check={"type": "tcp"}), f"argument 'health_check' has no key 'port'; {AS_CHECK}"),
     (start("web", health_check={"type": "https", "port": 443}),
      "health_check['type'] must be one of http, tcp; got 'https'; did you mean 'http'?"),
     (start("web", health_check={"type": "tcp", "port": 0}),
@@ -104,7 +114,6 @@ CASES = [
     (start(["sleep"]), "argument 'command' must be text, got a list; write command='sleep'"),
     (call.assert_process("x", exit_code=[0, "1"]), "argument 'exit_code' must be a number, got '1'; write 1"),
     (call.assert_process("x", signal="TERM"), "argument 'signal' must be a number, got 'TERM'"),
-    (call.assert_process("x", args="60"), "argument 'args' must be a list of strings, got '60'"),
     (call.assert_process("x", args=None), "argument 'args' must be a list of strings, got None"),
     (call.assert_process("x", args=["60", 60]), "argument 'args' must be text, got 60; write '60'"),
     (call.assert_process("x", command=b"--token=abc"), "argument 'command' must be text, got a value of type bytes"),
@@ -112,14 +121,11 @@ CASES = [
     (call.assert_process("x", started_at=0), "argument 'started_at' must be a datetime, got 0"),
     (call.assert_process("x", managed="web"), "argument 'managed' must be a ManagedProcess, got 'web'"),
     (lambda box: box.wait_for_process(by(pid="60")), "argument 'pid' must be a number, got '60'; write 60"),
-    (call.wait_until("x"),
-     "argument 'condition' must be a function that takes one argument (the snapshot), got 'x'"),
-    (call.wait_until(lambda: True),
-     "argument 'condition' must be a function that takes one argument (the snapshot), got <lambda>()"),
-    (call.wait_until(math.dist),
-     "argument 'condition' must be a function that takes one argument (the snapshot), got dist(p, q, /)"),
-    (call.wait_for_exit(lambda: True),
-     "argument 'process' must be a function that takes one argument (the process), got <lambda>()"),
+    (call.wait_until("x"), f"{CONDITION} 'x'"),
+    (call.wait_until(math.dist), f"{CONDITION} dist(p, q, /)"),
+    (call.wait_for_exit(lambda: True), f"{PREDICATE} <lambda>()"),
+    (call.wait_for_exit(coroutine),
+     f"{PREDICATE} a coroutine function, whose result is always truthy"),
 ]  # fmt: skip
 
 
@@ -136,27 +142,7 @@ def test_invalid_call_is_rejected_before_any_request_is_sent(call, message):
     box = box_of([])
 
     assert str(failure(lambda: run(call, box), InvalidArgument)) == message
-    assert polls(box) == []
-
-
-def test_argument_checks_accept_valid_values():
-    assert check_statuses(["exited", "signaled"]) == ("exited", "signaled")
-    assert check_seconds("timeout", 5) == 5.0
-    assert check_codes(range(3)) == (0, 1, 2)
-    assert check_codes("any") is None
-    assert check_pick("oldest") == "oldest"
-    assert [check_number("signal", number, 1, 64) for number in (1, 64)] == [1, 64]
-
-
-class Digits(str):
-    """A text of the user that equals the number that it spells."""
-
-    __slots__ = ()
-
-    def __eq__(self, other):
-        return str(self) == str(other)
-
-    __hash__ = str.__hash__
+    assert box._client.requests == []
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -168,7 +154,7 @@ def test_every_field_accepts_a_value_whose_class_overrides_equality(field):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("exit_code", Digits("0")), ("exit_code", True), ("exit_code", 0.0), ("exit_code", None),
+        ("exit_code", True), ("exit_code", 0.0), ("exit_code", None),
         ("exit_code", range(3)), ("exit_code", {0, None}), ("signal", signal.SIGTERM),
         ("oom_killed", 1), ("args", ("-c", ANY)), ("name", ["web", None]), ("managed", None),
         ("status", ("exited", "signaled")),
