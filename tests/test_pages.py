@@ -4,28 +4,21 @@ import itertools
 import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.support import sample_of
+from tools.pages import ROOT, without_numbers
 
-ROOT = Path(__file__).parent.parent
-FOR_USERS = (
-    "README.md",
-    "docs/*.md",
-    "docs/how-to/*.md",
-    "docs/reference/*.md",
-    "docs/explanation/*.md",
-)
-PAGES = [str(path.relative_to(ROOT)) for each in FOR_USERS for path in sorted(ROOT.glob(each))]
+PAGES = [
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("README.md", "docs/*.md", "docs/*/*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.parent.name != "contributing"
+]
 """The pages whose code and commands are run here."""
-SAMPLE = ("README.md", "docs/tutorial.md", "docs/how-to/expect-failures.md")
-"""The pages whose code also runs in `make test`, as do the commands of the README."""
 BLOCK = re.compile(r"(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 FAILING = ("fails", "readme: test")
 """Marks of tests that must fail; tools/readme.py checks the one in the README."""
@@ -69,8 +62,10 @@ def blocks(page):
     return [Block(*match.groups(default="")) for match in BLOCK.finditer(text)]
 
 
-def with_code(*languages):
-    return [page for page in PAGES if any(block.language in languages for block in blocks(page))]
+def on_pages_with(*kinds, sample):
+    """Run a test on all pages with blocks of these languages or marks; `make test` samples them."""
+    pages = {page: page for page in PAGES if any({*block} & {*kinds} for block in blocks(page))}
+    return pytest.mark.parametrize("page", sample_of(pages, *sample))
 
 
 @pytest.fixture
@@ -86,9 +81,8 @@ def run(forks, tmp_path):
 
 
 def stable(text):
-    """Remove text that differs from run to run: numbers, and the space that fills a column."""
-    lines = [re.sub(r"^E  ?", "", line) for line in text.splitlines()]
-    return " ".join(re.sub(r"\d+(\.\d+)?( ms| s)?", "N", "\n".join(lines)).split())
+    """Remove text that differs from run to run, and the marks of pytest."""
+    return without_numbers(re.sub(r"^E  ?", "", text, flags=re.MULTILINE)).strip()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +91,7 @@ def my_sandbox():
         yield sandbox
 
 
-@pytest.mark.parametrize("page", sample_of({page: page for page in with_code("python")}, *SAMPLE))
+@on_pages_with("python", sample=["README.md", "docs/tutorial.md"])
 def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text("[pytest]\n" if page == GUARDED else SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
@@ -115,7 +109,7 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     if page == "docs/how-to/sdk.md":
         [conftest] = [block.text for block in blocks(SHARED) if block.mark == "file: conftest.py"]
         (tmp_path / "conftest.py").write_text(conftest)
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = (ROOT / page).read_text("utf-8")
     guarded = shlex.split(*COMMAND.findall(text)) if page == GUARDED else []
     service = ["-p", "made_up_service"] if page in CREATES_A_SANDBOX else []
     done = run(*guarded, *service)
@@ -126,7 +120,7 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
         assert f"allowed: {reason}" in done.stdout.str()
 
 
-@pytest.mark.parametrize("page", with_code("python"))
+@on_pages_with("fails", sample=["docs/tutorial.md"])
 def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
@@ -137,9 +131,7 @@ def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, r
             assert stable(output.text) in stable(done.stdout.str()), done.stdout.str()
 
 
-@pytest.mark.parametrize(
-    "page", sample_of({page: page for page in with_code("console", "yaml", "groovy")}, "README.md")
-)
+@on_pages_with("console", "yaml", "groovy", sample=["README.md"])
 def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     for block in blocks(page):
@@ -159,7 +151,7 @@ def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox)
 
 
 @pytest.mark.slow
-def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path):
+def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path, run):
     [block] = [block for block in blocks(SHARED) if block.mark == FOLDERS]
     command = block.text.removeprefix("$ pytest ").replace("\\\n", " ")
     for shown in ("/tmp", "$PWD"):
@@ -167,25 +159,16 @@ def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_it.py").write_text(TEST)
 
-    options = [*shlex.split(command), "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-    done = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, check=False)
-
-    assert done.returncode == 0
+    assert run(*shlex.split(command)).ret == 0
     assert (tmp_path / "one" / "tests").is_dir()
     assert (tmp_path / "out.html").stat().st_size
 
 
-TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >= (9,))
-
-
-@pytest.mark.parametrize(
-    "page", ["docs/tutorial.md", "docs/reference/options.md", "docs/how-to/ide.md"]
-)
-@pytest.mark.parametrize("table", TABLES)
-def test_settings_on_a_page_of_the_docs_take_effect(page, table, tmp_path, run):
+@on_pages_with("toml", sample=["docs/reference/options.md"])
+def test_settings_on_a_page_of_the_docs_take_effect(page, tmp_path, run):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
-    (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))
+    (tmp_path / "pyproject.toml").write_text(settings)
 
     done = run()
 
@@ -227,13 +210,11 @@ def test_target_of_each_link_in_the_docs_exists(page):
         assert not anchor or anchor in anchors(target), link
 
 
-def linked_from(page):
-    """Return the pages to which a page links."""
-    links = re.findall(r"\]\(([^)\s#:]+\.md)", page.read_text(encoding="utf-8"))
-    return {(page.parent / link).resolve() for link in links}
-
-
 def test_two_links_lead_from_the_readme_to_each_page_of_the_docs():
+    def linked_from(page):
+        links = re.findall(r"\]\(([^)\s#:]+\.md)", page.read_text("utf-8"))
+        return {(page.parent / link).resolve() for link in links}
+
     first = linked_from(ROOT / "README.md")
     second = {page for each in first for page in linked_from(each)}
 
