@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pytest_tlsandbox import by, errors
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
 from tests.support import OOM, T0, box_of, ended, failure, managed, polls, process, raw, unreachable
 
@@ -170,13 +170,6 @@ def test_output_of_an_ended_process_is_read_for_at_most_one_second(deadline, lin
 
     assert box.output(77) == ["a"] * lines
     assert box._client.reads[-1][0] == at
-
-
-def test_reading_the_output_requires_a_listed_process():
-    box = output_box([SERVER], {0: (["one"], [])})
-
-    failure(lambda: box.output("none"), errors.ProcessNotFound)
-    failure(lambda: box.output(by(pid=7)), errors.ProcessNotFound)
 
 
 READS = [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]

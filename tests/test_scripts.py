@@ -18,39 +18,21 @@ EXITED = row(41, status="exited", exit_code=0)
 BUSY = errors.SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
 
 
-def elapsed(call):
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
 # ---------------------------------------------------------------------- scripted lists
-
-
-def test_wait_on_a_scripted_sandbox_takes_no_real_time():
-    lister = ScriptedLister({0: [row(41)], 300: [EXITED]})
-
-    assert elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=400)) < 100
-    assert 300 <= lister.polls[-1] < 300.3
 
 
 def test_scripted_sandbox_returns_the_rows_and_bodies_and_errors_of_its_script():
     body = {"processes": [EXITED], "more": "than is known"}
-    lister = ScriptedLister({0: [row(41)], 1: BUSY, 2: body, 3: b"<html>please log in</html>"})
+    lister = ScriptedLister({0: [row(41)], 300: BUSY, 302: body, 310: b"<html>log in</html>"})
     box = Sandbox(lister)
 
-    assert box.wait_for_exit(41).exit_code == 0
-    lister.clock.now += 5
+    begun = time.perf_counter()
+    assert box.wait_for_exit(41, timeout=400).exit_code == 0
+    assert 302 <= lister.polls[-1] < 305
+    assert time.perf_counter() - begun < 100
+    lister.clock.now += 10
     with pytest.raises(errors.ContractViolation):
         box.list_processes()
-
-
-def test_new_baseline_of_a_scripted_sandbox_excludes_earlier_incidents():
-    box = Sandbox(ScriptedLister({0: [row(41, status="oom_killed")]}))
-
-    box.from_now().assert_no_oom()
-    with pytest.raises(errors.ProcessOOMKilled):
-        box.assert_no_oom()
 
 
 def test_scripted_output_is_readable_per_stream_and_is_shown_in_failure_messages():
@@ -87,14 +69,6 @@ def test_scripted_sandbox_records_signals_and_kills_without_applying_them():
     box.assert_process(41, status="running")
 
 
-def test_scripted_sandbox_supports_list_calls_and_async_waits():
-    lister = ScriptedLister({0: [EXITED]}, label="staging")
-
-    assert lister.list()[0].exit_code == 0
-    assert asyncio.run(AsyncSandbox(Sandbox(lister)).wait_for_exit(41)).pid == 41
-    assert repr(lister) == "<ScriptedLister of staging>"
-
-
 def test_scripted_sandbox_lists_the_first_rows_of_its_script_even_before_their_time():
     assert len(ScriptedLister({}).list()) == 0
     assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41
@@ -122,23 +96,14 @@ def box(serve):  # noqa: F811
 
 
 def test_wait_skips_its_pauses_in_a_block_with_a_fake_clock(box):
-    def wait():
-        with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
-            box.wait_for_exit(41, timeout=60)
-
-    assert elapsed(wait) < 50
-
-
-def test_real_clock_is_restored_at_the_end_of_a_block_that_skips_pauses():
     before = Clock.sleep, Clock.monotonic
 
-    with no_sleep():
-        begun = Clock.monotonic()
-        Clock.sleep(1000)
-        assert 1000 <= Clock.monotonic() - begun < 1100
+    begun = time.perf_counter()
+    with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
+        box.wait_for_exit(41, timeout=60)
 
+    assert time.perf_counter() - begun < 50
     assert (Clock.sleep, Clock.monotonic) == before
-    assert Clock.monotonic() < begun + 1000
 
 
 def test_wait_can_be_cancelled_in_a_block_that_skips_pauses(box):

@@ -9,6 +9,7 @@ import pytest
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.setting_parsers import check, check_target, check_url, parse_size, parse_time
 from pytest_tlsandbox.settings import Settings, fill_worker, read
+from tests.support import failure
 
 M, G = 2**20, 2**30
 NOTHING = {}
@@ -33,20 +34,12 @@ def resolved(
     return check(read(config, environment), config)
 
 
-def message(call, *args, **options):
-    with pytest.raises(InvalidSetting) as raised:
-        call(*args, **options)
-    return str(raised.value)
-
-
 # The source of a value
 
 
 @pytest.mark.parametrize(
     ("option", "ini", "environment", "targets"),
     [
-        (["a"], ["b"], "c", ("a",)),
-        (None, ["b"], "c", ("b",)),
         (["a", "b", "a"], ["c"], "d", ("a", "b")),
         (None, ["a", "b"], "c", ("a", "b")),
         (None, [], "a b", ("a", "b")),
@@ -70,54 +63,34 @@ def test_proxy_url_comes_from_the_first_source_that_defines_a_url():
     assert resolved({}, {}, environment).proxy_url == "http://c"
 
 
-INI = {
-    "tlsandbox_timeout": "2m",
-    "tlsandbox_memory": "1G",
-    "tlsandbox_guard": ["leak oom"],
-    "tlsandbox_guard_report_only": True,
+VALUES = [
+    ("timeout", "2m", 120.0, "500ms", 0.5),
+    ("memory", "1G", G, "256M", 256 * M),
+    ("guard", ["leak oom"], ("oom", "leak"), ["crash, oom,crash"], ("oom", "crash")),
+    ("guard_report_only", True, True, True, True),
     # From the root folder; a path on the command line starts where pytest was started.
-    "tlsandbox_report": "tmp/out.json",
-    "tlsandbox_no_section": True,
-    "tlsandbox_no_kernel_counter": True,
-    "tlsandbox_mask": ["acme-[0-9]+", "x.y"],
-    "tlsandbox_output": "tmp/out",
-}
-FROM_INI = Settings(
-    timeout=120.0,
-    memory=G,
-    guard=("oom", "leak"),
-    guard_report_only=True,
-    report=Path("/tmp/out.json"),
-    no_section=True,
-    no_kernel_counter=True,
-    masks=(re.compile("acme-[0-9]+"), re.compile("x.y")),
-    output=Path("/tmp/out"),
-)
+    ("report", "tmp/a.json", Path("/tmp/a.json"), "new/b.json", Path("/tmp/new/b.json")),
+    ("output", "tmp/out", Path("/tmp/out"), "/new/", Path("/new")),
+    ("no_section", True, True, True, True),
+    ("no_kernel_counter", True, True, True, True),
+]
 
 
-def test_ini_keys_override_the_defaults():
-    assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
-    assert resolved(ini=INI) == FROM_INI
+@pytest.mark.parametrize(("field", "in_file", "from_file", "given", "from_option"), VALUES)
+def test_command_line_option_overrides_the_ini_key_and_the_default(
+    field, in_file, from_file, given, from_option
+):
+    ini, options = {f"tlsandbox_{field}": in_file}, {f"tlsandbox_{field}": given}
+
+    assert resolved(ini=ini) == Settings()._replace(**{field: from_file})
+    assert resolved(options, ini) == Settings()._replace(**{field: from_option})
+    assert resolved(options) == resolved(options, ini)
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "field", "expected"),
-    [
-        ("tlsandbox_timeout", "500ms", "timeout", 0.5),
-        ("tlsandbox_memory", "256M", "memory", 256 * M),
-        ("tlsandbox_guard", ["crash, oom,crash"], "guard", ("oom", "crash")),
-        ("tlsandbox_guard", ["leak", "oom"], "guard", ("oom", "leak")),
-        ("tlsandbox_guard_report_only", True, "guard_report_only", True),
-        ("tlsandbox_report", "new/out.json", "report", Path("/tmp/new/out.json")),
-        ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
-        ("tlsandbox_output", "new/", "output", Path("/tmp/new")),
-        ("tlsandbox_no_section", True, "no_section", True),
-        ("tlsandbox_no_kernel_counter", True, "no_kernel_counter", True),
-    ],
-)
-def test_command_line_option_overrides_the_ini_key_and_the_default(option, value, field, expected):
-    assert resolved({option: value}) == Settings()._replace(**{field: expected})
-    assert resolved({option: value}, INI) == FROM_INI._replace(**{field: expected})
+def test_patterns_of_secrets_are_read_from_the_ini_file():
+    masks = resolved(ini={"tlsandbox_mask": ["acme-[0-9]+", "x.y"]}).masks
+
+    assert masks == (re.compile("acme-[0-9]+"), re.compile("x.y"))
 
 
 # Invalid values
@@ -130,8 +103,6 @@ URL = (
     "fragment, got a text that is not shown because it may contain a password"
 )
 INVALID_VALUES = [
-    ("options", "tlsandbox_memory", "much", f"--tlsandbox-memory: {SIZE}, got 'much'"),
-    ("options", "tlsandbox", ["ok", "a/b"], f"--tlsandbox: {TARGET}, got 'a/b'"),
     ("options", "tlsandbox", ["https://me:pw@x"], f"--tlsandbox: {URL}"),
     # As from --tlsandbox-timeout=$UNSET: the value of the ini file must not replace it.
     ("options", "tlsandbox_timeout", "", f"--tlsandbox-timeout: {TIME}, got ''"),
@@ -147,34 +118,35 @@ INVALID_VALUES = [
 def test_error_for_an_invalid_setting_names_the_source_and_the_expected_values(
     source, name, value, text
 ):
-    assert message(resolved, **{source: {name: value}}) == text
+    assert str(failure(lambda: resolved(**{source: {name: value}}), InvalidSetting)) == text
 
 
 def test_error_for_an_ini_value_mentions_the_ini_file_even_if_its_path_is_unknown():
-    text = message(resolved, ini={"tlsandbox_timeout": "0"}, inipath=None)
-    assert text == f"tlsandbox_timeout in the ini file: {TIME}, got '0'"
+    ini = {"tlsandbox_timeout": "0"}
+    error = failure(lambda: resolved(ini=ini, inipath=None), InvalidSetting)
+    assert str(error).startswith("tlsandbox_timeout in the ini file: ")
 
 
 # Times, sizes, targets and URLs
 
 VALID = {
-    parse_time: {"30": 30, "30s": 30, "30 s": 30, " 30 ": 30, "500ms": 0.5, "1.5m": 90, "1h": 3600,
+    parse_time: {"30": 30, "30 s": 30, " 30 ": 30, "500ms": 0.5, "1.5m": 90, "1h": 3600,
                  "0.001": 0.001},
-    parse_size: {"1048576": M, "256M": 256 * M, "256m": 256 * M, "256MB": 256 * M, "256MiB": 256 * M,
-                 " 256 M ": 256 * M, "1024K": M, "1.5G": G + G // 2, "1T": 1024 * G, "1048576B": M},
+    parse_size: {"1048576": M, "256m": 256 * M, "256MB": 256 * M, "256MiB": 256 * M,
+                 " 256 M ": 256 * M, "1024K": M, "1.5G": G + G // 2, "1T": 1024 * G},
 }  # fmt: skip
 INVALID = {
-    parse_time: ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan", ".5",
-                 "5.", "1,5", "30 30", "s", "9" * 400],
-    parse_size: ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9", "256 MM", "1,5G",
-                 "nan", "9" * 400, "9" * 400 + "G"],
-    check_target: ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}", "a{",
-                   "x{worker"],
+    parse_time: ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan",
+                 ".5", "5.", "1,5", "30 30", "s", "9" * 400],
+    parse_size: ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9", "256 MM",
+                 "1,5G", "nan", "9" * 400, "9" * 400 + "G"],
+    check_target: ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}",
+                   "a{", "x{worker"],
     check_url: ["", "x.example", "ftp://x.example", "//x.example", "https://", "https:///a",
                 "https://user@x.example", "https://user:hunter2@x.example",
                 "https://x.example?token=hunter2", "https://x.example/a?b", "https://x.example#a",
-                "https://x.example:port", "https://x.example:", "https://a b", "https://x.example/a b",
-                "https://[::1", "https://x.example\n", " https://x.example"],
+                "https://x.example:port", "https://x.example:", "https://a b", "https://[::1",
+                "https://x.example/a b", "https://x.example\n", " https://x.example"],
 }  # fmt: skip
 
 
@@ -194,13 +166,11 @@ def test_time_is_parsed_as_seconds_and_size_as_bytes(parse, text, value):
 def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, text):
     expected = {parse_time: TIME, parse_size: SIZE, check_target: TARGET, check_url: URL}[parse]
     received = "" if parse is check_url else f", got {text!r}"
-    assert message(parse, text, "here") == f"here: {expected}{received}"
+    error = failure(lambda: parse(text, "here"), InvalidSetting)
+    assert str(error) == f"here: {expected}{received}"
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["local", "ABC-1_x", "7f3", "ci-{worker}", "{worker}-ci", "http://127.0.0.1:9443"],
-)
+@pytest.mark.parametrize("target", ["local", "ABC-1_x", "7f3", "ci-{worker}", "http://[::1]:9443"])
 def test_valid_sandbox_name_or_url_is_accepted(target):
     check_target(target, "here")
 
@@ -209,8 +179,6 @@ def test_valid_sandbox_name_or_url_is_accepted(target):
     ("url", "parts"),
     [
         ("https://x.example", ("https", "x.example", None, None)),
-        ("http://localhost:9443", ("http", "localhost", ":9443", None)),
-        ("https://x.example/", ("https", "x.example", None, "/")),
         ("https://x.example:1/a/b@c:d", ("https", "x.example", ":1", "/a/b@c:d")),
         ("http://[::1]:9443/a", ("http", "[::1]", ":9443", "/a")),
     ],

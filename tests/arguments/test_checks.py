@@ -23,8 +23,11 @@ RESTART = "argument 'restart' must be a mapping with the keys policy, max_restar
 AS_RESTART = 'for example, write restart={"policy": "always"}'
 AS_CHECK = 'for example, write health_check={"type": "http", "port": 8080}'
 NOT_CONTAIN = "must not contain a NUL character or a lone surrogate, got one at position"
+EXIT_CODE = "argument 'exit_code' must be from 0 to 255, got"
 SIGNALED = 'wait_for_process(process, status="signaled")'
-HTTP = {"type": "http", "port": 80}
+PATTERN = (
+    "argument 'pattern' must be a non-empty text without a line break or a compiled regex, got"
+)
 CONDITION = "argument 'condition' must be a function that takes one argument (the snapshot), got"
 PREDICATE = "argument 'process' must be a function that takes one argument (the process), got"
 start = call.start_process
@@ -37,49 +40,33 @@ async def coroutine(seen):
 CASES = [
     (call.wait_for_process("x", status="runing"), f"{STATUS} 'runing'; did you mean 'running'?"),
     (call.wait_for_process("x", status=[]), f"{STATUS} []"),
-    (call.wait_for_process("x", status=None), f"{STATUS} None"),
-    (call.wait_for_process("x", timeout=-1), "argument 'timeout' must be >= 0 seconds, got -1"),
     (call.wait_for_process("x", timeout=math.inf), "argument 'timeout' must be a number of seconds, got inf"),
-    (call.wait_for_process("x", timeout="5s"), "argument 'timeout' must be a number of seconds, got '5s'"),
     (call.wait_for_process("x", stable_for=True), "argument 'stable_for' must be a number of seconds, got True"),
     (call.assert_stays("x", stable_for=0), "argument 'stable_for' must be > 0 seconds, got 0"),
     (call.run_process("true", exit_code=-9),
-     f"argument 'exit_code' must be from 0 to 255, got -9; to wait for a signal that ends the process, use {SIGNALED}"),
+     f"{EXIT_CODE} -9; to wait for a signal that ends the process, use {SIGNALED}"),
     (call.run_process("true", timeout=-1), "argument 'timeout' must be >= 0 seconds, got -1"),
     (call.run_process("true", name=3), "argument 'name' must be text, got 3; write '3'"),
     (call.stop_process(41, grace="5"), "argument 'grace' must be a number of seconds, got '5'"),
     *(
         (call.wait_for_exit("x", exit_code=wrong),
-         f"argument 'exit_code' must be from 0 to 255, got {wrong}; pass \"any\" to accept every exit code")
+         f'{EXIT_CODE} {wrong}; pass "any" to accept every exit code')
         for wrong in (None, (), 1.0, True)
     ),
     (call.wait_for_exit("x", pick="last"), "argument 'pick' must be one of newest, oldest; got 'last'"),
     (call.wait_for_exit("x", since=0), "argument 'since' must be \"test\", a snapshot or None; got 0"),
-    (call.from_now("x"), "argument 'baseline' must be \"test\", a snapshot or None; got 'x'"),
     (call.assert_process("x"), "assert_process needs at least one expected field, such as exit_code=0"),
-    (call.assert_process("x", exitcode=0), "a process has no field 'exitcode'; did you mean 'exit_code'?"),
     (lambda box: box.soft().assert_process("x", state="exited"),
      "a process has no field 'state'; did you mean 'status'?"),
-    *(
-        (call.send_signal(41, wrong), f"argument 'signal' must be a number from 1 to 64, got {wrong!r}")
-        for wrong in ("TERM", 0, 65)
-    ),
+    (call.send_signal(41, 65), "argument 'signal' must be a number from 1 to 64, got 65"),
     (call.wait_for_count("x", "4"), "argument 'count' must be a number >= 0, got '4'; write 4"),
-    *(
-        (call.wait_for_output(41, wrong),
-         "argument 'pattern' must be a non-empty text without a line break or a compiled regex, got "
-         + got)
-        for wrong, got in [
-            (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a value of type Pattern"),
-            (3, "3"), ("", "''"), ("ready\n", "'ready\\n'"),
-        ]
-    ),
+    (call.wait_for_output(41, re.compile(b"ready")), f"{PATTERN} a value of type Pattern"),
+    (call.wait_for_output(41, ""), f"{PATTERN} ''"),
+    (call.wait_for_output(41, "ready\n"), f"{PATTERN} 'ready\\n'"),
     (call.output(41, "stdrr"),
      "argument 'stream' must be one of stdout, stderr, output; got 'stdrr'; did you mean 'stderr'?"),
-    (start("sleep", [60]), "args[0] must be text, got 60; write '60'"),
     (start("cat", ["-n", Path("a.txt")]), "args[1] must be text, got a value of type PosixPath; write 'a.txt'"),
     (start("curl", [b"a secret"]), "args[0] must be text, got a value of type bytes"),
-    (start("sh", ["-c", "a\0b"]), f"args[1] {NOT_CONTAIN} 1"),
     (start("cat", ["caf\udce9"]), f"args[0] {NOT_CONTAIN} 3"),
     (start("sh", "-c true"), "argument 'args' must be a list of strings, got '-c true'"),
     (start("env", env={"PIN": 1234}), "env['PIN'] must be text, got a value of type int"),
@@ -89,31 +76,21 @@ CASES = [
     (start("sh", cwd="/tmp"),
      "each option of start_process must be one of env, working_dir, user, stdin_mode, stdout_mode, "
      "stderr_mode, name, restart, health_check; got 'cwd'"),
-    (start("sh", user=1000), "argument 'user' must be text, got 1000; write '1000'"),
     (start("sh", stdin_mode="pip"),
      "argument 'stdin_mode' must be one of closed, pipe; got 'pip'; did you mean 'pipe'?"),
-    (start("sh", stdout_mode=None, stderr_mode=False),
-     "argument 'stderr_mode' must be one of capture, discard; got False"),
     (start("web", restart="never"), f"{RESTART} 'never'; {AS_RESTART}"),
     (start("web", restart={"polcy": "always"}),
      "each key of 'restart' must be one of policy, max_restarts, initial_backoff_ms, max_backoff_ms; got "
      "'polcy'; did you mean 'policy'?"),
-    (start("web", restart={"policy": None}),
-     "restart['policy'] must be one of on_failure, never, always; got None"),
     (start("web", restart={"max_restarts": "3"}),
      "restart['max_restarts'] must be a number from 0 to 4294967295, got '3'; write 3"),
     (start("web", health_check={}), f"argument 'health_check' has no key 'type'; {AS_CHECK}"),
-    (start("web", health_check={"type": "https", "port": 443}),
-     "health_check['type'] must be one of http, tcp; got 'https'; did you mean 'http'?"),
     (start("web", health_check={"type": "tcp", "port": 0}),
      "health_check['port'] must be a number from 1 to 65535, got 0"),
-    (start("web", health_check={**HTTP, "path": 1}), "health_check['path'] must be text, got 1; write '1'"),
     (start(""), "argument 'command' must not be empty"),
     (start(("env", "--token", "abc")),
      "argument 'command' must be text, got a tuple; write command='env', args=['--token', '***']"),
-    (start(["sleep"]), "argument 'command' must be text, got a list; write command='sleep'"),
     (call.assert_process("x", exit_code=[0, "1"]), "argument 'exit_code' must be a number, got '1'; write 1"),
-    (call.assert_process("x", signal="TERM"), "argument 'signal' must be a number, got 'TERM'"),
     (call.assert_process("x", args=None), "argument 'args' must be a list of strings, got None"),
     (call.assert_process("x", args=["60", 60]), "argument 'args' must be text, got 60; write '60'"),
     (call.assert_process("x", command=b"--token=abc"), "argument 'command' must be text, got a value of type bytes"),

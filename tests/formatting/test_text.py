@@ -49,7 +49,8 @@ def test_columns_are_aligned_even_with_wide_or_combining_or_right_to_left_charac
 
 
 CUT = [
-    ("", 10, ""), ("0123456789", 10, "0123456789"), ("0123456789a", 10, "01234… +6"),
+    ("", 10, ""), ("0123456789", -3, "0… +9"), ("0123456789", 4, "0… +9"),
+    ("0123456789", 10, "0123456789"), ("0123456789a", 10, "01234… +6"),
     ("x" * 1000, 20, "x" * 13 + "… +987"), ("训" * 6, 12, "训" * 6),
     ("训" * 7, 12, "训训训训… +3"), ("训" * 7, 13, "训训训训… +3"),
     (E_ACUTE * 10, 10, E_ACUTE * 10), (E_ACUTE * 11, 10, E_ACUTE * 5 + "… +12"),
@@ -61,18 +62,13 @@ CUT = [
 @pytest.mark.parametrize(("text", "columns", "expected"), CUT)
 def test_truncated_text_ends_with_the_number_of_omitted_characters(text, columns, expected):
     assert cut(text, columns) == expected
-    assert width(expected) <= columns
+    assert width(expected) <= max(columns, 5)
 
 
-def test_count_of_omitted_characters_includes_characters_omitted_before_truncation():
+def test_count_of_omitted_characters_includes_those_that_the_caller_omitted():
     assert cut("0123456789", 20, beyond=100_000) == "0123456789… +100000"
     assert cut("0123456789", 16, beyond=100_000) == "0123456… +100003"
-    assert cut("", 10, beyond=5) == "… +5"
-
-
-@pytest.mark.parametrize("columns", [-3, 0, 1, 4])
-def test_truncated_text_keeps_at_least_one_character_at_any_width(columns):
-    assert cut("0123456789", columns) == "0… +9"
+    assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
 
 
 SHORTENED = [
@@ -105,10 +101,6 @@ def test_command_line_is_wrapped_between_words_if_possible(text, most, expected)
     assert fold(text, 10, most) == expected
 
 
-def test_count_of_omitted_characters_includes_characters_omitted_before_wrapping():
-    assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
-
-
 WRAPPED = [
     ("", [""]), ("it has ended", ["it has", "ended"]), ("0123456789 ab", ["0123456789", "ab"]),
     ("a 0123456789ab c", ["a", "0123456789ab", "c"]), ("a\nb c\td", [r"a\nb c\td"]),
@@ -122,11 +114,7 @@ def test_prose_is_wrapped_only_between_words(text, expected):
 
 
 def test_text_beyond_the_last_allowed_line_is_truncated():
-    assert wrap("word " * 100, 20, most=3) == [
-        "word word word word",
-        "word word word word",
-        "word word word… +446",
-    ]
+    assert wrap("word " * 100, 20, most=2) == ["word word word word", "word word word… +466"]
 
 
 ALPHABET = [*"ab -\n\x1b训éשع\u202e🙂\udcff…\uff46", E_ACUTE, "กำ"]
@@ -134,7 +122,7 @@ ALPHABET = [*"ab -\n\x1b训éשع\u202e🙂\udcff…\uff46", E_ACUTE, "กำ"]
 
 def mixed_texts():
     dice = random.Random(7)
-    for _ in range(2000):
+    for _ in range(500):
         yield "".join(dice.choices(ALPHABET, k=dice.randrange(80))), dice.randrange(14, 50)
 
 
