@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.client.conftest import serve  # noqa: F401 - for the tests in this folder
 from tests.forked_runs import ForkedRuns, forked_runs
 
 if TYPE_CHECKING:

@@ -10,10 +10,8 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
-from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.client.conftest import serve  # noqa: F401 - a fixture
-from tests.client.servers import HANG, connected
+from tests.client.servers import HANG, connected, reply
 from tests.support import box_of, ended, raw
 
 # The plugin of anyio runs each test on asyncio and on trio.
@@ -21,21 +19,8 @@ pytestmark = pytest.mark.anyio
 only_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
-@pytest.fixture(scope="module")
-def local():
-    with start_local_sandbox() as served, connected(served) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def box(local):
-    box = local.from_now()
-    yield AsyncSandbox(box)
-    assert box.kill_started() == []
-
-
-@pytest.fixture
-def silent(serve):  # noqa: F811
+def silent(serve):
     """Return a sandbox that never answers, and an event that is set when a request arrives."""
     asked = threading.Event()
     with connected(serve(answer=lambda _: asked.set() or [HANG])) as sandbox:
@@ -75,13 +60,6 @@ def test_each_sandbox_method_has_an_awaitable_version_with_the_same_signature():
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
-async def test_each_awaited_call_returns_its_result(box):
-    job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
-    assert await box.wait_for_output(job, "ready") == "ready"
-    assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
-    await box.assert_no_oom()
-
-
 FAILING = [
     (lambda box: box.wait_for_exit(41), errors.UnexpectedExit),
     (lambda box: box.wait_for_exit(41, timeout=-1), errors.InvalidArgument),
@@ -90,7 +68,8 @@ FAILING = [
 ]
 
 
-async def test_error_is_raised_where_the_call_is_awaited(failed):
+async def test_result_or_error_reaches_the_code_that_awaits_the_call(failed):
+    assert (await failed.wait_for_exit(41, exit_code=1)).pid == 41
     for call, error in FAILING:
         with pytest.raises(error):
             await call(failed)
@@ -102,34 +81,33 @@ async def test_soft_checks_are_evaluated_when_the_block_ends(failed):
             check.assert_process(41, exit_code=0)
 
 
-async def test_from_now_method_records_a_new_baseline(box):
-    first = await box.start_process("true")
-    later = await box.from_now()
-    assert later.baseline.find(first.identity)
-    assert repr(later) == "<AsyncSandbox local>"
+async def test_from_now_method_records_a_new_baseline(failed):
+    later = await failed.from_now()
+    assert [row.pid for row in later.baseline] == [41]
+    assert repr(later) == "<AsyncSandbox my-sandbox>"
 
 
 # ------------------------------------------------------- the event loop keeps running
 
 
 @only_asyncio
-async def test_concurrent_waits_do_not_block_other_calls(box):
-    """Otherwise, a call for which 40 waits are waiting could itself wait for a thread."""
-    waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
-    *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
-    assert (await box.assert_process(started, status="running")).pid == started.pid
+async def test_concurrent_waits_do_not_block_the_call_for_which_they_wait(serve):
+    rows = []
+
+    def answer(request):
+        if request.method == "POST":
+            rows.append(raw(41))
+            return reply(200, raw(41))
+        return reply(200, {"processes": rows})
+
+    with connected(serve(answer=answer)) as sandbox:
+        box = AsyncSandbox(sandbox)
+        waits = [box.wait_for_process("train.py", timeout=10) for _ in range(40)]
+        *found, started = await asyncio.gather(*waits, box.start_process("python", ["train.py"]))
+    assert {row.pid for row in found} == {started.pid} == {41}
 
 
 # ------------------------------------------------------------------- cancellation
-
-
-async def test_wait_ends_if_it_is_cancelled_between_two_polls(box):
-    begun = time.perf_counter()
-    with anyio.move_on_after(0.3) as scope:
-        await box.wait_for_process("no such process", timeout=60)
-    assert scope.cancelled_caught
-    assert time.perf_counter() - begun < 30
-    assert_no_call_continues()
 
 
 async def test_cancelling_a_list_call_ends_its_current_request(silent):
@@ -144,27 +122,35 @@ async def test_cancelling_a_list_call_ends_its_current_request(silent):
     assert_no_call_continues()
 
 
-@only_asyncio
-async def test_cancelled_start_request_completes_and_its_process_is_recorded(box, monkeypatch):
-    """Otherwise nobody would kill the process."""
-    transport = box._sandbox._client._transport
-    send, sent, cancelled = transport._call, threading.Event(), threading.Event()
+async def test_wait_ends_if_it_is_cancelled_between_two_polls(serve):
+    with connected(serve(reply(200, {"processes": []}))) as sandbox:
+        begun = time.perf_counter()
+        with anyio.move_on_after(0.3) as scope:
+            await AsyncSandbox(sandbox).wait_for_process("no such process", timeout=60)
+    assert scope.cancelled_caught
+    assert time.perf_counter() - begun < 30
+    assert_no_call_continues()
 
-    def send_slowly(*call):
+
+@only_asyncio
+async def test_cancelled_start_request_completes_and_its_process_is_recorded(serve):
+    """Otherwise nobody would kill the process."""
+    sent, cancelled = threading.Event(), threading.Event()
+
+    def answer(_):
         sent.set()
         assert cancelled.wait(5)
-        return send(*call)
+        return reply(200, raw(41))
 
-    monkeypatch.setattr(transport, "_call", send_slowly)
-    task = asyncio.create_task(box.start_process("sleep", ["61"]))
-    await asyncio.to_thread(sent.wait)
-    task.cancel()
-    await asyncio.sleep(0)  # lets the task receive the cancellation
-    cancelled.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    seen = await box.list_processes()
-    assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started] != []
+    with connected(serve(answer=answer)) as sandbox:
+        task = asyncio.create_task(AsyncSandbox(sandbox).start_process("python", ["train.py"]))
+        await asyncio.to_thread(sent.wait)
+        task.cancel()
+        await asyncio.sleep(0)  # lets the task receive the cancellation
+        cancelled.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [row.pid for row in sandbox._started] == [41]
 
 
 @only_asyncio

@@ -1,4 +1,4 @@
-"""Docstrings of public names are complete, and the notes contain the sections that the code cites.
+"""Docstrings of public names are complete.
 
 ruff compares the sections of a docstring with the code, but accepts a docstring without sections.
 These tests require them for each name that users import.
@@ -7,7 +7,6 @@ These tests require them for each name that users import.
 import inspect
 import re
 from dataclasses import is_dataclass
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,6 @@ from pytest_tlsandbox.history.snapshot import Fields
 from pytest_tlsandbox.local.sandbox import LocalSandbox
 from pytest_tlsandbox.soft_checks import Soft
 
-ROOT = Path(__file__).parent.parent
 IMPORTED = [
     *(getattr(pytest_tlsandbox, name) for name in pytest_tlsandbox.__all__ if name[0] != "_"),
     *(getattr(testing, name) for name in testing.__all__),
@@ -53,16 +51,13 @@ def described(text, *sections):
     return [name for body in bodies for name in re.findall(r"^    (\w+):", body, re.MULTILINE)]
 
 
-def arguments_of(function):
-    return [name for name in inspect.signature(function).parameters if name != "self"]
-
-
 @pytest.mark.parametrize("name", CALLS)
 def test_docstring_of_a_public_call_describes_each_argument_and_the_result(name):
     text = inspect.getdoc(CALLS[name])
-    result = inspect.signature(CALLS[name]).return_annotation
+    signature = inspect.signature(CALLS[name])
+    result = signature.return_annotation
 
-    assert described(text, "Args") == arguments_of(CALLS[name])
+    assert described(text, "Args") == [name for name in signature.parameters if name != "self"]
     assert result in ("None", "Iterator[None]") or re.search(
         r"^Return |^(Returns|Yields):$", text, re.MULTILINE
     )
@@ -77,26 +72,6 @@ def test_docstring_of_a_public_class_describes_each_argument_and_attribute(name)
         source = inspect.getsource(kind.__init__)
         attributes |= set(re.findall(r"^ +self\.([a-z]\w*)(?:: .+)? = ", source, re.MULTILINE))
         if kind in IMPORTED and not issubclass(kind, Exception):
-            assert described(text, "Args") == arguments_of(kind.__init__)
+            assert described(text, "Args") == [*inspect.signature(kind).parameters]
 
     assert attributes <= set(described(text, "Args", "Attributes"))
-
-
-def citing(line):
-    return re.findall(r'api-notes, ((?:(?: and )?"[^"]+")+)', line)
-
-
-CITATIONS = [
-    (path.relative_to(ROOT).as_posix(), section)
-    for folder in ("pytest_tlsandbox", "tests", "tools", "benchmarks", "examples")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    for cited in citing(re.sub(r"\s+(?:# )?", " ", path.read_text(encoding="utf-8")))
-    for section in re.findall(r'"([^"]+)"', cited)
-]
-
-
-@pytest.mark.parametrize(("path", "section"), CITATIONS)
-def test_modules_cite_only_existing_sections_of_the_api_notes(path, section):
-    notes = (ROOT / "docs/contributing/api-notes.md").read_text(encoding="utf-8")
-
-    assert re.search(rf"^##+ {re.escape(section)}$", notes, re.MULTILINE), path

@@ -95,19 +95,6 @@ def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     assert f"run      pid {again.pid}, " in str(error)
 
 
-def test_sigkill_is_a_suspected_oom_kill_only_if_the_test_did_not_send_it(box):
-    ours = box.start_process("sleep", ["60"])
-    box.kill_process(ours)
-    box.wait_for_process(ours, status="signaled")
-    box.assert_no_oom(suspected=True)
-
-    theirs = box.start_process("sh", ["-c", "kill -KILL $$"])
-    box.wait_for_process(theirs, status="signaled")
-    box.assert_no_oom()
-    error = failure(lambda: box.assert_no_oom(suspected=True), errors.SuspectedOOMKill)
-    assert f"run      pid {theirs.pid}, " in str(error)
-
-
 def test_assertions_report_the_oom_kills_and_restarts_of_earlier_runs(box, tmp_path):
     script = (
         f"echo run >>{tmp_path}/runs; test $(wc -l <{tmp_path}/runs) = 3 && exec sleep 60; "
@@ -278,28 +265,6 @@ def test_stopped_process_is_not_restarted_even_if_it_keeps_failing(box):
     box.wait_until(lambda seen: any(row.ended for row in seen.where(name="web")))
 
     assert box.stop_process("web").managed.status == "stopped"
-
-
-def test_restart_that_the_test_requested_is_not_an_incident(box):
-    first = box.start_process("sleep", ["60"], name="calm", restart=SOON)
-
-    assert box.restart_process(first).pid != first.pid
-
-    assert box.wait_for_process("calm").managed.restart_count == 1
-    box.assert_no_incidents()
-    box.assert_no_oom(suspected=True)
-
-
-def test_supervisor_restarts_a_process_that_the_test_killed(box):
-    server = box.start_process("sleep", ["60"], name="web", restart=SOON)
-    box.send_signal(server, 9)
-
-    first = box.wait_for_restart(server)
-    box.send_signal(first, 9)
-    second = box.wait_for_restart(server, 2)
-
-    assert len({server.pid, first.pid, second.pid}) == 3
-    assert second.managed.restart_count == 2
 
 
 def test_waiting_for_a_healthy_process_continues_after_an_unhealthy_one_is_restarted(

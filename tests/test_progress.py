@@ -38,11 +38,6 @@ def soft(box):
         check.assert_process(41, status="running")
 
 
-def three_waits(box):
-    for _ in range(3):
-        failure(lambda: box.wait_for_exit(41, timeout=14))
-
-
 def exits(timeout):
     return lambda box: box.wait_for_exit(41, timeout=timeout)
 
@@ -55,7 +50,6 @@ UNAVAILABLE = {0: [RUNNING], 10: unreachable(), 38: [RUNNING]}
 SAID = [
     ([RUNNING], exits(20), [f"15 of 20 s: Still running{LAST}"]),
     ([RUNNING], exits(14.9), []),
-    ([RUNNING], three_waits, []),
     (UNAVAILABLE, exits(50), [
         "15 of 50 s: no answer since +10 s (502 x7), wanted exit code 0",
         "31 of 50 s: no answer since +10 s (502 x15), wanted exit code 0",

@@ -11,7 +11,6 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep
 from pytest_tlsandbox.testing.scripted_lister import ScriptedLister, row
-from tests.client.conftest import serve  # noqa: F401 - a fixture
 from tests.client.servers import connected, reply
 
 EXITED = row(41, status="exited", exit_code=0)
@@ -90,7 +89,7 @@ def test_fake_clock_of_a_scripted_sandbox_records_the_pauses():
 
 
 @pytest.fixture
-def box(serve):  # noqa: F811
+def box(serve):
     with connected(serve(reply(200, {"processes": [row(41)]}))) as box:
         yield box
 
