@@ -25,11 +25,9 @@ def ready(tmp_path):
     return tmp_path
 
 
-def test_release_is_possible_if_nothing_is_missing(ready):
+def test_release_is_refused_until_everything_is_ready(ready):
     assert release.problems(ready) == release.problems(ready, "v1.2.3") == []
 
-
-def test_release_is_refused_until_everything_is_ready(ready):
     (ready / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [1.2.2] - 2027-01-31\n")
     (ready / "pyproject.toml").write_text(f'Repository = "https://{release.PLACEHOLDER}"\n')
 

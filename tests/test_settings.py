@@ -54,16 +54,8 @@ def test_sandbox_names_come_from_the_first_source_that_defines_names(
     assert settings.targets == targets
 
 
-def test_proxy_url_comes_from_the_first_source_that_defines_a_url():
-    option, ini = {"tlsandbox_proxy_url": "http://a"}, {"tlsandbox_proxy_url": "http://b"}
-    environment = {"TENSORLAKE_SANDBOX_PROXY_URL": "http://c"}
-
-    assert resolved(option, ini, environment).proxy_url == "http://a"
-    assert resolved({}, ini, environment).proxy_url == "http://b"
-    assert resolved({}, {}, environment).proxy_url == "http://c"
-
-
 VALUES = [
+    ("proxy_url", "http://a", "http://a", "http://b", "http://b"),
     ("timeout", "2m", 120.0, "500ms", 0.5),
     ("memory", "1G", G, "256M", 256 * M),
     ("guard", ["leak oom"], ("oom", "leak"), ["crash, oom,crash"], ("oom", "crash")),
@@ -173,18 +165,6 @@ def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, text):
 @pytest.mark.parametrize("target", ["local", "ABC-1_x", "7f3", "ci-{worker}", "http://[::1]:9443"])
 def test_valid_sandbox_name_or_url_is_accepted(target):
     check_target(target, "here")
-
-
-@pytest.mark.parametrize(
-    ("url", "parts"),
-    [
-        ("https://x.example", ("https", "x.example", None, None)),
-        ("https://x.example:1/a/b@c:d", ("https", "x.example", ":1", "/a/b@c:d")),
-        ("http://[::1]:9443/a", ("http", "[::1]", ":9443", "/a")),
-    ],
-)
-def test_valid_url_is_split_into_its_parts(url, parts):
-    assert check_url(url, "here").group("scheme", "host", "port", "path") == parts
 
 
 def test_worker_id_replaces_the_placeholder_in_a_sandbox_name():

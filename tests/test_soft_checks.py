@@ -1,5 +1,7 @@
 """Soft checks: evaluated on the same snapshots and reported together."""
 
+from unittest.mock import call
+
 import pytest
 
 from pytest_tlsandbox import errors
@@ -10,44 +12,48 @@ RUNNING = raw(41)
 EXITED = raw(42, args=("prepare.py",), **ended(0))
 FAILED = raw(43, args=("train.py", "--token=abc"), **ended(3))
 OOM = raw(44, args=("worker.py",), **OOM_KILLED)
-
 UNREADABLE = "rows in the process list cannot be read"
+
+RUNS, SUCCEEDED = call.assert_process(41, status="running"), call.assert_process(42, exit_code=0)
+FAILS = call.assert_process(43, exit_code=0)
+NO_OOM, NO_CRASH, NO_RESTART = (
+    call.assert_no_oom(),
+    call.assert_no_crash(),
+    call.assert_no_restart(),
+)
 
 
 def soft_box(script):
     return box_of(script, latency=0.06)
 
 
+def evaluate(box, *checks):
+    """Evaluate checks in one soft block; each is recorded by ``mock.call``."""
+    with box.soft() as soft:
+        return [getattr(soft, name)(*args, **options) for name, args, options in checks]
+
+
 def soft_failure(box, *checks, error=errors.ChecksFailed):
     """Return the error of a soft block with these checks."""
-    with pytest.raises(error) as caught, box.soft() as check:
-        for each in checks:
-            each(check)
-    return caught.value
+    return failure(lambda: evaluate(box, *checks), error)
 
 
 def test_soft_block_evaluates_all_checks_on_one_snapshot_when_the_block_ends():
     box = soft_box([EXITED])
+    checks = [SUCCEEDED, NO_OOM, NO_CRASH, NO_RESTART, call.assert_not_running("prepare.py")]
 
-    with box.soft() as check:
-        results = [check.assert_process(42, exit_code=0), check.assert_not_running("prepare.py")]
-        results += [check.assert_no_oom(), check.assert_no_crash()]
-        results += [check.assert_no_restart(), check.assert_no_incidents()]
-        assert (results, polls(box)) == ([None] * 6, [])
+    assert evaluate(box, *checks, call.assert_no_incidents()) == [None] * 6
 
     assert polls(box) == [0.0]
 
 
 def test_soft_block_error_contains_the_error_from_each_failed_check():
-    error = soft_failure(
-        soft_box([FAILED, OOM, {"pid": 9}]),
-        lambda check: check.assert_process(43, exit_code=0),
-        lambda check: check.assert_no_oom(44),
-        lambda check: check.assert_process("no such", exit_code=0),
-        lambda check: check.assert_no_restart(),
-    )
+    missing = call.assert_process("no such", exit_code=0)
+    box = soft_box([FAILED, OOM, {"pid": 9}])
 
-    assert [(type(error), str(error)) for error in error.failures] == [
+    error = soft_failure(box, FAILS, call.assert_no_oom(44), missing, NO_RESTART)
+
+    assert [(type(each), str(each)) for each in error.failures] == [
         (errors.AssertionFailed, "Exited 3, wanted 0: train.py"),
         (errors.ProcessOOMKilled, "OOM-killed: worker.py"),
         (errors.ProcessNotFound, 'No process matches "no such"'),
@@ -60,10 +66,8 @@ def test_soft_block_error_contains_the_error_from_each_failed_check():
 def test_soft_check_ignores_incidents_before_the_baseline_unless_since_is_none():
     box = soft_box([OOM, RUNNING]).from_now()
 
-    with box.soft() as check:
-        check.assert_no_oom()
-
-    soft_failure(box, lambda check: check.assert_no_oom(since=None))
+    evaluate(box, NO_OOM)
+    soft_failure(box, call.assert_no_oom(since=None))
 
 
 # -------------------------------------------------------------------- settling time
@@ -72,21 +76,15 @@ def test_soft_check_ignores_incidents_before_the_baseline_unless_since_is_none()
 def test_negative_check_in_a_soft_block_still_polls_for_200_ms():
     box = soft_box([RUNNING])
 
-    with box.soft() as check:
-        check.assert_process(41, status="running")
-        check.assert_no_oom()
+    evaluate(box, RUNS, NO_OOM)
 
     assert 0.2 <= polls(box)[-1] < 0.4
 
 
 def test_failed_check_does_not_shorten_the_polling_of_other_checks():
-    error = soft_failure(
-        soft_box({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]}),
-        lambda check: check.assert_process(43, exit_code=0),
-        lambda check: check.assert_no_oom(),
-    )
+    box = soft_box({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]})
 
-    assert len(error.failures) == 2
+    assert len(soft_failure(box, FAILS, NO_OOM).failures) == 2
 
 
 def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
@@ -94,12 +92,7 @@ def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
     box = soft_box([RUNNING])
     box._client.test_deadline = lambda: 1000.3
 
-    error = soft_failure(
-        box,
-        lambda check: check.assert_process(41, status="running"),
-        lambda check: check.assert_no_oom(),
-        error=errors.TLSandboxError,
-    )
+    error = soft_failure(box, RUNS, NO_OOM, error=errors.TLSandboxError)
 
     assert error.first_line.startswith("1 of 2 checks failed: Cannot be checked: ")
 
@@ -108,25 +101,18 @@ def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
 
 
 def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error():
-    error = soft_failure(
-        soft_box({0: unreachable()}),
-        lambda check: check.assert_no_oom(),
-        lambda check: check.assert_process(41, status="running"),
-        error=errors.SandboxUnreachable,
-    )
+    box = soft_box({0: unreachable()})
+
+    error = soft_failure(box, NO_OOM, RUNS, error=errors.SandboxUnreachable)
 
     assert error.wanted == "no OOM kills and status=running"
     assert (error.label, error.transient) == ("502", True)
 
 
 def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
-    error = soft_failure(
-        soft_box([EXITED, {"pid": 9}]),
-        lambda check: check.assert_no_oom(),
-        lambda check: check.assert_process(42, exit_code=0),
-        lambda check: check.assert_no_crash(),
-        error=errors.Inconclusive,
-    )
+    box = soft_box([EXITED, {"pid": 9}])
+
+    error = soft_failure(box, NO_OOM, SUCCEEDED, NO_CRASH, error=errors.Inconclusive)
 
     first = f"Cannot check for OOM kills: 1 of 2 {UNREADABLE}"
     assert error.first_line == f"2 of 3 checks failed; the first: {first}"
@@ -169,6 +155,5 @@ def test_check_outside_a_soft_block_is_rejected(entered):
 
 
 def test_soft_check_in_code_without_a_module_is_evaluated():
-    code = "check.assert_process(43, exit_code=0)"
-
-    soft_failure(soft_box([FAILED]), lambda check: exec(code, {"check": check}))
+    with pytest.raises(errors.ChecksFailed), soft_box([FAILED]).soft() as check:
+        exec("check.assert_process(43, exit_code=0)", {"check": check})
