@@ -172,6 +172,14 @@ def test_output_of_an_ended_process_is_read_for_at_most_one_second(deadline, lin
     assert box._client.reads[-1][0] == at
 
 
+def test_reading_the_output_of_a_process_that_is_not_listed_fails_at_the_first_poll():
+    box = output_box([SERVER])
+
+    failure(lambda: box.output("none"), errors.ProcessNotFound)
+
+    assert polls(box) == [0.0]
+
+
 READS = [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]
 
 

@@ -93,10 +93,7 @@ class StartOptions(TypedDict, total=False):
     health_check: HealthCheckOptions | None
 
 
-_EXAMPLES = {
-    "restart": '{"policy": "always"}',
-    "health_check": '{"type": "http", "port": 8080}',
-}
+_EXAMPLES = {"restart": '{"policy": "always"}', "health_check": '{"type": "http", "port": 8080}'}
 """For each option that is a mapping, an example for error messages."""
 
 
