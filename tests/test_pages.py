@@ -91,7 +91,7 @@ def my_sandbox():
         yield sandbox
 
 
-@on_pages_with("python", sample=["README.md", "docs/tutorial.md"])
+@on_pages_with("python", sample=["docs/tutorial.md"])
 def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text("[pytest]\n" if page == GUARDED else SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
