@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
-from tests.support import OOM, T0, box_of, ended, failure, managed, polls, process, raw, unreachable
+from tests.support import T0, box_of, ended, failure, managed, polls, process, raw, unreachable
 
 SERVER = raw(77, args=("server.py",))
 ENDED = raw(77, args=("server.py",), **ended(1))
@@ -84,15 +84,6 @@ def test_each_read_of_output_is_limited_by_the_deadline_of_the_wait():
 
 
 # -------------------------------------------------------------------------- no match
-
-
-def test_waiting_for_output_reports_an_oom_kill_of_the_process():
-    box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
-
-    error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
-
-    line = 'OOM-killed without printing "ready": server.py; last output: starting'
-    assert error.first_line == line
 
 
 REGEXES = [r"a \d+", "up.*", "^up", "up$", "(a)+", "[a-z]+", "up|ready", r"v1\.2", "(?i)UP"]

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from tests.support import OOM as OOM_KILLED
-from tests.support import box_of, ended, failure, polls, raw, unreachable
+from tests.support import box_of, ended, failure, polls, raw
 
 RUNNING = raw(41)
 EXITED = raw(42, args=("prepare.py",), **ended(0))
@@ -95,18 +95,6 @@ def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
     error = soft_failure(box, RUNS, NO_OOM, error=errors.TLSandboxError)
 
     assert error.first_line.startswith("1 of 2 checks failed: Cannot be checked: ")
-
-
-# ------------------------------------------------------------- infrastructure errors
-
-
-def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error():
-    box = soft_box({0: unreachable()})
-
-    error = soft_failure(box, NO_OOM, RUNS, error=errors.SandboxUnreachable)
-
-    assert error.wanted == "no OOM kills and status=running"
-    assert (error.label, error.transient) == ("502", True)
 
 
 def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():

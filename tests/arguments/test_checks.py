@@ -11,11 +11,11 @@ from unittest.mock import ANY, call
 import pytest
 
 from pytest_tlsandbox import HealthCheckOptions, RestartOptions
-from pytest_tlsandbox.errors import InvalidArgument, ProcessOOMKilled, RequestRefused
+from pytest_tlsandbox.errors import InvalidArgument, ProcessOOMKilled
 from pytest_tlsandbox.history.snapshot import FIELDS, check_fields
 from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from pytest_tlsandbox.waiting.selectors import by
-from tests.support import OOM, box_of, failure, process, raw
+from tests.support import OOM, box_of, failure, managed, process, raw
 
 STATUS = "argument 'status' must be one of running, exited, signaled, oom_killed; got"
 RESTART = "argument 'restart' must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms; got"
@@ -136,7 +136,7 @@ def test_every_possible_value_of_a_field_is_accepted(field, value):
 
 def test_starting_a_process_sends_the_options_unchanged():
     box, sent = box_of([]), []
-    box._client.start = lambda body: sent.append(body) or process(41)
+    box._client.start = lambda body: sent.append(body) or process(managed=managed())
     options = {
         "user": {"uid": 1000},
         "stdin_mode": "pipe",
@@ -145,8 +145,7 @@ def test_starting_a_process_sends_the_options_unchanged():
     }
 
     box.start_process("sleep", (text for text in ["60"]))
-    with pytest.raises(RequestRefused, match="not support managed"):  # it returned no managed one
-        box.start_process("web", **options)
+    box.start_process("web", **options)
 
     started = {"command": "web", "args": [], **options}
     assert sent == [{"command": "sleep", "args": ["60"]}, started]
