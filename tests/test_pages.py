@@ -4,7 +4,6 @@ import itertools
 import os
 import re
 import shlex
-from typing import NamedTuple
 
 import pytest
 
@@ -51,15 +50,9 @@ def pytest_configure(config):
 """
 
 
-class Block(NamedTuple):
-    mark: str
-    language: str
-    text: str
-
-
 def blocks(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return [Block(*match.groups(default="")) for match in BLOCK.finditer(text)]
+    """Return the mark, the language and the text of each block of code on a page."""
+    return BLOCK.findall((ROOT / page).read_text("utf-8"))
 
 
 def on_pages_with(*kinds, sample):
@@ -96,18 +89,17 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text("[pytest]\n" if page == GUARDED else SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     shown = ""
-    for number, block in enumerate(blocks(page)):
-        if block.mark.startswith(ELSEWHERE):
-            test = ROOT / block.mark.removeprefix(ELSEWHERE)
-            assert block.mark in test.read_text(encoding="utf-8")
-        elif block.language == "python" and block.mark not in FAILING:
-            name = block.mark.removeprefix("file: ")
+    for number, (mark, language, code) in enumerate(blocks(page)):
+        if mark.startswith(ELSEWHERE):
+            assert mark in (ROOT / mark.removeprefix(ELSEWHERE)).read_text("utf-8")
+        elif language == "python" and mark not in FAILING:
+            name = mark.removeprefix("file: ")
             name = name if name.endswith(".py") else f"test_{number:02}.py"
-            (tmp_path / name).write_text(block.text)
-            shown += block.text
+            (tmp_path / name).write_text(code)
+            shown += code
 
     if page == "docs/how-to/sdk.md":
-        [conftest] = [block.text for block in blocks(SHARED) if block.mark == "file: conftest.py"]
+        [conftest] = [code for mark, _, code in blocks(SHARED) if mark == "file: conftest.py"]
         (tmp_path / "conftest.py").write_text(conftest)
     text = (ROOT / page).read_text("utf-8")
     guarded = shlex.split(*COMMAND.findall(text)) if page == GUARDED else []
@@ -123,22 +115,22 @@ def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path, run):
 @on_pages_with("fails", sample=["docs/tutorial.md"])
 def test_failure_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path, run):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
-    for block, output in itertools.pairwise(blocks(page)):
-        if block.mark == "fails":
-            (tmp_path / "test_it.py").write_text(block.text)
+    for (mark, _, code), (_, language, output) in itertools.pairwise(blocks(page)):
+        if mark == "fails":
+            (tmp_path / "test_it.py").write_text(code)
             done = run()
-            assert (done.ret, output.language) == (1, "text")
-            assert stable(output.text) in stable(done.stdout.str()), done.stdout.str()
+            assert (done.ret, language) == (1, "text")
+            assert stable(output) in stable(done.stdout.str()), done.stdout.str()
 
 
 @on_pages_with("console", "yaml", "groovy", sample=["README.md"])
 def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
-    for block in blocks(page):
-        if block.language not in ("console", "yaml", "groovy") or block.mark == FOLDERS:
+    for mark, language, text in blocks(page):
+        if language not in ("console", "yaml", "groovy") or mark == FOLDERS:
             continue
-        for command in COMMAND.findall(block.text.replace("\\\n", " ")):
-            if block.language == "groovy":  # the command is the content of a string
+        for command in COMMAND.findall(text.replace("\\\n", " ")):
+            if language == "groovy":  # the command is the content of a string
                 command = command.rstrip("'")
             done = run(
                 *shlex.split(command, comments=True),
@@ -152,8 +144,8 @@ def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox)
 
 @pytest.mark.slow
 def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path, run):
-    [block] = [block for block in blocks(SHARED) if block.mark == FOLDERS]
-    command = block.text.removeprefix("$ pytest ").replace("\\\n", " ")
+    [text] = [text for mark, _, text in blocks(SHARED) if mark == FOLDERS]
+    command = text.removeprefix("$ pytest ").replace("\\\n", " ")
     for shown in ("/tmp", "$PWD"):
         command = command.replace(shown, str(tmp_path))
     (tmp_path / "tests").mkdir()
@@ -166,7 +158,7 @@ def test_command_with_workers_in_separate_folders_writes_one_report(tmp_path, ru
 
 @on_pages_with("toml", sample=["docs/reference/options.md"])
 def test_settings_on_a_page_of_the_docs_take_effect(page, tmp_path, run):
-    [settings] = [block.text for block in blocks(page) if block.language == "toml"]
+    [settings] = [text for _, language, text in blocks(page) if language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "pyproject.toml").write_text(settings)
 
@@ -177,9 +169,9 @@ def test_settings_on_a_page_of_the_docs_take_effect(page, tmp_path, run):
 
 
 def test_page_of_the_doctor_in_the_docs_matches_the_real_output(run):
-    page = "docs/reference/options.md"
-    [shown] = [block.text for block in blocks(page) if block.mark == "doctor"]
-    [command] = [block.text for block in blocks(page) if block.language == "console"]
+    found = blocks("docs/reference/options.md")
+    [shown] = [text for mark, _, text in found if mark == "doctor"]
+    [command] = [text for _, language, text in found if language == "console"]
 
     done = run(*shlex.split(*COMMAND.findall(command)))
 
