@@ -103,21 +103,19 @@ class ScriptedLister(listings.ScriptedLister):
         return super()._request(method, path, limit=limit, **sent)
 
     def probe_port(self, process: ProcessInfo, port: int, *, limit: float) -> Any:
+        return self._answer(self._ports, self.probes, port, limit)
+
+    def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
+        stdout, stderr = self._answer(self._written, self.reads, stream, limit)
+        return {"stdout": stdout, "stderr": stderr}.get(stream, [*stdout, *stderr])
+
+    def _answer(self, script: dict[float, Any], calls: list[Any], *call: Any) -> Any:
         at = self.clock.monotonic() - self._start
-        self.probes.append((round(at, 6), port, limit))
-        answer = self._ports[max(time for time in self._ports if time <= at + 1e-9)]
+        calls.append((round(at, 6), *call))
+        answer = script[max(time for time in script if time <= at + 1e-9)]
         if isinstance(answer, InfrastructureError):
             raise answer
         return answer
-
-    def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
-        at = self.clock.monotonic() - self._start
-        self.reads.append((round(at, 6), stream, limit))
-        answer = self._written[max(time for time in self._written if time <= at + 1e-9)]
-        if isinstance(answer, InfrastructureError):
-            raise answer
-        stdout, stderr = answer
-        return {"stdout": stdout, "stderr": stderr}.get(stream, [*stdout, *stderr])
 
 
 def box_of(

@@ -58,6 +58,12 @@ def test_start_fails_if_the_sandbox_ignores_the_requested_options(options, ignor
     assert [row.pid for row in box.kill_started()] == [41]
 
 
+def test_process_that_is_not_managed_cannot_be_restarted():
+    error = failure(lambda: box_of([raw(41)]).restart_process(41), errors.InvalidArgument)
+
+    assert str(error).startswith("restart_process: train.py (pid 41) is not a managed process; ")
+
+
 # ------------------------------------------------------------------------- stop
 
 SERVER = raw(41)

@@ -9,7 +9,6 @@ from _pytest._io.wcwidth import wcswidth
 
 from pytest_tlsandbox.formatting.text import (
     align,
-    count,
     cut,
     fold,
     printable,
@@ -140,9 +139,3 @@ def test_formatted_text_fits_the_width_and_states_how_many_characters_it_omits()
         assert all(wcswidth(line) <= columns for line in lines)
 
         assert wcswidth(shorten(text, columns)) <= columns
-
-
-def test_noun_is_singular_or_plural_depending_on_the_count():
-    assert [count(1, "match"), count(2, "match"), count(0, "process"), count(2, "line")] == [
-        "1 match", "2 matches", "0 processes", "2 lines"
-    ]  # fmt: skip
