@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import sys
@@ -125,11 +126,12 @@ while True:
 
 @pytest.fixture
 def unused_ports():
-    """Return three ports that nothing listens on."""
-    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-        for unused in (one, two, three):
-            unused.bind(("127.0.0.1", 0))
-        return [unused.getsockname()[1] for unused in (one, two, three)]
+    """Return six ports that nothing listens on."""
+    with contextlib.ExitStack() as sockets:
+        unused = [sockets.enter_context(socket.socket()) for _ in range(6)]
+        for each in unused:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in unused]
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_waiting_for_a_port_ends_within_100_ms_after_the_server_starts_to_listen
         noticed = time.time()
         return noticed - float(box.output(server)[0])
 
-    # A busy machine may delay two of the three waits.
+    # A busy machine may delay some of the waits.
     assert any(delay(port) < 0.1 for port in unused_ports)
 
 
@@ -286,7 +288,8 @@ def test_waiting_for_a_healthy_process_continues_after_an_unhealthy_one_is_resta
 
     healthy = box.wait_for_process("web", healthy=True)
 
-    assert (healthy.managed.health_status, healthy.managed.restart_count) == ("healthy", 1)
+    assert healthy.managed.health_status == "healthy"
+    assert healthy.managed.restart_count >= 1  # more if a busy machine starts python slowly
     assert healthy.pid != first.pid
     assert box.wait_for_restart("web").pid == healthy.pid
     box.wait_for_port("web", port)
