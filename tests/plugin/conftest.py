@@ -61,7 +61,8 @@ def small_box():
 
 @pytest.fixture
 def limited(small_box, monkeypatch):
-    """Have inner runs reach ``small_box`` by its id, with the right key."""
+    """Have inner runs reach ``small_box`` by its id, and print no line of the summary cut."""
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", small_box.url)
     monkeypatch.setenv("TENSORLAKE_API_KEY", small_box.api_key.reveal())
     monkeypatch.setenv("TLSANDBOX", "small")

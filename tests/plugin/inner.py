@@ -116,6 +116,8 @@ def unused_url() -> str:
 
 
 PROGRAMS = """
+        import pytest
+
         HOG = "python", ["-c", "taken = [bytearray(8 << 20) for _ in range(100)]"]
         AGAIN = {"policy": "on_failure", "max_restarts": 5, "initial_backoff_ms": 1}
 
@@ -133,11 +135,31 @@ PROGRAMS = """
             row = seen.where(name=name)[-1]
             return row.status == "running" and row.managed.restart_count
 
-        def be_killed(sandbox):  # and do not declare that the OOM kill is expected
-            job = sandbox.start_process(*HOG)
+        # The following functions do not declare that the incident is expected.
+
+        def run(sandbox, *command):
+            job = sandbox.start_process(*command)
             sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
+
+        def be_killed(sandbox):
+            run(sandbox, *HOG)
+
+        def crash(sandbox, mark="here", signal="SEGV"):
+            run(sandbox, "sh", ["-c", f"kill -{signal} $$", mark])
 """
 """What inner tests start: a program that needs more memory than there is, how it is managed."""
+
+
+def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:
+    """Run a suite that may use ``PROGRAMS`` in this process."""
+    pytester.makepyfile(test_it=PROGRAMS + suite)
+    return pytester.runpytest_inprocess(*options)
+
+
+def run_apart(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:
+    """Run such a suite in another process, because it uses xdist, reruns, or the SDK."""
+    pytester.makepyfile(test_it=PROGRAMS + suite)
+    return pytester.runpytest_subprocess(*options)
 
 
 def failures(result: pytest.RunResult) -> dict[str, str]:

@@ -13,113 +13,98 @@ import pytest
 
 from ..report.read_report import read
 from ..support import sample_of
-from .inner import ending, failures, outcomes, server, start_pytest, summary
+from .inner import (
+    PROGRAMS,
+    ending,
+    failures,
+    outcomes,
+    run,
+    run_apart,
+    server,
+    start_pytest,
+    summary,
+)
 
 pytestmark = pytest.mark.usefixtures("limited")
 
 
 CRASH = "--tlsandbox-guard=crash"
 REPORT = "--tlsandbox-report=out.json"
+CRASHED = "Crashed with SIGSEGV: here"
 WAYS = {"alone": (), "xdist": ("-n1",)}
-ALONE_AND_BY_XDIST = pytest.mark.parametrize("options", sample_of(WAYS, "alone", "xdist"))
 ALONE_AND_NIGHTLY_BY_XDIST = pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
-CRASHES = """
-        import os
-        import pytest
-
-        def crash(sandbox, mark="here"):
-            job = sandbox.start_process("sh", ["-c", "kill -SEGV $$", mark])
-            sandbox.wait_for_process(job, status="signaled")
-"""
-
-
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch, pytester):
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:
-    """Run a suite that may call ``crash`` in this process."""
-    pytester.makepyfile(test_it=CRASHES + suite)
-    return pytester.runpytest_inprocess(*options)
-
-
-def run_apart(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:
-    """Run a suite that may call ``crash`` in another process, because it uses xdist or reruns."""
-    pytester.makepyfile(test_it=CRASHES + suite)
-    return pytester.runpytest_subprocess(*options)
 
 
 def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
-    """Return for each finding of the report: test, attempt, phase, where it is reported."""
+    """Return for each finding of the report: test, attempt and phase."""
     return [
         (found["test"] and found["test"].partition("::")[2], found["attempt"], found["phase"])
         for found in read(pytester.path / "out.json")["findings"]
     ]
 
 
-def test_unlisted_oom_kill_in_a_shared_sandbox_fails_the_session_but_no_test(pytester, elsewhere):
+def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies(
+    pytester, elsewhere
+):
+    """Incidents of processes that no worker started fail the session, but no test."""
     go = pytester.path / "go"
-    script = f'until [ -e {go} ]; do sleep 0.02; done; python -c "$1"; sleep 600'
+    waits = f"until [ -e {go} ]; do sleep 0.02; done;"
+    other = elsewhere.start_process("sh", ["-c", f"{waits} kill -SEGV $$", "other"])
     fill = "taken = [bytearray(8 << 20) for _ in range(100)]"
-    elsewhere.start_process("sh", ["-c", script, "build.sh", fill])
+    hidden = f'{waits} python -c "$1"; echo killed; sleep 600'
+    shell = elsewhere.start_process("sh", ["-c", hidden, "build.sh", fill])
     suite = f"""
-        import time
+        import os
 
-        @pytest.mark.parametrize("number", range(20))
-        def test_it(tlsandbox, number):
-            if number == 3:
-                open({str(go)!r}, "w").close()
-            time.sleep(0.1)
-    """
-    result = run_apart(pytester, suite, "-n2", "--dist=load", "--tlsandbox-guard=oom")
-    result.assert_outcomes(passed=20)
-    assert result.ret == 1
-    assert summary(result) == [
-        "1 finding: 1 outside all tests",
-        "no test - OOM-killed: an unlisted process",
-        "tlsandbox guard: session failed: 1 finding outside all tests",
-    ]
-
-
-def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, elsewhere):
-    """Findings of a shared sandbox about processes of no worker are reported once, at the end."""
-    go = pytester.path / "go"
-    waits = f"until [ -e {go} ]; do sleep 0.02; done; kill -SEGV $$"
-    other = elsewhere.start_process("sh", ["-c", waits, "other"])
-    suite = f"""
         @pytest.mark.parametrize("number", range(40))
         def test_it(tlsandbox, number):
             if number == 5:
                 open({str(go)!r}, "w").close()
+                tlsandbox.wait_for_output({shell.pid}, "killed")
             if number % 10 == 3:
                 crash(tlsandbox)
             if number == 22:
                 os.kill(os.getpid(), 9)
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_causes_incidents_through_the_plugin(tlsandbox, number):
+            job = tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.send_signal(job, 11)
+            tlsandbox.wait_for_process(job, status="signaled")
+            job = tlsandbox.start_process("sleep", ["60"], name=f"again-{{number}}")
+            tlsandbox.restart_process(job)
+
+        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        def test_allowed(tlsandbox):
+            crash(tlsandbox)
     """
-    result = run_apart(pytester, suite, "-n2", "--dist=load", CRASH, REPORT)
+    rules = "--tlsandbox-guard=oom,crash,restart,leak"
+    result = run_apart(pytester, suite, "-n2", "--dist=load", rules, REPORT)
     crashed = [f"test_it[{number}]" for number in (3, 13, 23, 33)]
     told = failures(result)
     told.pop("test_it[22]")  # its text depends on the release of xdist
-    assert told == dict.fromkeys(crashed, "Crashed with SIGSEGV: here")
+    assert told == dict.fromkeys(crashed, CRASHED)
     assert sorted(summary(result)) == sorted(
-        [f"{name} - Crashed with SIGSEGV: here" for name in crashed]
+        [f"{name} - {CRASHED}" for name in crashed]
         + [
-            "5 findings: 4 fail a test, 1 outside all tests",
+            "7 findings: 4 fail a test, 2 outside all tests, 1 allowed",
+            f"test_allowed - {CRASHED}, allowed: it is meant",
             "no test - Crashed with SIGSEGV: other",
+            "no test - OOM-killed: an unlisted process",
             f"tlsandbox report: {pytester.path / 'out.json'}",
-            "tlsandbox guard: session failed: 1 finding outside all tests",
+            "tlsandbox guard: session failed: 2 findings outside all tests",
         ]
     )
     assert result.ret == 1
     report = read(pytester.path / "out.json")
+    outside = (None, None, None)
     assert sorted(findings(pytester), key=str) == sorted(
-        [(None, None, None), *((name, 1, "call") for name in crashed)], key=str
+        [outside, outside, *((name, 1, "call") for name in [*crashed, "test_allowed"])], key=str
     )
     assert (report["exit_status"], report["complete"]) == (1, False)
     assert [worker["lost"] for worker in report["workers"]].count(True) == 1
     ends = {test["id"].partition("::")[2]: test["outcome"] for test in report["tests"]}
-    assert len(ends) == 40
+    assert len(ends) == 45
     assert ends.pop("test_it[22]") == "crashed"
     assert {name for name, end in ends.items() if end != "passed"} == set(crashed)
     [sandbox] = report["sandboxes"]
@@ -133,9 +118,7 @@ def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, el
 
 @ALONE_AND_NIGHTLY_BY_XDIST
 def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester, options):
-    pytester.makeconftest(
-        CRASHES
-        + """
+    suite = """
         held = []
 
         @pytest.fixture(autouse=True)
@@ -146,72 +129,37 @@ def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester,
         def pytest_runtest_logfinish():
             if held:
                 crash(held.pop())
-        """
-    )
-    pytester.makepyfile("def test_it(): pass")
-    result = pytester.runpytest_subprocess(CRASH, *options)
+    """
+    pytester.makeconftest(PROGRAMS + suite)
+    result = run_apart(pytester, "\n        def test_it(): pass", CRASH, *options)
     result.assert_outcomes(passed=1)
     assert result.ret == 1
     assert summary(result) == [
         "1 finding: 1 outside all tests",
-        "no test - Crashed with SIGSEGV: here",
+        f"no test - {CRASHED}",
         "tlsandbox guard: session failed: 1 finding outside all tests",
-    ]
-
-
-def test_incident_that_a_test_causes_in_a_shared_sandbox_is_not_reported_by_other_workers(pytester):
-    suite = """
-        @pytest.mark.parametrize("number", range(8))
-        def test_it(tlsandbox, number):
-            job = tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.send_signal(job, 11)
-            tlsandbox.wait_for_process(job, status="signaled")
-            job = tlsandbox.start_process("sleep", ["60"], name=f"again-{number}")
-            tlsandbox.restart_process(job)
-
-        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
-        def test_allowed(tlsandbox):
-            crash(tlsandbox)
-    """
-    result = run_apart(pytester, suite, "-n2", "--tlsandbox-guard=crash,restart,leak")
-    assert result.ret == 0, result.stdout.str()
-    assert summary(result) == [
-        "1 finding: 1 allowed",
-        "test_allowed - Crashed with SIGSEGV: here, allowed: it is meant",
     ]
 
 
 def test_each_worker_has_its_own_embedded_sandbox(pytester):
     """It is not shared: what happens in it is the test's that runs, whoever started it."""
     suite = """
-        @pytest.mark.parametrize("number", range(4))
+        @pytest.mark.parametrize("number", range(2))
         def test_it(tlsandbox_session, tlsandbox_local, worker_id, number):
             open(worker_id, "w").write(tlsandbox_local.url)
             crash(tlsandbox_session)
     """
     result = run_apart(pytester, suite, "-n2", "--dist=each", "--tlsandbox=local", CRASH, REPORT)
     assert result.ret == 1
-    result.assert_outcomes(failed=8)
+    result.assert_outcomes(failed=4)
     assert (pytester.path / "gw0").read_text() != (pytester.path / "gw1").read_text()
     report = read(pytester.path / "out.json")
     assert {box["name"] for box in report["sandboxes"]} == {"local@gw0", "local@gw1"}
-    assert len(report["findings"]) == 8
-    assert {found["worker"] for found in report["findings"]} == {"gw0", "gw1"}
+    assert sorted(found["worker"] for found in report["findings"]) == ["gw0"] * 2 + ["gw1"] * 2
     assert report["complete"]
 
 
-def test_findings_are_printed_under_xdist_if_only_a_marker_turns_on_the_guard(pytester):
-    suite = """
-        @pytest.mark.tlsandbox_guard("crash")
-        def test_it(tlsandbox):
-            crash(tlsandbox)
-    """
-    result = run_apart(pytester, suite, "-n1")
-    assert failures(result) == {"test_it": "Crashed with SIGSEGV: here"}
-    assert summary(result)[1:] == ["test_it - Crashed with SIGSEGV: here"]
-
-
-@ALONE_AND_BY_XDIST
+@pytest.mark.parametrize("options", sample_of(WAYS, "xdist"))
 def test_test_with_a_finding_is_never_rerun_even_if_an_assertion_failed_too(pytester, options):
     suite = """
         tries = []
@@ -237,11 +185,10 @@ def test_test_with_a_finding_is_never_rerun_even_if_an_assertion_failed_too(pyte
             assert False
     """
     again = ("-p", "rerunfailures", "--reruns=3")
-    result = run_apart(pytester, suite, *again, CRASH, REPORT, "-v", *options)
+    result = run_apart(pytester, suite, *again, CRASH, REPORT, *options)
     assert result.ret == 1
-    report = read(pytester.path / "out.json")
     tries: dict[str, list[str]] = {}
-    for test in report["tests"]:
+    for test in read(pytester.path / "out.json")["tests"]:
         tries.setdefault(test["id"].partition("::")[2], []).append(test["outcome"])
     assert tries == {
         "test_finding": ["failed"],
@@ -262,22 +209,16 @@ def test_xfail_does_not_excuse_a_finding(pytester):
     suite = """
         import pytest_tlsandbox
 
-        lax = pytest.mark.xfail(reason="lax", strict=False)
-        strict = pytest.mark.xfail(reason="strict", strict=True)
+        XFAILS = [
+            pytest.param(id=name, marks=pytest.mark.xfail(reason=name, strict=name == "strict"))
+            for name in ("lax", "strict")
+        ]
 
-        @lax
-        def test_lax_passes(tlsandbox): crash(tlsandbox)
+        @pytest.mark.parametrize((), XFAILS)
+        def test_passes(tlsandbox): crash(tlsandbox)
 
-        @lax
-        def test_lax_fails(tlsandbox):
-            crash(tlsandbox)
-            assert False
-
-        @strict
-        def test_strict_passes(tlsandbox): crash(tlsandbox)
-
-        @strict
-        def test_strict_fails(tlsandbox):
+        @pytest.mark.parametrize((), XFAILS)
+        def test_fails(tlsandbox):
             crash(tlsandbox)
             assert False
 
@@ -288,23 +229,15 @@ def test_xfail_does_not_excuse_a_finding(pytester):
             crash(tlsandbox)
             pytest.xfail("in words")
 
-        @strict
+        @pytest.mark.xfail(strict=True)
         def test_in_teardown(tlsandbox, request):
             request.addfinalizer(lambda: crash(tlsandbox))
             assert False
     """
     result = run(pytester, suite, CRASH, "-v")
-    names = [
-        "lax_passes",
-        "lax_fails",
-        "strict_passes",
-        "strict_fails",
-        "by_name",
-        "in_words",
-        "in_teardown",
-    ]
-    told = "Crashed with SIGSEGV: here"
-    assert failures(result) == {f"test_{name}": told for name in names}
+    names = ["passes[lax]", "passes[strict]", "fails[lax]", "fails[strict]"]
+    names += ["by_name", "in_words", "in_teardown"]
+    assert failures(result) == {f"test_{name}": CRASHED for name in names}
     assert outcomes(result)["test_in_teardown"] == ["XFAIL", "ERROR"]
     # Its own failure is not lost.
     assert result.stdout.str().count("- failure of the test itself, excused -") == 2
@@ -333,15 +266,12 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
     """
     result = run(pytester, suite, CRASH, REPORT, "--junitxml=junit.xml")
     assert result.ret == 1
-    assert summary(result)[1:3] == [
-        "test_it - Crashed with SIGSEGV: here",
-        "test_one_fails - Crashed with SIGSEGV: here",
-    ]
+    assert summary(result)[1:3] == [f"test_it - {CRASHED}", f"test_one_fails - {CRASHED}"]
     ends = [test["outcome"] for test in read(pytester.path / "out.json")["tests"]]
     assert ends == ["failed", "failed", "passed"]
 
 
-@ALONE_AND_BY_XDIST
+@ALONE_AND_NIGHTLY_BY_XDIST
 def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
     suite = """
         import time
@@ -353,7 +283,7 @@ def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
             open("begun", "w").close()
             time.sleep(60)
     """
-    pytester.makepyfile(CRASHES + suite)
+    pytester.makepyfile(PROGRAMS + suite)
     inner = start_pytest(pytester, CRASH, REPORT, *options)
     with ending(inner):
         while not (pytester.path / "begun").exists():
@@ -407,17 +337,13 @@ def test_guard_monitors_unittest_test_cases(pytester):
         class TestClass:
             @classmethod
             def setup_class(cls):
-                from test_it import TestIt
-                cls.job = TestIt.sandbox.start_process("sleep", ["60"])
+                TestIt.sandbox.start_process("sleep", ["60"])
 
             def test_d(self): pass
             def test_e(self): pass
     """
-    result = run(pytester, suite, "--tlsandbox-guard=crash,leak", "-v")
-    assert failures(result) == {
-        "TestIt::test_a": "Crashed with SIGSEGV: here",
-        "TestIt::test_b": "Left running: sleep",
-    }
+    result = run(pytester, suite, "--tlsandbox-guard=crash,leak")
+    assert failures(result) == {"TestIt::test_a": CRASHED, "TestIt::test_b": "Left running: sleep"}
 
 
 def test_guard_reports_a_silent_sandbox_before_pytest_timeout_would_kill_the_test(
@@ -426,9 +352,8 @@ def test_guard_reports_a_silent_sandbox_before_pytest_timeout_would_kill_the_tes
     pytester.makepyfile("def test_it(): pass")
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     with server(None) as url:
-        result = pytester.runpytest_inprocess(
-            "--tlsandbox-guard=oom", f"--tlsandbox={url}", "--timeout=1"
-        )
+        options = "--tlsandbox-guard=oom", f"--tlsandbox={url}", "--timeout=1"
+        result = pytester.runpytest_inprocess(*options)
     result.assert_outcomes(passed=1)
     assert re.fullmatch(
         rf"not monitored for # s: {url}, from test_it to the end, 1 test: {url} did not answer within "
@@ -453,9 +378,7 @@ def test_missing_api_key_is_reported_once_and_fails_the_session(pytester, monkey
 
 @pytest.mark.parametrize("scope", ["session", "function"])
 def test_guard_reports_no_gap_if_the_test_suite_terminates_its_own_sandboxes(pytester, scope):
-    pytester.makepyfile(
-        f"""
-        import pytest
+    suite = f"""
         from pytest_tlsandbox import start_local_sandbox
 
         @pytest.fixture(scope="{scope}")
@@ -463,16 +386,11 @@ def test_guard_reports_no_gap_if_the_test_suite_terminates_its_own_sandboxes(pyt
             with start_local_sandbox(identifier="mine") as sandbox:
                 yield sandbox
 
-        def test_one(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("true"))
+        def test_one(tlsandbox): run(tlsandbox, "true")
+        def test_two(tlsandbox): crash(tlsandbox)
+    """
+    result = run(pytester, suite, CRASH, REPORT)
 
-        def test_two(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
-            tlsandbox.wait_until(lambda seen: not seen.alive)
-        """
-    )
-    result = pytester.runpytest_subprocess(CRASH, REPORT)
-
-    assert failures(result) == {"test_two": 'Crashed with SIGSEGV: "kill -SEGV $$"'}
-    assert summary(result)[1:-1] == ['test_two - Crashed with SIGSEGV: "kill -SEGV $$"']
+    assert failures(result) == {"test_two": CRASHED}
+    assert summary(result)[1:-1] == [f"test_two - {CRASHED}"]
     assert read(pytester.path / "out.json")["gaps"] == []
