@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import re
 import time
 import xml.etree.ElementTree as ET
@@ -12,23 +11,22 @@ import pytest
 
 from ..fault_proxy import FaultProxy
 from ..report.read_report import read
-from ..support import sample_of
-from .inner import PROGRAMS, failures, providing
+from .inner import PROGRAMS, failures, providing, run_apart
 
 TITLE = "sandbox during this test"
+FAILS = """
+        def fail(sandbox, code, *words):
+            script = "; ".join([*words, f"exit {code}"])
+            run(sandbox, "sh", ["-c", script, "job.sh"])
+            assert False
+"""
 
-SUITE = (
-    PROGRAMS
-    + """
+SUITE = """
         import os
         import socket
         import time
-        import pytest
         from pytest_tlsandbox import start_local_sandbox
         from pytest_tlsandbox.client import retry
-
-        def ended(sandbox, job):
-            sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
 
         @pytest.fixture(scope="session")
         def server(tlsandbox_session):
@@ -40,7 +38,7 @@ SUITE = (
                     import socket, sys
                     connection = socket.create_connection({server.getsockname()})
                     print("connected")
-                    sys.exit("db gone")
+                    sys.exit("db gone: --token=tl_secret")
                 '''
                 tlsandbox.start_process("python", ["-c", code])
                 with server.accept()[0] as connection:
@@ -50,13 +48,7 @@ SUITE = (
             be_killed(tlsandbox)
             assert False
 
-        def test_restarted(tlsandbox, tmp_path):
-            tlsandbox.start_process(*at_first(tmp_path, "exit 1"), name="web", restart=AGAIN)
-            tlsandbox.wait_until(lambda seen: restarted(seen, "web"))
-            assert False
-
         def test_kills_the_server_of_others(server): os.kill(server.pid, 9)
-
         def test_killed_by_another_test(server): assert False
 
         def test_sandbox_gone(tlsandbox_connect):
@@ -64,21 +56,11 @@ SUITE = (
                 tlsandbox_connect(sandbox).list_processes()
             raise OSError("connection refused")
 
-        def test_unhealthy(tlsandbox):
-            tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK, restart=NEVER)
-            tlsandbox.wait_until(unhealthy)
-            assert False
-
         def test_nothing_happened(tlsandbox): assert False
-
-        def test_output_with_a_secret(tlsandbox):
-            program = "echo --token=tl_secret >&2; exit 1"
-            ended(tlsandbox, tlsandbox.start_process("sh", ["-c", program, "job.sh"]))
-            assert False
 
         def test_all_went_well(tlsandbox):
             for number in range(2):
-                tlsandbox.wait_for_exit(tlsandbox.start_process("true"))
+                run(tlsandbox, "true")
             tlsandbox.start_process("sleep", ["60"])
             tlsandbox.kill_process(tlsandbox.start_process("sleep", ["61"]))
             assert False
@@ -86,13 +68,11 @@ SUITE = (
         def test_passes(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.xfail
-        def test_xfails(tlsandbox):
-            be_killed(tlsandbox)
-            assert False
+        def test_xfails(tlsandbox): fail(tlsandbox, 3)
 
-        @pytest.mark.timeout(1)
+        @pytest.mark.timeout(0.5)
         def test_hangs(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
+            run(tlsandbox, "sh", ["-c", "exit 3", "job.sh"])
             time.sleep(60)
 
         # Errors that the plugin raises
@@ -100,75 +80,69 @@ SUITE = (
         def test_exit(tlsandbox):
             tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4", "job.sh"]))
 
-        def test_crash(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
-            tlsandbox.wait_for_exit(job)
-
         def test_oom_before_it(tlsandbox):
             be_killed(tlsandbox)
             job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
             tlsandbox.wait_for_exit(job)
 
         def test_several(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
-            tlsandbox.wait_until(lambda seen: not seen.alive)
+            crash(tlsandbox)
             with tlsandbox.soft() as check:
                 check.assert_process("no such", exit_code=0)
                 check.assert_no_crash()
 
         def test_not_found(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)
-
         def test_wrong_call(tlsandbox): tlsandbox.wait_for_process("x", timeout=-1)
 
         def test_sandbox(tlsandbox_connect, monkeypatch):
             monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)
             tlsandbox_connect("http://127.0.0.1:1").list_processes()
 """
-)
 EXPECTED = {
-    "test_server_exited": ("# s before  Exited 1: python -c\n  | db gone", "exit: python -c (not certain)"),
-    "test_oom_killed": ("# s before  OOM-killed: python -c", "oom: python -c (not certain)"),
-    "test_restarted": (
-        "# s before  Exited 1, then restarted: web, first run", "exit: web, first run (not certain)"
+    "test_server_exited": (
+        "# s before  Exited 1: python -c\n  | db gone: --token=***", "exit: python -c (not certain)"
     ),
+    "test_oom_killed": ("# s before  OOM-killed: python -c", "oom: python -c (not certain)"),
     "test_killed_by_another_test": (
         "# s before  Killed by SIGKILL: http.server", "exit: http.server (not certain)"
     ),
     "test_sandbox_gone": (
         "# s before  mine cannot be reached: the connection was refused", "sandbox: mine (not certain)"
     ),
-    "test_unhealthy": ("# s before  Unhealthy: sick\nstarted: sick", "none"),
     "test_nothing_happened": ("", "none"),
-    "test_output_with_a_secret": (
-        "# s before  Exited 1: job.sh\n  | --token=***", "exit: job.sh (not certain)"
-    ),
     "test_all_went_well": (
         "started: sleep; ended normally: true, true; killed by the tests: sleep", "none"
     ),
     "test_hangs": ("# s before  Exited 3: job.sh", "exit: job.sh (not certain)"),
     "test_exit": ("", "exit: job.sh"),
-    "test_crash": ("", "crash: job.sh"),
     # The output of the process that the error is about is in the error.
     "test_oom_before_it": (
         "# s before  OOM-killed: python -c\n# s before  Exited 4: job.sh", "exit: job.sh"
     ),
-    "test_several": ("", "crash: job.sh"),
+    "test_several": ("", "crash: here"),
     "test_not_found": ("", "none"),
     "test_wrong_call": ("", "none"),
     "test_sandbox": ("", "sandbox: http://127.0.0.1:1"),
 }  # fmt: skip
-CAUSES = {name: cause for name, (_, cause) in EXPECTED.items()}
+
+
+def inline_run(
+    pytester: pytest.Pytester, suite: str, *options: str, plugins: Any = ()
+) -> pytest.HookRecorder:
+    pytester.makepyfile(test_it=PROGRAMS + FAILS + suite)
+    return pytester.inline_run(*options, plugins=plugins)
 
 
 def sections_of(record: pytest.HookRecorder) -> dict[str, str]:
-    """Return the section of each failed test, without times; empty if it has none."""
-    return {
-        report.nodeid.partition("::")[2]: re.sub(
-            r"\d+\.\d s before", "# s before", dict(report.sections).get(TITLE, "")
-        )
-        for report in record.getreports("pytest_runtest_logreport")
-        if report.failed
-    }
+    """Return the section of each failed phase, without times; empty if it has none."""
+    sections = {}
+    for report in record.getreports("pytest_runtest_logreport"):
+        if report.failed:
+            phase = "" if report.when == "call" else f", {report.when}"
+            section = dict(report.sections).get(TITLE, "")
+            section = re.sub(r"\d+\.\d s before", "# s before", section)
+            sections[report.nodeid.partition("::")[2] + phase] = section
+    return sections
 
 
 def causes_in_junit(path: Any) -> dict[str, list[str]]:
@@ -180,80 +154,56 @@ def causes_in_junit(path: Any) -> dict[str, list[str]]:
     }
 
 
-WAYS = {"alone": (), "guard and report": ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json")}
-
-
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
-def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(pytester, options):
-    pytester.makepyfile(test_it=SUITE)
-    record = pytester.inline_run("--junitxml=junit.xml", *options)
+def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(pytester):
+    record = inline_run(pytester, SUITE, "--junitxml=junit.xml")
     assert sections_of(record) == {name: section for name, (section, _) in EXPECTED.items()}
-    # The guard adds properties of its own.
-    causes = causes_in_junit(pytester.path / "junit.xml")
-    assert {name: values[-1] for name, values in causes.items()} == CAUSES
+    causes = {name: cause for name, (_, cause) in EXPECTED.items()}
+    found = causes_in_junit(pytester.path / "junit.xml")
+    assert found == {name: [cause] for name, cause in causes.items()}
     for report in record.getreports("pytest_runtest_logreport"):
         if report.failed:  # as pytest-json-ctrf, allure and report-log read it
             name = report.nodeid.partition("::")[2]
-            assert ("tlsandbox_cause", CAUSES[name]) in report.user_properties
-    if options:
-        check_report(read(pytester.path / "out.json"))
-
-
-def check_report(report: dict[str, Any]) -> None:
-    causes = {
-        test["id"].partition("::")[2]: test["cause"] for test in report["tests"] if test["cause"]
-    }
-    for name, cause in causes.items():
-        certain = "" if cause["certain"] else " (not certain)"
-        text = f"{cause['kind']}: {cause['name']}{certain}"
-        assert CAUSES[name] == ("none" if cause["kind"] == "none" else text)
-    restarted, oom = causes["test_restarted"], causes["test_oom_killed"]
-    processes = {row["id"]: row for row in report["processes"]}
-    assert processes[oom["process"]]["changes"][-1]["text"] == "oom_killed"
-    assert (oom["run"], oom["certain"]) == (None, False)
-    assert (restarted["run"], processes[restarted["process"]]["name"]) == (0, "web")
-    assert causes["test_sandbox_gone"] == {
-        "kind": "sandbox", "name": "mine", "process": None, "run": None, "certain": False,
-    }  # fmt: skip
+            assert ("tlsandbox_cause", causes[name]) in report.user_properties
 
 
 @pytest.mark.usefixtures("limited")
 def test_guard_finding_that_makes_a_test_fail_is_recorded_as_the_cause(pytester):
-    pytester.makepyfile(
-        """
-        import pytest
-
-        def crash(sandbox):
-            job = sandbox.start_process("sh", ["-c", "echo so be it >&2; kill -SEGV $$", "job.sh"])
-            sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
-
+    suite = """
         def test_passes(tlsandbox):
-            crash(tlsandbox)
-            crash(tlsandbox)
+            crash(tlsandbox, "first")
+            crash(tlsandbox, "second")
 
         @pytest.mark.xfail
-        def test_xfails(tlsandbox):
-            crash(tlsandbox)
-            assert False
+        def test_xfails(tlsandbox): fail(tlsandbox, 3, "echo so be it >&2", "kill -SEGV $$")
 
-        def test_fails(tlsandbox):
-            crash(tlsandbox)
+        def test_fails(tlsandbox): fail(tlsandbox, 3, "echo so be it >&2", "kill -SEGV $$")
+
+        @pytest.mark.tlsandbox_guard()
+        def test_restarts(tlsandbox, tmp_path):
+            tlsandbox.start_process(*at_first(tmp_path, "exit 1"), name="web", restart=AGAIN)
+            tlsandbox.wait_until(lambda seen: restarted(seen, "web"))
             assert False
-        """
-    )
-    record = pytester.inline_run("--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
-    causes = [test["cause"] for test in read(pytester.path / "out.json")["tests"]]
-    assert [(cause["kind"], cause["name"], cause["certain"]) for cause in causes] == [
-        ("crash", "job.sh", True),
-        ("crash", "job.sh", True),
-        ("crash", "job.sh", False),
+    """
+    record = inline_run(pytester, suite, "--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
+    report = read(pytester.path / "out.json")
+    names = {process["id"]: process["name"] for process in report["processes"]}
+    causes = [test["cause"] for test in report["tests"]]
+    assert [
+        (cause["kind"], names[cause["process"]], cause["name"], cause["run"], cause["certain"])
+        for cause in causes
+    ] == [
+        ("crash", "first", "first", None, True),
+        ("crash", "job.sh", "job.sh", None, True),
+        ("crash", "job.sh", "job.sh", None, False),
+        ("exit", "web", "web, first run", 0, False),
     ]
     # A failure by a finding shows the output; beside another failure, the finding has one line.
     assert sections_of(record) == {
         "test_passes": "",
         "test_xfails": "",
         "test_fails": "# s before  Crashed with SIGSEGV: job.sh\n  | so be it",
+        "test_restarts": "# s before  Exited 1, then restarted: web, first run",
     }
 
 
@@ -267,19 +217,19 @@ class ListCalls:
         self._proxies = proxies
         self._before: list[int] = []
         self.counts: dict[str, list[int]] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds = 0.0
+        """The time that the report of the last test took."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         now = [proxy.requests.count("GET /api/v1/processes") for proxy in self._proxies]
         if report.when == "call":
-            name = report.nodeid.partition("::")[2]
-            self.counts[name] = [*map(operator.sub, now, self._before)]
-            self.seconds[name] = time.time() - report.stop
+            calls = [after - before for after, before in zip(now, self._before, strict=True)]
+            self.counts[report.nodeid.partition("::")[2]] = calls
+            self.seconds = time.time() - report.stop
         self._before = now
 
 
 CALLS = """
-        import pytest
         from tests.fault_proxy import faults
 
         def used(proxy, connect):
@@ -316,10 +266,9 @@ def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known
     pytester, box, ini
 ):
     pytester.makeini(f"[pytest]\n{ini}\n")
-    pytester.makepyfile(test_it=CALLS)
     with FaultProxy(box) as one, FaultProxy(box) as two:
         calls = ListCalls(one, two)
-        record = pytester.inline_run(plugins=[providing((one, two)), calls])
+        record = inline_run(pytester, CALLS, plugins=[providing((one, two)), calls])
     expected = {} if ini else {
         "test_fails": [1, 0], "test_fails_in_an_outage": [1, 0], "test_sandbox_hangs": [0, 1]
     }  # fmt: skip
@@ -328,7 +277,7 @@ def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known
     if ini:
         assert set(sections_of(record).values()) == {""}
     else:
-        assert 0.9 < calls.seconds["test_sandbox_hangs"] < 1.5
+        assert 0.9 < calls.seconds < 1.5
 
 
 # The content of the section
@@ -349,33 +298,21 @@ def ends(codes: range, lines: range) -> str:
     ],
 )
 def test_section_about_the_sandbox_has_at_most_12_lines_unless_verbose(pytester, option, expected):
-    pytester.makepyfile(
-        """
+    suite = """
         def test_it(tlsandbox):
             for code in range(1, 9):
                 program = f"for number in $(seq 20); do echo line $number; done; exit {code}"
-                job = tlsandbox.start_process("sh", ["-c", program, "job.sh"])
-                tlsandbox.wait_for_exit(job, exit_code=code)
+                run(tlsandbox, "sh", ["-c", program, "job.sh"])
             assert False
-        """
-    )
-    assert sections_of(pytester.inline_run(option)) == {"test_it": expected}
+    """
+    assert sections_of(inline_run(pytester, suite, option)) == {"test_it": expected}
 
 
 @pytest.mark.usefixtures("limited")
-def test_each_failed_phase_shows_what_happened_since_the_previous_failure(pytester):
-    pytester.makepyfile(
-        """
-        import pytest
-
-        def end(sandbox, code):
-            job = sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"])
-            sandbox.wait_for_exit(job, exit_code=code)
-
-        def fail(sandbox, code):
-            end(sandbox, code)
-            assert False
-
+def test_each_failed_phase_shows_what_happened_since_the_previous_failure_and_in_which_sandbox(
+    pytester, box
+):
+    suite = """
         @pytest.fixture
         def broken_setup(tlsandbox): fail(tlsandbox, 3)
 
@@ -386,71 +323,47 @@ def test_each_failed_phase_shows_what_happened_since_the_previous_failure(pytest
 
         def test_setup(broken_setup): pass
         def test_both(tlsandbox, broken_teardown): fail(tlsandbox, 4)
-        def test_teardown(tlsandbox, broken_teardown): end(tlsandbox, 4)
-        """
-    )
-    reports = pytester.inline_run().getreports("pytest_runtest_logreport")
-    assert {
-        (report.nodeid.partition("::")[2], report.when): re.findall(
-            r"Exited (\d)", str(report.sections)
-        )
-        for report in reports
-        if report.failed
-    } == {
-        ("test_setup", "setup"): ["3"],
-        ("test_both", "call"): ["4"],
-        ("test_both", "teardown"): ["5"],
-        ("test_teardown", "teardown"): ["4", "5"],
-    }
+        def test_teardown(tlsandbox, broken_teardown): run(tlsandbox, "sh", ["-c", "exit 4", "job.sh"])
 
-
-@pytest.mark.usefixtures("limited")
-def test_each_event_names_its_sandbox_if_the_test_uses_several_sandboxes(pytester, box):
-    pytester.makepyfile(
-        """
-        def test_it(tlsandbox, tlsandbox_connect, provided):
-            for code, sandbox in enumerate([tlsandbox, tlsandbox_connect(provided)], 3):
-                job = sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"])
-                sandbox.wait_for_exit(job, exit_code=code)
-            assert False
-        """
-    )
-    assert sections_of(pytester.inline_run(plugins=[providing(box)])) == {
-        "test_it": "# s before  small: Exited 3: job.sh\n# s before  my-sandbox: Exited 4: job.sh"
-    }
+        def test_two_sandboxes(tlsandbox, tlsandbox_connect, provided):
+            run(tlsandbox, "sh", ["-c", "exit 3", "job.sh"])
+            fail(tlsandbox_connect(provided), 4)
+    """
+    assert sections_of(inline_run(pytester, suite, plugins=[providing(box)])) == {
+        "test_setup, setup": ends(range(3, 4), range(0)),
+        "test_both": ends(range(4, 5), range(0)),
+        "test_both, teardown": ends(range(5, 6), range(0)),
+        "test_teardown, teardown": ends(range(4, 6), range(0)),
+        "test_two_sandboxes":
+            "# s before  small: Exited 3: job.sh\n# s before  my-sandbox: Exited 4: job.sh",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("limited")
 def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox(
     pytester, elsewhere
 ):
-    others = [elsewhere.start_process("sleep", ["60"]) for _ in range(2)]
-    pytester.makepyfile(
-        f"""
+    others = [elsewhere.start_process("sleep", ["60"]).pid for _ in range(2)]
+    suite = f"""
         import os
-
+        {FAILS}
         def test_it(tlsandbox):
-            for pid in {[other.pid for other in others]}:
+            for pid in {others}:
                 os.kill(pid, 9)
-            job = tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
-            tlsandbox.wait_for_exit(job, exit_code=3)
-            assert False
-        """
-    )
-    result = pytester.runpytest_subprocess("-n1", "--junitxml=junit.xml")
-    shown = re.search(rf"- {TITLE} -+\n(.*?)\n[=-]", result.stdout.str(), re.DOTALL)
+            fail(tlsandbox, 3)
+    """
+    text = run_apart(pytester, suite, "-n1", "--junitxml=junit.xml").stdout.str()
+    shown = re.search(rf"- {TITLE} -+\n(.*?)\n[=-]", text, re.DOTALL)
     assert shown is not None
     assert re.sub(r"\d\.\d s", "# s", shown[1]) == (
         "# s before  Exited 3: job.sh\nended in other tests: sleep, sleep"
     )
-    assert causes_in_junit(pytester.path / "junit.xml") == {
-        "test_it": ["exit: job.sh (not certain)"]
-    }
+    cause = causes_in_junit(pytester.path / "junit.xml")
+    assert cause == {"test_it": ["exit: job.sh (not certain)"]}
 
 
 @pytest.mark.usefixtures("limited")
 def test_error_from_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
     pytester.makeconftest(
         """
         from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
