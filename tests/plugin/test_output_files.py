@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.report.output_files import _output
+from pytest_tlsandbox.report import output_files
 from pytest_tlsandbox.testing import ScriptedLister, row
 from pytest_tlsandbox.testing.scripted_lister import STARTED_AT
 
@@ -16,6 +16,8 @@ from ..report.read_report import read
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_tlsandbox.history.runs import Run
 
 OUTPUT = "--tlsandbox-output=out"
 FIRST = "Output that pytest-tlsandbox kept for a failed test"
@@ -41,7 +43,6 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
 
         SECRET, KEY = "hun" + "ter2", os.environ["TENSORLAKE_API_KEY"]
         SAYS = f"echo API_KEY={SECRET}; echo {SECRET}-own; echo the key is {KEY}; echo bad >&2"
-        LARGE = f"seq 200000; {SAYS}; exit 3"
         AGAIN = {"policy": "on_failure", "max_restarts": 1, "initial_backoff_ms": 1}
 
         @pytest.fixture(scope="module", autouse=True)
@@ -56,68 +57,59 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
             tlsandbox.start_process("sh", ["-c", "echo 1; exit 1"], name="web", restart=AGAIN)
             tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].managed.restart_count)
             tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].ended)
-            job = tlsandbox.start_process("sh", ["-c", LARGE, "job"])
+            job = tlsandbox.start_process("sh", ["-c", f"seq 20000; {SAYS}; exit 3", "job"])
             tlsandbox.wait_for_exit(job)
 
         @pytest.mark.xfail
         def test_xfails(tlsandbox):
             tlsandbox.run_process("false")
+
+        @pytest.fixture
+        def broken(tlsandbox):
+            tlsandbox.start_process("sleep", ["60"])
+            assert False
+
+        def test_setup(broken): pass
+
+        def test_guard(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "crash"])
+            tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)
         """
     )
-    report, mask = "--tlsandbox-report=a/r.json", "tlsandbox_mask=hunter2-o.n"
-    result = pytester.runpytest_inprocess(OUTPUT, report, "-o", mask)
-    result.assert_outcomes(passed=1, failed=1, xfailed=1)
-    files = [*(pytester.path / "out").iterdir()]
+    pytester.makeini("[pytest]\ntlsandbox_output = new/out\ntlsandbox_mask = hunter2-o.n")
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=crash", "--tlsandbox-report=a/r.json")
+    result.assert_outcomes(passed=1, failed=2, errors=1, xfailed=1)
+    files = [*(pytester.path / "new" / "out").iterdir()]
     written = "".join(path.read_text() for path in files)
     assert not any(secret in written for secret in ("hunter2", connected.api_key.reveal()))
-    found = kept(pytester.path / "out")
-    name, lines = found[0]
+    (name, lines), *found = kept(pytester.path / "new" / "out")
     assert name == "test_it.py-test_fails-job-PID.log"
     assert lines[:2] == [FIRST, "test: test_it.py::test_fails"]
     assert re.fullmatch(
         r"process: sh -c seq .* API_KEY=\*\*\*; .* job \(pid \d+ in my-sandbox\)", lines[2]
     )
-    numbers = [str(number) for number in range(1, 200_001)]
-    assert lines[3] == "--- stdout has 200003 lines"
+    numbers = [str(number) for number in range(1, 20_001)]
+    assert lines[3] == "--- stdout has 20003 lines"
     assert lines[4:-2] == [*numbers, "API_KEY=***", "***", "the key is ***"]
     assert lines[-2:] == ["--- stderr has 1 line", "bad"]
-    assert sorted((name, lines[3:]) for name, lines in found[1:]) == [
-        (
-            "test_it.py-test_fails-token=-PID.log",
-            ["--- stdout has 0 lines", "--- stderr has 1 line", "up"],
-        ),
-        (
-            "test_it.py-test_fails-web-PID.log",
-            ["--- stdout has 1 line", "1", "--- stderr has 0 lines"],
-        ),
-        ("test_it.py-test_fails-web-PID.log", [f"--- stdout {GONE}", f"--- stderr {GONE}"]),
+    silent = ["--- stdout has 0 lines", "--- stderr has 0 lines"]
+    assert sorted((name.removeprefix("test_it.py-"), lines[3:]) for name, lines in found) == [
+        ("test_fails-token=-PID.log", ["--- stdout has 0 lines", "--- stderr has 1 line", "up"]),
+        ("test_fails-web-PID.log", ["--- stdout has 1 line", "1", "--- stderr has 0 lines"]),
+        ("test_fails-web-PID.log", [f"--- stdout {GONE}", f"--- stderr {GONE}"]),
+        ("test_guard-crash-PID.log", silent),
+        ("test_setup-sleep-PID.log", silent),
     ]
-    assert result.stdout.str().count("- complete output -") == 1
+    assert result.stdout.str().count("- complete output -") == 3
     for path in files:
         assert str(path) in result.outlines
     tests = read(pytester.path / "a" / "r.json")["tests"]
     linked = {test["id"][12:]: sorted(test["output_files"]) for test in tests}
-    names = sorted(f"../out/{path.name}" for path in files)
-    assert linked == {"test_passes": [], "test_fails": names, "test_xfails": []}
-
-
-@pytest.mark.usefixtures("connected")
-def test_output_file_module_writes_nothing_for_passing_tests_and_is_imported_only_if_needed(
-    pytester,
-):
-    pytester.makepyfile(
-        """
-        import sys
-
-        def test_it(tlsandbox, pytestconfig):
-            tlsandbox.run_process("echo", ["passed"])
-            on = pytestconfig.getoption("tlsandbox_output") is not None
-            assert ("pytest_tlsandbox.report.output_files" in sys.modules) is on
-        """
-    )
-    assert pytester.runpytest_subprocess().ret == 0
-    assert pytester.runpytest_subprocess(OUTPUT).ret == 0
-    assert not (pytester.path / "out").exists()
+    names = sorted(f"../new/out/{path.name}" for path in files if "test_fails" in path.name)
+    assert linked.pop("test_fails") == names
+    assert {name: len(paths) for name, paths in linked.items()} == {
+        "test_passes": 0, "test_xfails": 0, "test_setup": 1, "test_guard": 1
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("connected")
@@ -136,7 +128,7 @@ def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers)
         """
     )
     again = ("-p", "rerunfailures", "--reruns=1")
-    result = pytester.runpytest_subprocess(OUTPUT, workers, *again)
+    result = pytester.runpytest_subprocess(OUTPUT, "--tlsandbox-no-section", workers, *again)
     outcomes = result.parseoutcomes()
     assert (outcomes["failed"], outcomes["rerun"]) == (7, 7)
     files = [*(pytester.path / "out").iterdir()]
@@ -198,7 +190,7 @@ def test_output_file_says_why_output_could_not_be_read_from_an_unreachable_sandb
 
 
 def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 0.5)
+    monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 0.3)
     pytester.makepyfile(FAILS.format("proxy.fail(faults.HANG_IN_BODY, times=1)"))
     result = pytester.runpytest_inprocess(OUTPUT, "--tlsandbox-no-section")
     result.assert_outcomes(failed=1)
@@ -206,20 +198,6 @@ def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, monke
     assert len(texts) == 3
     assert sum("--- stdout could not be read: " in text for text in texts) == 1
     assert sum(f"--- stderr was not read, {LATE}\n" in text for text in texts) == 3
-
-
-@pytest.mark.usefixtures("connected")
-def test_output_that_takes_too_long_to_mask_is_cut_and_the_file_says_so(pytester, monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 2)
-    pytester.makepyfile(
-        "def test_it(tlsandbox): assert not tlsandbox.run_process('seq', ['1000000'])"
-    )
-    pytester.runpytest_inprocess(OUTPUT).assert_outcomes(failed=1)
-    [(_, lines)] = kept(pytester.path / "out")
-    left_out = int(re.findall(rf"^--- (\d+) more lines left out, {LATE}$", lines[-2])[0])
-    assert lines[3] == "--- stdout has 1000000 lines"
-    assert lines[4:-2] == [str(number) for number in range(1, 1_000_001 - left_out)]
-    assert lines[-1] == f"--- stderr was not read, {LATE}"
 
 
 def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
@@ -233,45 +211,44 @@ def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
     assert (pytester.path / "out").read_text() == "mine"
 
 
-@pytest.mark.usefixtures("connected")
-def test_output_files_are_written_even_if_the_guard_or_the_setup_fails_the_test(pytester):
-    pytester.makepyfile(
-        test_it="""
-        import pytest
+def started_by(lister: ScriptedLister) -> Run:
+    run = lister.history.note_start(lister.start({"command": "python", "args": ["train.py"]}))
+    lister.poll()
+    return run
 
-        @pytest.fixture
-        def broken(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "exec sleep 60", "setup"])
-            assert False
 
-        def test_setup(broken): ...
-
-        def test_guard(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "guard"])
-            tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)
-        """
-    )
-    (pytester.path / "pytest.ini").write_text("[pytest]\ntlsandbox_output = new/out\n")
-    result = pytester.runpytest_inprocess("--tlsandbox-guard=crash")
-    result.assert_outcomes(failed=1, errors=1)
-    assert [name for name, _ in kept(pytester.path / "new" / "out")] == [
-        "test_it.py-test_guard-guard-PID.log",
-        "test_it.py-test_setup-setup-PID.log",
-    ]
+def output_of(run: Run, lister: ScriptedLister, stream: Any, deadline: float) -> str:
+    """Return what the file contains about a stream."""
+    lister.poll()
+    assert run.row is not None
+    return "".join(output_files._output(run, run.row, stream, lister, deadline))
 
 
 def test_output_from_another_process_with_the_same_pid_is_not_attributed_to_the_first():
     job = row(41, status="exited", exit_code=0)
     later = row(41, handle=9, started_at=STARTED_AT + 5000)
     lister = ScriptedLister({0: [job], 1: [job, later]}, output={41: {"stdout": ["of later"]}})
-    started = lister.history.note_start(lister.start({"command": "python", "args": ["train.py"]}))
+    run = started_by(lister)
 
-    def kept_output() -> list[str]:
-        lister.poll()
-        assert started.row is not None
-        return [*_output(started, started.row, "stdout", lister, Clock.monotonic() + 9)]
-
-    assert kept_output() == ["--- stdout has 1 line\n", "of later\n"]
+    deadline = Clock.monotonic() + 9
+    assert output_of(run, lister, "stdout", deadline) == "--- stdout has 1 line\nof later\n"
     lister.clock.now += 1
-    assert kept_output() == [f"--- stdout {GONE}\n"]
-    assert not started.gone
+    assert output_of(run, lister, "stdout", deadline) == f"--- stdout {GONE}\n"
+    assert not run.gone
+
+
+def test_output_that_takes_too_long_to_mask_is_cut_and_the_file_says_so(monkeypatch):
+    lister = ScriptedLister({0: [row(41)]}, output={41: {"stdout": list("abcdefg")}})
+    run, clock = started_by(lister), lister.clock
+
+    def mask_slowly(line: str) -> str:
+        clock.now += 1
+        return line
+
+    monkeypatch.setattr(output_files, "Clock", clock)
+    monkeypatch.setattr(output_files, "mask_text", mask_slowly)
+    deadline = clock.now + 2.5
+    assert output_of(run, lister, "stdout", deadline) == (
+        f"--- stdout has 7 lines\na\nb\nc\n--- 4 more lines left out, {LATE}\n"
+    )
+    assert output_of(run, lister, "stderr", deadline) == f"--- stderr was not read, {LATE}\n"
