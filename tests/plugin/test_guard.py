@@ -63,7 +63,7 @@ def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytes
     assert result.ret == 1
 
 
-def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester):
+def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester, monkeypatch):
     """Misses of grep, kills, time-outs, jobs that fail, servers that fixtures end: no findings."""
     suite = """
         import socket
@@ -114,9 +114,14 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester):
         def test_server_for_all_in_the_call(request): request.getfixturevalue("late")
         def test_the_last(): pass
     """
+    step_summary = pytester.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step_summary))
     result = run(pytester, suite, ALL)
     result.assert_outcomes(passed=9)
     assert summary(result) == []
+    assert (
+        "\nno findings: oom, crash, restart, unhealthy, leak; 9 tests, " in step_summary.read_text()
+    )
     assert result.ret == 0
 
 
@@ -451,4 +456,6 @@ def test_counter_of_the_kernel_is_not_read_if_this_is_switched_off(pytester):
     """
     result = run(pytester, suite, "--tlsandbox-guard=oom", "-v", "--tlsandbox-no-kernel-counter")
     result.assert_outcomes(passed=1)
-    assert summary(result)[-1].endswith("(sandbox small): switched off")
+    nothing, limit = summary(result)
+    assert nothing.startswith("no findings: oom; 1 test, ")
+    assert limit.endswith("(sandbox small): switched off")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -11,13 +10,9 @@ from pytest_tlsandbox.report.timeline import timeline_of
 
 from ..report.read_report import read
 from ..support import sample_of
-from .inner import PROGRAMS, summary, unused_url, usage_error_of
+from .inner import run, run_apart, summary, unused_url, usage_error_of
 
-SUITE = (
-    PROGRAMS
-    + """
-        import pytest
-
+SUITE = """
         @pytest.fixture(scope="session")
         def server(tlsandbox_session):
             return tlsandbox_session.start_process("sleep", ["60"], name="server")
@@ -25,51 +20,42 @@ SUITE = (
         def test_uses_a_server(server): pass
 
         def test_starts_a_job(tlsandbox):
-            args = ["-c", "exit 3", "reported.py", "--token=tl_secret"]
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", args), exit_code=3)
+            run(tlsandbox, "sh", ["-c", "exit 3", "reported.py", "--token=tl_secret"])
 
-        def test_is_killed(tlsandbox):
-            be_killed(tlsandbox)
+        def test_is_killed(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
-        def test_crashes(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
-            tlsandbox.wait_for_process(job, status="signaled")
+        def test_crashes(tlsandbox): crash(tlsandbox)
 
         @pytest.mark.skip
         def test_skipped(): pass
 
         @pytest.mark.xfail
         def test_xfails(): assert False
-        """
+"""
+JOB, KILLED, CRASHED = (
+    f"test_it.py::test_{name}" for name in ("starts_a_job", "is_killed", "crashes")
 )
 
 EARLIER = '{"version": 1, "versions": {"pytest_tlsandbox": "0.1"}}'
 
 
-def by(rows: list[Any], key: str) -> dict[str, Any]:
-    return {row[key]: row for row in rows}
-
-
 def test_report_contains_every_process_with_its_changes_and_its_test(pytester, elsewhere):
     old = elsewhere.start_process("sh", ["-c", "exit 1", "older"])
     elsewhere.wait_for_exit(old, exit_code=1)
-    pytester.makepyfile(test_it=SUITE)
-    result = pytester.runpytest_inprocess(
-        "--tlsandbox-guard=oom,crash", "--tlsandbox-report=a/b.json"
-    )
+    result = run(pytester, SUITE, "--tlsandbox-guard=oom,crash", "--tlsandbox-report=a/b.json")
     assert result.ret == 1
     path = pytester.path / "a" / "b.json"
     report = read(path)
     assert summary(result)[-1] == f"tlsandbox report: {path}"
-    assert [(test["id"], test["outcome"]) for test in report["tests"]] == [
-        ("test_it.py::test_uses_a_server", "passed"),
-        ("test_it.py::test_starts_a_job", "passed"),
-        ("test_it.py::test_is_killed", "failed"),
-        ("test_it.py::test_crashes", "passed"),
-        ("test_it.py::test_skipped", "skipped"),
-        ("test_it.py::test_xfails", "xfailed"),
-    ]
+    assert {test["id"]: test["outcome"] for test in report["tests"]} == {
+        "test_it.py::test_uses_a_server": "passed",
+        JOB: "passed",
+        KILLED: "failed",
+        CRASHED: "passed",
+        "test_it.py::test_skipped": "skipped",
+        "test_it.py::test_xfails": "xfailed",
+    }
     for test in report["tests"]:
         assert report["started_at"] <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
         names = [phase["name"] for phase in test["phases"]]
@@ -77,44 +63,56 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
     small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
     assert report["sandboxes"] == [{**small, "no_kernel_counter": None}]
-    failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
-    assert [(one["phase"], one["line"]) for one in failures] == [("call", "OOM-killed: python -c")]
+    [failure] = [test["failure"] for test in report["tests"] if test["failure"] is not None]
+    assert (failure["phase"], failure["line"]) == ("call", "OOM-killed: python -c")
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
     assert report["versions"]["pytest"] == pytest.__version__
 
-    rows = by(report["processes"], "pid")
+    rows = {row["pid"]: row for row in report["processes"]}
     assert (rows[old.pid]["before_the_session"], rows[old.pid]["test"]) == (True, None)
     [server] = [row for row in rows.values() if row["name"] == "server" and row["test"]]
-    generation = server["id"]
-    assert server["managed"] == {"id": "server", "name": "server", "generation": generation}
+    assert server["managed"] == {"id": "server", "name": "server", "generation": server["id"]}
     assert server["test"] == "test_it.py::test_uses_a_server"
     # It ended in the tear-down of the last test, with its session.
-    assert [change["state"] for change in server["changes"]] == ["running", "signaled"]
-    assert server["changes"][-1]["test"] == "test_it.py::test_xfails"
-    assert server["changes"][-1]["phase"] == "teardown"
+    begun, ended = server["changes"]
+    assert (begun["state"], ended["state"]) == ("running", "signaled")
+    assert (ended["test"], ended["phase"]) == ("test_it.py::test_xfails", "teardown")
     [job] = [row for row in rows.values() if "reported.py" in row["command_line"]]
     assert job["command_line"] == "sh -c exit 3 reported.py --token=***"
     assert "tl_secret" not in path.read_text()
     end = job["changes"][-1]
     assert (end["text"], end["exit_code"], end["phase"]) == ("exited 3", 3, "call")
-    assert end["test"] == "test_it.py::test_starts_a_job"
+    assert end["test"] == JOB
     # By the clock of the sandbox, and by the clock of this machine.
     assert job["started_at"] <= end["at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
+    sandboxes = {row["id"]: row["sandbox"] for row in report["processes"]}
     assert [
-        (found["rule"], found["test"], found["phase"], found["allowed"])
+        (
+            found["rule"],
+            found["test"],
+            found["phase"],
+            found["allowed"],
+            sandboxes[found["process"]],
+        )
         for found in report["findings"]
     ] == [
-        ("oom", "test_it.py::test_is_killed", "call", None),
-        ("crash", "test_it.py::test_crashes", "call", "it is meant"),
+        ("oom", KILLED, "call", None, "small"),
+        ("crash", CRASHED, "call", "it is meant", "small"),
     ]
-    for found in report["findings"]:
-        assert by(report["processes"], "id")[found["process"]]["sandbox"] == found["sandbox"]
 
 
-ENDS = {"test_it.py::test_starts_a_job": "exited", "test_it.py::test_is_killed": "oom_killed",
-        "test_it.py::test_crashes": "signaled"}  # fmt: skip
-GUARD, REPORT = "--tlsandbox-guard=oom,leak", "--tlsandbox-report=out.json"
+STEP_SUMMARY = """\
+### tlsandbox guard
+
+```text
+2 findings: 1 fails a test, 1 allowed
+test_it.py::test_is_killed - OOM-killed: python -c
+test_it.py::test_crashes - Crashed with SIGSEGV: here, allowed: it is meant
+```
+
+"""
+GUARD, REPORT = "--tlsandbox-guard=oom,crash", "--tlsandbox-report=out.json"
 WAYS = {
     "report": (REPORT,), "report, xdist": (REPORT, "-n1"), "guard": (GUARD,),
     "guard and report": (GUARD, REPORT),
@@ -122,29 +120,31 @@ WAYS = {
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", sample_of(WAYS, "report", "guard and report"))
+@pytest.mark.parametrize("options", sample_of(WAYS, "report", "guard"))
 def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options):
-    """Both see the same: the report alone fails, prints and writes nothing of the guard's."""
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
-    pytester.makepyfile(test_it=SUITE)
-    result = pytester.runpytest_subprocess("-v", *options)
+    """The report alone fails, prints and writes nothing that only the guard does."""
+    step_summary = pytester.path / "summary.md"
+    step_summary.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step_summary))
+    result = run_apart(pytester, SUITE, "-v", *options)
 
     guarded, path = GUARD in options, pytester.path / "out.json"
     assert result.ret == (1 if guarded else 0)
     assert bool(summary(result)) is guarded
     assert ("OOM" in result.stdout.str()) is guarded
-    assert (pytester.path / "summary.md").exists() is guarded
+    assert step_summary.read_text() == "of another step\n" + (STEP_SUMMARY if guarded else "")
     assert path.exists() is (REPORT in options)
     if path.exists():
         assert result.stdout.str().count(f"tlsandbox report: {path}") == 1
         report = read(path)
-        assert report["guard"]["rules"] == (["oom", "leak"] if guarded else [])
-        assert len(report["findings"]) == (1 if guarded else 0)
+        assert report["guard"]["rules"] == (["oom", "crash"] if guarded else [])
+        assert len(report["findings"]) == (2 if guarded else 0)
         [section] = timeline_of(report)["sections"]
         kinds = [[mark["kind"] for mark in row["marks"]] for row in section["rows"] if row["marks"]]
         assert kinds == [["oom"], ["crash"]]
         changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
-        assert {end["test"]: end["state"] for end in changes}.items() >= ENDS.items()
+        ends = {end["test"]: end["state"] for end in changes}
+        assert (ends[JOB], ends[KILLED], ends[CRASHED]) == ("exited", "oom_killed", "signaled")
 
 
 @pytest.mark.usefixtures("limited")
@@ -193,8 +193,7 @@ def test_old_report_is_removed_if_the_test_run_crashes(pytester):
     assert not (pytester.path / "out.json").exists()
 
 
-STOPS = ["--collect-only", "--fixtures", "--fixtures-per-test", "--markers", "--help"]
-STOPS += ["no_such_file.py", "test_bad.py"]
+STOPS = ["--collect-only", "--fixtures", "--help", "no_such_file.py", "test_bad.py"]
 
 
 @pytest.mark.parametrize("option", STOPS)
@@ -209,44 +208,6 @@ def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option):
     assert result.ret == (pytest.ExitCode.OK if files else pytest.ExitCode.USAGE_ERROR)
     assert "tlsandbox report" not in result.stdout.str()
     assert (pytester.path / "out.json").read_text() == EARLIER
-
-
-def test_report_contains_collection_errors(pytester):
-    (pytester.path / "out.json").write_text(EARLIER)
-    pytester.makepyfile(test_it="import no_such_module")
-    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
-    assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert read(pytester.path / "out.json")["collection_errors"] == ["test_it.py"]
-
-
-@pytest.mark.usefixtures("limited")
-def test_guard_appends_its_summary_to_the_github_step_summary(pytester, monkeypatch, tmp_path):
-    page = tmp_path / "summary.md"
-    page.write_text("of another step\n")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    pytester.makepyfile(test_it=SUITE)
-    pytester.runpytest_inprocess("--tlsandbox-guard=oom,crash")
-    pytester.makepyfile(test_it="def test_it(): pass")
-    pytester.runpytest_inprocess("--tlsandbox-guard=oom")
-    assert (
-        page.read_text()
-        == """of another step
-### tlsandbox guard
-
-```text
-2 findings: 1 fails a test, 1 allowed
-test_it.py::test_is_killed - OOM-killed: python -c
-test_it.py::test_crashes - Crashed with SIGSEGV: "kill -SEGV $$", allowed: it is meant
-```
-
-### tlsandbox guard
-
-```text
-no findings: oom; 1 test, 4 polls of small
-```
-
-"""
-    )
 
 
 def test_existing_file_that_is_not_a_report_is_not_overwritten(pytester):

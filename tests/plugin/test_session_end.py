@@ -109,8 +109,7 @@ ENDS = {
 }
 
 SAMPLE = (
-    "Ctrl-C", "SIGKILL", "pytest.exit", "pytest-timeout by a signal", "a wait cut short, by a thread",
-    "Ctrl-C with workers",
+    "Ctrl-C", "SIGKILL", "pytest.exit", "pytest-timeout by a signal", "Ctrl-C with workers"
 )  # fmt: skip
 """The ends that `make test` plays; `make nightly` plays all."""
 
