@@ -119,35 +119,29 @@ PROGRAMS = """
         import pytest
 
         HOG = "python", ["-c", "taken = [bytearray(8 << 20) for _ in range(100)]"]
-        AGAIN = {"policy": "on_failure", "max_restarts": 5, "initial_backoff_ms": 1}
+        CHECK = {"type": "tcp", "initial_delay_ms": 0, "interval_ms": 20}
 
-        def at_first(folder, program):
-            return "sh", ["-c", f"cd {folder}; [ -e ran ] && exec sleep 60; touch ran; {program}"]
-
-        CHECK = {"type": "tcp", "initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2}
-        SICK = {"port": 1, **CHECK}
-        NEVER = {"policy": "never"}  # so that the sandbox does not replace the sick process
-
-        def unhealthy(seen):
-            return any(row.managed and row.managed.health_status == "unhealthy" for row in seen)
-
-        def restarted(seen, name):  # the count rises before the new run begins
-            row = seen.where(name=name)[-1]
-            return row.status == "running" and row.managed.restart_count
-
-        # The following functions do not declare that the incident is expected.
-
-        def run(sandbox, *command):
+        def run(sandbox, *command):  # and do not declare that an incident is expected
             job = sandbox.start_process(*command)
             sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
 
-        def be_killed(sandbox):
-            run(sandbox, *HOG)
+        def be_killed(sandbox): run(sandbox, *HOG)
 
         def crash(sandbox, mark="here", signal="SEGV"):
             run(sandbox, "sh", ["-c", f"kill -{signal} $$", mark])
+
+        def be_restarted(sandbox, folder, program, name="web"):
+            script = f"cd {folder}; [ -e ran ] && exec sleep 60; touch ran; {program}"
+            policy = {"policy": "on_failure", "max_restarts": 5, "initial_backoff_ms": 1}
+            sandbox.start_process("sh", ["-c", script], name=name, restart=policy)
+
+            def restarted(seen):  # the count rises before the new run begins
+                row = seen.where(name=name)[-1]
+                return row.status == "running" and row.managed.restart_count
+
+            sandbox.wait_until(restarted)
 """
-"""What inner tests start: a program that needs more memory than there is, how it is managed."""
+"""What inner tests start: a program that needs more memory than there is, and others."""
 
 
 def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:

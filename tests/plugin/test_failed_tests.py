@@ -15,9 +15,10 @@ from .inner import PROGRAMS, failures, providing, run_apart
 
 TITLE = "sandbox during this test"
 FAILS = """
-        def fail(sandbox, code, *words):
-            script = "; ".join([*words, f"exit {code}"])
-            run(sandbox, "sh", ["-c", script, "job.sh"])
+        def end(sandbox, script): run(sandbox, "sh", ["-c", script, "job.sh"])
+
+        def fail(sandbox, script):
+            end(sandbox, script)
             assert False
 """
 
@@ -68,11 +69,11 @@ SUITE = """
         def test_passes(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.xfail
-        def test_xfails(tlsandbox): fail(tlsandbox, 3)
+        def test_xfails(tlsandbox): fail(tlsandbox, "exit 3")
 
         @pytest.mark.timeout(0.5)
         def test_hangs(tlsandbox):
-            run(tlsandbox, "sh", ["-c", "exit 3", "job.sh"])
+            end(tlsandbox, "exit 3")
             time.sleep(60)
 
         # Errors that the plugin raises
@@ -175,14 +176,13 @@ def test_guard_finding_that_makes_a_test_fail_is_recorded_as_the_cause(pytester)
             crash(tlsandbox, "second")
 
         @pytest.mark.xfail
-        def test_xfails(tlsandbox): fail(tlsandbox, 3, "echo so be it >&2", "kill -SEGV $$")
+        def test_xfails(tlsandbox): fail(tlsandbox, "echo so be it >&2; kill -SEGV $$")
 
-        def test_fails(tlsandbox): fail(tlsandbox, 3, "echo so be it >&2", "kill -SEGV $$")
+        def test_fails(tlsandbox): fail(tlsandbox, "echo so be it >&2; kill -SEGV $$")
 
         @pytest.mark.tlsandbox_guard()
         def test_restarts(tlsandbox, tmp_path):
-            tlsandbox.start_process(*at_first(tmp_path, "exit 1"), name="web", restart=AGAIN)
-            tlsandbox.wait_until(lambda seen: restarted(seen, "web"))
+            be_restarted(tlsandbox, tmp_path, "exit 1")
             assert False
     """
     record = inline_run(pytester, suite, "--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
@@ -301,8 +301,7 @@ def test_section_about_the_sandbox_has_at_most_12_lines_unless_verbose(pytester,
     suite = """
         def test_it(tlsandbox):
             for code in range(1, 9):
-                program = f"for number in $(seq 20); do echo line $number; done; exit {code}"
-                run(tlsandbox, "sh", ["-c", program, "job.sh"])
+                end(tlsandbox, f"for number in $(seq 20); do echo line $number; done; exit {code}")
             assert False
     """
     assert sections_of(inline_run(pytester, suite, option)) == {"test_it": expected}
@@ -314,20 +313,20 @@ def test_each_failed_phase_shows_what_happened_since_the_previous_failure_and_in
 ):
     suite = """
         @pytest.fixture
-        def broken_setup(tlsandbox): fail(tlsandbox, 3)
+        def broken_setup(tlsandbox): fail(tlsandbox, "exit 3")
 
         @pytest.fixture
         def broken_teardown(tlsandbox):
             yield
-            fail(tlsandbox, 5)
+            fail(tlsandbox, "exit 5")
 
         def test_setup(broken_setup): pass
-        def test_both(tlsandbox, broken_teardown): fail(tlsandbox, 4)
-        def test_teardown(tlsandbox, broken_teardown): run(tlsandbox, "sh", ["-c", "exit 4", "job.sh"])
+        def test_both(tlsandbox, broken_teardown): fail(tlsandbox, "exit 4")
+        def test_teardown(tlsandbox, broken_teardown): end(tlsandbox, "exit 4")
 
         def test_two_sandboxes(tlsandbox, tlsandbox_connect, provided):
-            run(tlsandbox, "sh", ["-c", "exit 3", "job.sh"])
-            fail(tlsandbox_connect(provided), 4)
+            end(tlsandbox, "exit 3")
+            fail(tlsandbox_connect(provided), "exit 4")
     """
     assert sections_of(inline_run(pytester, suite, plugins=[providing(box)])) == {
         "test_setup, setup": ends(range(3, 4), range(0)),
@@ -350,7 +349,7 @@ def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox
         def test_it(tlsandbox):
             for pid in {others}:
                 os.kill(pid, 9)
-            fail(tlsandbox, 3)
+            fail(tlsandbox, "exit 3")
     """
     text = run_apart(pytester, suite, "-n1", "--junitxml=junit.xml").stdout.str()
     shown = re.search(rf"- {TITLE} -+\n(.*?)\n[=-]", text, re.DOTALL)

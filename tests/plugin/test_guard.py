@@ -21,24 +21,19 @@ UNLISTED = "OOM-killed: an unlisted process"
 def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytester):
     """Each test also follows an incident that the sandbox still lists."""
     suite = """
-        def test_oom(tlsandbox):
-            be_killed(tlsandbox)
+        def test_oom(tlsandbox): be_killed(tlsandbox)
+        def test_crash(tlsandbox): crash(tlsandbox)
+        def test_restart(tlsandbox, tmp_path): be_restarted(tlsandbox, tmp_path, "exit 1")
 
         def test_oom_behind_a_restart(tlsandbox, tmp_path):
-            program = f"exec python -c '{HOG[1][1]}'"
-            tlsandbox.start_process(*at_first(tmp_path, program), name="hog", restart=AGAIN)
-            tlsandbox.wait_until(lambda seen: restarted(seen, "hog"))
-
-        def test_crash(tlsandbox):
-            crash(tlsandbox)
-
-        def test_restart(tlsandbox, tmp_path):
-            tlsandbox.start_process(*at_first(tmp_path, "exit 1"), name="web", restart=AGAIN)
-            tlsandbox.wait_until(lambda seen: restarted(seen, "web"))
+            be_restarted(tlsandbox, tmp_path, f"exec python -c '{HOG[1][1]}'", "hog")
 
         def test_unhealthy(tlsandbox):
-            tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK, restart=NEVER)
-            tlsandbox.wait_until(unhealthy)
+            check = {**CHECK, "port": 1, "failure_threshold": 2}
+            never = {"policy": "never"}  # so that the sandbox does not replace the sick process
+            tlsandbox.start_process("sleep", ["60"], name="sick", health_check=check, restart=never)
+            health = lambda seen: seen.where(name="sick")[-1].managed.health_status
+            tlsandbox.wait_until(lambda seen: health(seen) == "unhealthy")
 
         def test_leak(tlsandbox_session):
             tlsandbox_session.start_process("sleep", ["60"])
@@ -48,9 +43,9 @@ def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytes
     result = run(pytester, suite, ALL, "-v")
     told = {
         "test_oom": KILLED,
-        "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_crash": CRASHED,
         "test_restart": "Exited 1, then restarted: web",
+        "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_unhealthy": "Unhealthy after # failed health checks in a row (tcp port 1): sick",
         "test_leak": "Left running: sleep",
     }
@@ -138,18 +133,14 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
             with Sandbox(identifier="small", proxy_url=url, api_key=key) as sdk:
                 yield sdk
 
-        def test_misses(sdk):
-            assert sdk.run("grep", ["-q", "x", "/dev/null"]).exit_code == 1
-
-        def test_is_killed(sdk):
-            sdk.run(*HOG)
+        def test_misses(sdk): assert sdk.run("grep", ["x", "/dev/null"]).exit_code == 1
+        def test_is_killed(sdk): sdk.run(*HOG)
 
         def test_leaves(sdk):
             sdk.kill_process(sdk.start_process("sleep", ["60"]).pid)
             sdk.left = sdk.start_process("sleep", ["61"]).pid
 
-        def test_ends(sdk):
-            sdk.kill_process(sdk.left)
+        def test_ends(sdk): sdk.kill_process(sdk.left)
     """
     # The SDK is not made to be imported anew.
     result = run_apart(pytester, suite, ALL)
@@ -259,8 +250,7 @@ def test_allowed_findings_are_shown_but_do_not_fail_a_test(pytester):
     suite = """
         pytestmark = pytest.mark.tlsandbox_allow("oom", reason="all of this file")
 
-        def test_marked(tlsandbox):
-            be_killed(tlsandbox)
+        def test_marked(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_guard("crash", "leak")
         def test_block(tlsandbox, tlsandbox_allow):
@@ -269,8 +259,7 @@ def test_allowed_findings_are_shown_but_do_not_fail_a_test(pytester):
             crash(tlsandbox, signal="ABRT")
 
         @pytest.mark.tlsandbox_guard()
-        def test_off(tlsandbox):
-            be_killed(tlsandbox)
+        def test_off(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_guard("crash")
         def test_declared(tlsandbox):
@@ -291,12 +280,10 @@ def test_allowed_findings_are_shown_but_do_not_fail_a_test(pytester):
 @pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester, options):
     suite = """
-        def test_before(tlsandbox):
-            crash(tlsandbox)
+        def test_before(tlsandbox): crash(tlsandbox)
 
         @pytest.mark.tlsandbox_guard("crash")
-        def test_guarded(tlsandbox_session):
-            crash(tlsandbox_session)
+        def test_guarded(tlsandbox_session): crash(tlsandbox_session)
 
         def test_after(tlsandbox, tlsandbox_allow):
             with tlsandbox_allow("crash", reason="there is no guard to allow it"):

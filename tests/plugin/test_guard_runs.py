@@ -75,8 +75,7 @@ def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies
             tlsandbox.restart_process(job)
 
         @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
-        def test_allowed(tlsandbox):
-            crash(tlsandbox)
+        def test_allowed(tlsandbox): crash(tlsandbox)
     """
     rules = "--tlsandbox-guard=oom,crash,restart,leak"
     result = run_apart(pytester, suite, "-n2", "--dist=load", rules, REPORT)
@@ -164,8 +163,7 @@ def test_test_with_a_finding_is_never_rerun_even_if_an_assertion_failed_too(pyte
     suite = """
         tries = []
 
-        def test_finding(tlsandbox):
-            crash(tlsandbox)
+        def test_finding(tlsandbox): crash(tlsandbox)
 
         def test_beside_a_failure(tlsandbox):
             crash(tlsandbox)
@@ -324,15 +322,8 @@ def test_guard_monitors_unittest_test_cases(pytester):
 
         @pytest.mark.usefixtures("for_class")
         class TestIt(unittest.TestCase):
-            def test_a(self):
-                crash(self.sandbox)
-
-            def test_b(self):
-                self.sandbox.start_process("sleep", ["60"])
-
-            def test_c(self):
-                with self.subTest(number=1):
-                    pass
+            def test_a(self): crash(self.sandbox)
+            def test_b(self): self.sandbox.start_process("sleep", ["60"])
 
         class TestClass:
             @classmethod
