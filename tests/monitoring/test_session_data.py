@@ -24,40 +24,41 @@ def session_of(*data: Any) -> SessionData:
     return session
 
 
-def findings(*data: Any) -> list[tuple[str, str, str | None]]:
-    """Return the first key of each finding, where it was reported, and why it is allowed."""
-    return [
+FINDINGS = {
+    "several workers send the same findings": (
+        [{"findings": [found("oom 1"), found("oom 2")]}] * 3,
+        [("oom 1", "session", None), ("oom 2", "session", None)],
+    ),
+    "one worker attributed a finding to a test, or allowed it": (
+        [
+            {"findings": [found("a"), found("b"), found("c")]},
+            {"findings": [found("a", reported_in="test"), found("b", allowed="expected")]},
+        ],
+        [("c", "session", None), ("a", "test", None), ("b", "session", "expected")],
+    ),
+    "a test of one worker caused some of the incidents": (
+        [
+            {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
+            {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
+        ],
+        [("b", "session", "expected")],
+    ),
+    "two workers identify an incident differently": (
+        [
+            {"findings": [found("its row", "its end"), found("its end", "its successor")]},
+            {"findings": [found("another")], "caused": ["another", "the same"]},
+        ],
+        [("its row", "session", None)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "findings"), FINDINGS.values(), ids=FINDINGS)
+def test_each_finding_is_reported_once_if(data, findings):
+    assert [
         (finding["keys"][0], finding["reported_in"], finding["allowed"])
         for finding in session_of(*data).findings
-    ]
-
-
-def test_finding_that_several_workers_send_is_reported_once():
-    assert findings(*[{"findings": [found("oom 1"), found("oom 2")]}] * 3) == [
-        ("oom 1", "session", None),
-        ("oom 2", "session", None),
-    ]
-
-
-def test_finding_is_not_reported_again_if_one_worker_attributed_it_to_a_test():
-    assert findings(
-        {"findings": [found("a"), found("b"), found("c")]},
-        {"findings": [found("a", reported_in="test"), found("b", allowed="expected")]},
-    ) == [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]
-
-
-def test_merged_findings_keep_allowances_and_exclude_incidents_that_a_test_caused():
-    assert findings(
-        {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
-        {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
-    ) == [("b", "session", "expected")]
-
-
-def test_finding_is_reported_once_even_if_two_workers_identify_it_differently():
-    assert findings(
-        {"findings": [found("its row", "its end"), found("its end", "its successor")]},
-        {"findings": [found("another")], "caused": ["another", "the same"]},
-    ) == [("its row", "session", None)]
+    ] == findings
 
 
 def test_monitoring_gap_that_several_workers_send_is_reported_once():
@@ -85,62 +86,21 @@ def test_updates_of_a_continuing_outage_are_merged_into_one_outage():
     assert document_of(session, Settings(), 0)["outages"] == [{**last, "worker": "gw0"}]
 
 
-def report(when: str, outcome: str = "passed", worker: str | None = None, **more: Any) -> Any:
-    passed, failed = outcome == "passed", outcome == "failed"
-    node = worker and SimpleNamespace(gateway=SimpleNamespace(id=worker))
-    fields = {"nodeid": "test_a", "when": when, "outcome": outcome, "node": node}
-    error = {"longrepr": "", "longreprtext": "E  lost --token=abc", "sections": []}
+def failed(**fields: Any) -> Any:
+    """Return the report of a failed call phase."""
     times = {"start": 0.0, "stop": 1.0}
-    return SimpleNamespace(passed=passed, failed=failed, **{**fields, **error, **times, **more})
-
-
-def outcomes(*reports: Any) -> list[tuple[int, str]]:
-    """Return the number and the outcome of each attempt."""
-    session = SessionData()
-    for one in reports:
-        session.pytest_runtest_logreport(one)
-    return [(test["attempt"], test["outcome"]) for test in session.tests]
-
-
-SETUP, CALL, TEARDOWN = report("setup"), report("call"), report("teardown")
-
-
-OUTCOMES = [
-    ([SETUP, CALL, TEARDOWN], "passed"),
-    ([report("setup", "failed"), TEARDOWN], "error"),
-    ([SETUP, report("call", "failed"), TEARDOWN], "failed"),
-    ([SETUP, CALL, report("teardown", "failed")], "error"),
-    ([report("setup", "skipped"), TEARDOWN], "skipped"),
-    ([SETUP, report("call", "failed"), report("teardown", "failed")], "failed"),
-    ([SETUP, report("call", wasxfail="x"), TEARDOWN], "xpassed"),
-    ([SETUP, report("call", "skipped", wasxfail="x")], "xfailed"),
-]
-
-
-@pytest.mark.parametrize(("reports", "outcome"), OUTCOMES)
-def test_outcome_of_a_test_combines_the_outcomes_of_its_phases(reports, outcome):
-    assert outcomes(*reports) == [(1, outcome)]
-
-
-def test_each_attempt_of_a_rerun_test_has_a_separate_outcome():
-    first = SETUP, report("call", "rerun"), TEARDOWN
-    assert outcomes(*first, SETUP, CALL, TEARDOWN) == [(1, "rerun"), (2, "passed")]
-
-
-def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
-    crash = report("???", "failed", worker="gw1")
-    assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]
+    outcome = {"when": "call", "outcome": "failed", "failed": True}
+    return SimpleNamespace(nodeid="test_a", **outcome, **times, longrepr="", sections=[], **fields)
 
 
 def test_session_data_contains_the_masked_first_error_of_a_failed_test():
     session = SessionData()
-    at = SimpleNamespace(reprcrash=SimpleNamespace(message="Error: lost --token=abc\nmore"))
-    long = ("sandbox during this test", "web exited 1")
-    session.pytest_runtest_logreport(report("setup"))
-    session.pytest_runtest_logreport(
-        report("call", "failed", longrepr=at, sections=[long, ("stdout", "secret")])
-    )
-    session.pytest_runtest_logreport(report("teardown", "failed"))
+    report = failed(longreprtext="E  lost --token=abc")
+    message = "Error: lost --token=abc\nmore"
+    report.longrepr = SimpleNamespace(reprcrash=SimpleNamespace(message=message))
+    report.sections = [("sandbox during this test", "web exited 1"), ("stdout", "secret")]
+    session.pytest_runtest_logreport(report)
+    session.pytest_runtest_logreport(failed(longreprtext="E  a later failure"))
     assert session.tests[0]["failure"] == {
         "phase": "call",
         "line": "Error: lost --token=***",
@@ -150,7 +110,7 @@ def test_session_data_contains_the_masked_first_error_of_a_failed_test():
 
 def test_text_of_a_very_long_failure_loses_its_beginning():
     session = SessionData()
-    session.pytest_runtest_logreport(report("call", "failed", longreprtext="x" * 30_000 + "end"))
+    session.pytest_runtest_logreport(failed(longreprtext="x" * 30_000 + "end"))
     text = session.tests[0]["failure"]["text"]
     assert text.startswith("... 10,003 characters were cut\nxxx")
     assert text.endswith("xend")

@@ -32,6 +32,7 @@ SUITE = """
 
         @pytest.mark.xfail
         def test_xfails(): assert False
+
 """
 JOB, KILLED, CRASHED = (
     f"test_it.py::test_{name}" for name in ("starts_a_job", "is_killed", "crashes")
@@ -43,7 +44,20 @@ EARLIER = '{"version": 1, "versions": {"pytest_tlsandbox": "0.1"}}'
 def test_report_contains_every_process_with_its_changes_and_its_test(pytester, elsewhere):
     old = elsewhere.start_process("sh", ["-c", "exit 1", "older"])
     elsewhere.wait_for_exit(old, exit_code=1)
-    result = run(pytester, SUITE, "--tlsandbox-guard=oom,crash", "--tlsandbox-report=a/b.json")
+    outcomes = """
+        @pytest.mark.xfail
+        def test_xpasses(): pass
+
+        @pytest.fixture
+        def broken():
+            yield
+            assert False
+
+        def test_fails_twice(broken): assert False
+        def test_teardown_fails(broken): pass
+    """
+    options = "--tlsandbox-guard=oom,crash", "--tlsandbox-report=a/b.json"
+    result = run(pytester, SUITE + outcomes, *options)
     assert result.ret == 1
     path = pytester.path / "a" / "b.json"
     report = read(path)
@@ -55,6 +69,9 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
         CRASHED: "passed",
         "test_it.py::test_skipped": "skipped",
         "test_it.py::test_xfails": "xfailed",
+        "test_it.py::test_xpasses": "xpassed",
+        "test_it.py::test_fails_twice": "failed",
+        "test_it.py::test_teardown_fails": "error",
     }
     for test in report["tests"]:
         assert report["started_at"] <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
@@ -63,8 +80,10 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
     small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
     assert report["sandboxes"] == [{**small, "no_kernel_counter": None}]
-    [failure] = [test["failure"] for test in report["tests"] if test["failure"] is not None]
-    assert (failure["phase"], failure["line"]) == ("call", "OOM-killed: python -c")
+    failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
+    assert [(failure["phase"], failure["line"]) for failure in failures] == [
+        ("call", "OOM-killed: python -c"), ("call", "assert False"), ("teardown", "assert False")
+    ]  # fmt: skip
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
     assert report["versions"]["pytest"] == pytest.__version__
 
@@ -76,7 +95,7 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     # It ended in the tear-down of the last test, with its session.
     begun, ended = server["changes"]
     assert (begun["state"], ended["state"]) == ("running", "signaled")
-    assert (ended["test"], ended["phase"]) == ("test_it.py::test_xfails", "teardown")
+    assert (ended["test"], ended["phase"]) == ("test_it.py::test_teardown_fails", "teardown")
     [job] = [row for row in rows.values() if "reported.py" in row["command_line"]]
     assert job["command_line"] == "sh -c exit 3 reported.py --token=***"
     assert "tl_secret" not in path.read_text()

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 import uuid
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, NamedTuple
+from signal import SIGINT, SIGKILL, SIGTERM
+from typing import NamedTuple
 
 import pytest
 
 from ..support import sample_of
 from .inner import ending, running, start_pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # A process, its child, and one that has left the group and the session and lost its parent. The
 # test waits in a call of ours beside a thread that does.
@@ -63,18 +60,17 @@ def assert_gone(seconds: str) -> None:
 
 
 class End(NamedTuple):
-    """How a session is ended, and what comes of it; ``junit`` is whether it writes its report."""
+    """How a session ends: by the last line of its test, or by a signal that it receives.
+
+    ``junit`` is whether the session writes its report.
+    """
 
     status: int
     line: str = 'tlsandbox.wait_for_exit("sh", timeout=60)'
-    how: Callable[[int], object] | None = None
+    signal: int = 0
     options: tuple[str, ...] = ()
     text: str = ""
     junit: bool = True
-
-
-def kill(number: int, send: Callable[[int, int], None] = os.kill) -> Callable[[int], object]:
-    return lambda pid: send(pid, number)
 
 
 def timeout(method: str) -> tuple[str, ...]:
@@ -83,29 +79,24 @@ def timeout(method: str) -> tuple[str, ...]:
 
 HANG = "time.sleep(60)"  # a call of the test's own, which no wait of ours cuts short
 BOTH = "1 failed, 1 passed"
+CUT = "cut short by pytest-timeout"
+CRASHED = "worker 'gw0' crashed while running"
 ENDS = {
     "a failure": End(1, "assert False", text=BOTH),
-    "Ctrl-C": End(2, how=kill(signal.SIGINT), text="KeyboardInterrupt"),
-    "SIGTERM": End(-signal.SIGTERM, how=kill(signal.SIGTERM), junit=False),
-    "SIGKILL": End(-signal.SIGKILL, how=kill(signal.SIGKILL), junit=False),
+    "Ctrl-C": End(2, signal=SIGINT, text="KeyboardInterrupt"),
+    "SIGTERM": End(-SIGTERM, signal=SIGTERM, junit=False),
+    "SIGKILL": End(-SIGKILL, signal=SIGKILL, junit=False),
     "pytest.exit": End(7, 'pytest.exit("enough", 7)', text="Exit: enough"),
     "os._exit": End(9, "os._exit(9)", junit=False),
     "pytest-timeout by a signal": End(1, HANG, options=timeout("signal"), text=BOTH),
-    "pytest-timeout by a thread": End(
-        1, HANG, options=timeout("thread"), text="Timeout", junit=False
-    ),
-    "a wait cut short, by a signal": End(
-        1, options=timeout("signal"), text="cut short by pytest-timeout"
-    ),
+    "pytest-timeout by a thread": End(1, HANG, 0, timeout("thread"), "Timeout", junit=False),
+    "a wait cut short, by a signal": End(1, options=timeout("signal"), text=CUT),
     "a wait cut short, by a thread": End(1, options=timeout("thread"), text=BOTH),
-    "a worker that crashes": End(
-        1, "os.kill(os.getpid(), 9)", options=("-n1",), text="worker 'gw0' crashed while running"
-    ),
-    # As a terminal does at Ctrl-C. A worker that is left alone takes 5 s to see it (execnet).
-    "Ctrl-C with workers": End(2, how=kill(signal.SIGINT, os.killpg), options=("-n1",)),
-    "SIGKILL with workers": End(
-        -signal.SIGKILL, how=kill(signal.SIGKILL, os.killpg), options=("-n1",), junit=False
-    ),
+    "a worker that crashes": End(1, "os.kill(os.getpid(), 9)", 0, ("-n1",), CRASHED),
+    # To the whole group, as a terminal does at Ctrl-C. A worker that is left alone takes 5 s to
+    # see it (execnet).
+    "Ctrl-C with workers": End(2, signal=SIGINT, options=("-n1",)),
+    "SIGKILL with workers": End(-SIGKILL, signal=SIGKILL, options=("-n1",), junit=False),
 }
 
 SAMPLE = (
@@ -121,12 +112,13 @@ def test_session_has_the_right_exit_status_and_leaves_no_process_however_it_ends
     pytester.makepyfile(SUITE.format(seconds=seconds, line=end.line))
     inner = start_pytest(pytester, "--tlsandbox=local", "--junitxml=junit.xml", *end.options)
     with ending(inner):
-        if end.how is not None:
+        if end.signal:
             while not (pytester.path / "begun").exists():
                 assert inner.poll() is None, inner.communicate()
                 time.sleep(0.02)
             assert len(running(seconds)) >= 3
-            end.how(inner.pid)
+            send = os.killpg if end.options else os.kill
+            send(inner.pid, end.signal)
         out, err = inner.communicate(timeout=LONGEST)
 
     assert (pytester.path / "begun").exists()
@@ -135,7 +127,7 @@ def test_session_has_the_right_exit_status_and_leaves_no_process_however_it_ends
     assert (pytester.path / "junit.xml").exists() is end.junit
     if end.junit:
         assert ET.parse(pytester.path / "junit.xml").getroot().tag == "testsuites"
-    if end.how is None and end.junit and "-n1" not in end.options:
+    if not end.signal and end.junit and "-n1" not in end.options:
         # Not even for a moment: the end of the session waits for it.
         assert running(seconds) == []
     assert_gone(seconds)
