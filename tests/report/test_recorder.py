@@ -1,4 +1,4 @@
-"""The recorder reports new data once, and an outage again while it continues."""
+"""The recorder reports new data once, and an outage again while it continues; without the guard."""
 
 from __future__ import annotations
 
@@ -8,28 +8,39 @@ import pytest
 
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.monitoring.monitor import Monitor
-from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place
 from pytest_tlsandbox.report.recorder import Recorder
 
-from ..guard.guarded_box import REFUSED, Box
-from ..support import T0, FakeClock, managed, raw
+from ..guard.guarded_box import REFUSED, Box, oom
+from ..support import T0, FakeClock, ended, managed, raw
 
 OOM_KILLED = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 9000}
 
 
 class Recorded:
-    """A recorder of two sandboxes; its clock starts at noon of 1 January 2026."""
+    """A recorder of a sandbox; its clock starts at noon of 1 January 2026."""
 
-    def __init__(self, *rows: dict[str, Any]) -> None:
+    def __init__(self, *rows: dict[str, Any], recording: bool = False) -> None:
         self.clock = FakeClock()
-        self.monitor = Monitor(self.clock)
+        self.monitor = Monitor(self.clock, recording=recording)
         self.monitor.wall_clock._offset = 1_767_268_800.0
-        self.recorder = Recorder(self.monitor)
-        self.box, self.other = Box(self.clock, *rows), Box(self.clock)
-        for name, box in (("box", self.box), ("other", self.other)):
-            connection = Connection(box, shared=False)
-            self.recorder.add_sandbox(MonitoredSandbox(connection, name))
+        self.monitor.observers.append(Recorder(self.monitor))
+        self.box = self.add(*rows)
+
+    def add(self, *rows: dict[str, Any]) -> Box:
+        """Record another sandbox, with the same name."""
+        box = Box(self.clock, *rows)
+        self.monitor.add(Connection(box, shared=False))
+        return box
+
+    def test(self, *rows: dict[str, Any]) -> None:
+        """Run a test whose call phase leaves these rows."""
+        self.monitor.begin_test("a", 1)
+        self.monitor.begin_call(fixtures=False)
+        self.box.rows = [*rows]
+        self.monitor.end_phase("call")
+        self.monitor.end_phase("teardown")
+        self.monitor.end_test()
 
     def fail(self, begun: float) -> None:
         """Make a list call that takes half a second and fails."""
@@ -39,7 +50,7 @@ class Recorded:
         self.box.fault, self.box.latency = None, 0.0
 
     def take(self, kind: str) -> list[dict[str, Any]]:
-        return self.recorder.take_data().get(kind, [])
+        return self.monitor.take_data().get(kind, [])
 
     def outages(self) -> list[tuple[str, str, str, str | None]]:
         return [
@@ -48,27 +59,57 @@ class Recorded:
         ]
 
 
+def test_monitor_polls_after_each_test_phase_without_waiting_if_only_a_report_is_requested():
+    """It waits neither for the correction of an end nor for a process that still runs."""
+    seen = Recorded(raw(1), recording=True)
+    seen.test(oom(1), raw(2, **ended(-1)), raw(3))
+    seen.test(raw(3), raw(4))
+    assert (seen.box.looks, seen.clock.slept) == (5, [])
+    kinds = {"sandboxes", "processes", "changes", "incidents", "outputs"}
+    assert seen.monitor.take_data().keys() == kinds
+
+
+def test_outage_does_not_delay_or_fail_a_session_that_is_monitored_only_for_a_report():
+    seen = Recorded(raw(1), recording=True)
+    seen.box.fault = REFUSED
+    seen.test(raw(1))
+    assert seen.clock.slept == []
+    [gap] = seen.take("gaps")
+    assert (gap["from_test"], gap["guarded"]) == ("a", False)
+
+
+def test_sandbox_is_polled_only_if_the_guard_or_the_report_is_on():
+    seen = Recorded(raw(1))
+    seen.test(raw(1))
+    seen.monitor.end_session()
+    assert seen.box.looks == 0
+
+
+def test_report_includes_incidents_of_runs_that_were_never_listed():
+    seen = Recorded(raw(1, managed=managed()), recording=True)
+    after = managed(restart_count=2, last_exit=OOM_KILLED)
+    seen.test(raw(3, started_at=T0 + 10_000, managed=after))
+    incidents = seen.take("incidents")
+    [oom] = [incident for incident in incidents if incident["rule"] == "oom"]
+    assert (oom["verdict"], oom["name"], oom["test"]) == ("OOM-killed", "web, restart 1", "a")
+    assert oom["what"] == "OOM-killed, restarted as pid 3"
+    assert {incident["rule"] for incident in incidents} == {"restart", "oom"}
+
+
 def test_outage_lasts_until_the_sandbox_responds_and_belongs_to_the_test_in_which_it_began():
     seen = Recorded()
+    other = seen.add()
     seen.monitor.place = Place("test_a", 1, "call")
     seen.fail(1.0)
     seen.monitor.place = Place("test_b", 1, "setup")
     seen.fail(2.0)
     seen.clock.now = 3.0
-    seen.other.poll()
+    other.poll()
     assert seen.outages() == [("01.000", "02.500", "refused x2", "test_a")]  # it continues
     seen.clock.now = 4.0
-    seen.box.poll()
+    seen.box.output(1)
     assert seen.outages() == [("01.000", "04.000", "refused x2", "test_a")]
     assert seen.outages() == []
-
-
-def test_successful_call_other_than_a_list_call_also_ends_an_outage():
-    seen = Recorded()
-    seen.fail(1.0)
-    seen.clock.now = 2.0
-    seen.box.output(1)
-    assert seen.outages() == [("01.000", "02.000", "refused", None)]
 
 
 def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():
@@ -116,8 +157,7 @@ def test_exit_that_only_the_supervisor_reports_is_recorded_as_a_process_change()
 def test_two_sandboxes_with_the_same_name_are_both_recorded():
     """For example, a suite may create a sandbox for each test."""
     seen = Recorded(raw(1))
-    again = Box(seen.clock, raw(2))
-    seen.recorder.add_sandbox(MonitoredSandbox(Connection(again, shared=False), "box"))
+    again = seen.add(raw(2))
     seen.box.poll()
     again.poll()
     assert [process["pid"] for process in seen.take("processes")] == [1, 2]
