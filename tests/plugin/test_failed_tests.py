@@ -297,21 +297,15 @@ def ends(codes: range, lines: range) -> str:
         ("-v", ends(range(1, 9), range(17, 21))),
     ],
 )
-def test_section_about_the_sandbox_has_at_most_12_lines_unless_verbose(pytester, option, expected):
+def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unless_verbose(
+    pytester, box, option, expected
+):
     suite = """
-        def test_it(tlsandbox):
+        def test_many(tlsandbox):
             for code in range(1, 9):
                 end(tlsandbox, f"for number in $(seq 20); do echo line $number; done; exit {code}")
             assert False
-    """
-    assert sections_of(inline_run(pytester, suite, option)) == {"test_it": expected}
 
-
-@pytest.mark.usefixtures("limited")
-def test_each_failed_phase_shows_what_happened_since_the_previous_failure_and_in_which_sandbox(
-    pytester, box
-):
-    suite = """
         @pytest.fixture
         def broken_setup(tlsandbox): fail(tlsandbox, "exit 3")
 
@@ -328,7 +322,8 @@ def test_each_failed_phase_shows_what_happened_since_the_previous_failure_and_in
             end(tlsandbox, "exit 3")
             fail(tlsandbox_connect(provided), "exit 4")
     """
-    assert sections_of(inline_run(pytester, suite, plugins=[providing(box)])) == {
+    assert sections_of(inline_run(pytester, suite, option, plugins=[providing(box)])) == {
+        "test_many": expected,
         "test_setup, setup": ends(range(3, 4), range(0)),
         "test_both": ends(range(4, 5), range(0)),
         "test_both, teardown": ends(range(5, 6), range(0)),

@@ -18,9 +18,13 @@ CRASHED = "Crashed with SIGSEGV: here"
 UNLISTED = "OOM-killed: an unlisted process"
 
 
-def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytester):
+def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(pytester):
     """Each test also follows an incident that the sandbox still lists."""
     suite = """
+        def test_leak(tlsandbox_session, monkeypatch):
+            monkeypatch.chdir("/")
+            tlsandbox_session.start_process("sleep", ["60"])
+
         def test_oom(tlsandbox): be_killed(tlsandbox)
         def test_crash(tlsandbox): crash(tlsandbox)
         def test_restart(tlsandbox, tmp_path): be_restarted(tlsandbox, tmp_path, "exit 1")
@@ -35,27 +39,88 @@ def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytes
             health = lambda seen: seen.where(name="sick")[-1].managed.health_status
             tlsandbox.wait_until(lambda seen: health(seen) == "unhealthy")
 
-        def test_leak(tlsandbox_session):
-            tlsandbox_session.start_process("sleep", ["60"])
+        @pytest.fixture(scope="session")
+        def killed_in_setup(tlsandbox_session): be_killed(tlsandbox_session)
 
-        def test_after_a_leak(): pass
+        def test_sets_up(killed_in_setup): pass
+        def test_after_the_setup(killed_in_setup): pass
+
+        @pytest.fixture
+        def killed_in_teardown(tlsandbox_session):
+            yield
+            be_killed(tlsandbox_session)
+
+        def test_in_teardown(killed_in_teardown): pass
+        def test_after_the_teardown(): pass
+
+        @pytest.fixture
+        def broken(tlsandbox_session):
+            be_killed(tlsandbox_session)
+            raise ZeroDivisionError
+
+        def test_broken(broken): pass
+
+        def test_fails_itself(tlsandbox):
+            be_killed(tlsandbox)
+            raise ZeroDivisionError
+
+        def test_skips(tlsandbox):
+            be_killed(tlsandbox)
+            pytest.skip("no need")
+
+        @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
+        def test_allowed(tlsandbox): be_killed(tlsandbox)
     """
-    result = run(pytester, suite, ALL, "-v")
+    result = run(pytester, suite, ALL, "-v", "-l", "--junitxml=junit.xml")
     told = {
+        "test_leak": "Left running: sleep",
         "test_oom": KILLED,
         "test_crash": CRASHED,
         "test_restart": "Exited 1, then restarted: web",
         "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_unhealthy": "Unhealthy after # failed health checks in a row (tcp port 1): sick",
-        "test_leak": "Left running: sleep",
+        "test_sets_up": KILLED,
+        "test_in_teardown": KILLED,
+        "test_broken": KILLED,
+        "test_fails_itself": KILLED,
+        "test_skips": KILLED,
     }
-    assert failures(result) == told
-    rows = [f"{name} - {text}" for name, text in told.items()]
-    assert summary(result) == ["6 findings: 6 fail a test", *rows]
+    own = dict.fromkeys(("test_broken", "test_fails_itself"), "ZeroDivisionError")
+    assert failures(result) == told | own
+    assert summary(result) == [
+        "12 findings: 11 fail a test, 1 allowed",
+        *(f"{name} - {text}" for name, text in told.items()),
+        f"test_allowed - {KILLED}, allowed: it is meant",
+    ]
     words = outcomes(result)
-    assert (words["test_oom"], words["test_crash"]) == (["OOM"], ["FAILED"])
-    assert (words["test_leak"], words["test_after_a_leak"]) == (["PASSED", "ERROR"], ["PASSED"])
+    assert (words["test_leak"], words["test_crash"]) == (["PASSED", "ERROR"], ["FAILED"])
+    assert (words["test_oom"], words["test_broken"]) == (["OOM"], ["OOM"])
+    assert (words["test_in_teardown"], words["test_allowed"]) == (["PASSED", "OOM"], ["PASSED"])
     assert result.ret == 1
+    # Beside a failure of the test's own, in a section of one line.
+    beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[-_=]", result.stdout.str())
+    assert beside == [KILLED] * 2
+
+    junit = ET.parse(pytester.path / "junit.xml")
+    cases = {case.attrib["name"]: case for case in junit.iter("testcase")}
+    properties = {
+        name: {each.attrib["name"]: each.attrib["value"] for each in case.iter("property")}
+        for name, case in cases.items()
+    }
+    assert properties["test_after_the_setup"] == properties["test_after_the_teardown"] == {}
+    assert properties["test_allowed"] == {"tlsandbox_oom": f"{KILLED} (allowed: it is meant)"}
+    assert properties["test_leak"]["tlsandbox_leak"] == told["test_leak"]
+    [error] = cases["test_leak"].iter("error")
+    assert error.attrib["message"] == 'failed on teardown with "Left running: sleep"'
+    shown = [line.rstrip() for line in (error.text or "").splitlines()]
+    assert shown[0] == "E   pytest_tlsandbox.GuardFailure: Left running: sleep"
+    assert {
+        "E     it began in this test and runs after its teardown",
+        "E     found    by the guard, after the teardown",
+        "E     hint     end the process in the test, or in the fixture that started it",
+    } <= {*shown}
+    line = 1 + len(PROGRAMS.splitlines())
+    assert shown[-1] == f"test_it.py:{line}: GuardFailure"
 
 
 def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester, monkeypatch):
@@ -147,130 +212,26 @@ def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
     assert failures(result) == {"test_is_killed": KILLED, "test_leaves": "Left running: sleep"}
 
 
-def test_finding_is_attributed_to_the_test_and_phase_in_which_the_incident_happened(pytester):
-    suite = """
-        @pytest.fixture(scope="session")
-        def of_the_session(tlsandbox_session):
-            be_killed(tlsandbox_session)
-
-        def test_first(): pass
-        def test_sets_up(of_the_session): pass
-        def test_uses(of_the_session): pass
-
-        @pytest.fixture
-        def in_teardown(tlsandbox_session):
-            yield
-            be_killed(tlsandbox_session)
-
-        def test_a(in_teardown): pass
-        def test_b(): pass
-
-        @pytest.fixture
-        def broken(tlsandbox_session):
-            be_killed(tlsandbox_session)
-            raise ZeroDivisionError
-
-        def test_broken(broken): pass
-
-        def test_fails_itself(tlsandbox):
-            be_killed(tlsandbox)
-            raise ZeroDivisionError
-
-        def test_skips(tlsandbox):
-            be_killed(tlsandbox)
-            pytest.skip("no need")
-    """
-    result = run(pytester, suite, "--tlsandbox-guard=oom", "-v")
-    assert failures(result) == {
-        "test_sets_up": KILLED,
-        "test_a": KILLED,
-        "test_broken": "ZeroDivisionError",
-        "test_fails_itself": "ZeroDivisionError",
-        "test_skips": KILLED,
-    }
-    assert outcomes(result)["test_a"] == ["PASSED", "OOM"]
-    assert outcomes(result)["test_broken"] == ["OOM"]
-    # Beside a failure of the test's own, in a section of one line.
-    text = result.stdout.str()
-    assert re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[-_=]", text) == [KILLED] * 2
-    assert text.count("raise memory_mb of the sandbox") == 3
-
-
-LEFT = """\
-E   pytest_tlsandbox.GuardFailure: Left running: sleep
-E
-E     it began in this test and runs after its teardown
-E     process  sleep 60
-E     run      pid #, started # UTC
-E     found    by the guard, after the teardown
-E     hint     end the process in the test, or in the fixture that started it
-E     expected? mark the test with tlsandbox_allow("leak", reason=...)
-
-test_it.py:{line}: GuardFailure"""
-
-
-def test_junit_file_lists_each_finding_only_under_the_affected_test_with_its_location(pytester):
-    suite = """
-        def test_clean(): pass
-
-        @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
-        def test_two(tlsandbox, tlsandbox_session, monkeypatch):
-            monkeypatch.chdir("/")
-            tlsandbox_session.start_process("sleep", ["60"])
-            be_killed(tlsandbox)
-
-        def test_last(): pass
-    """
-    run(pytester, suite, ALL, "-l", "--junitxml=junit.xml")
-    junit = ET.parse(pytester.path / "junit.xml")
-    [error] = junit.iter("error")
-    assert error.attrib["message"] == 'failed on teardown with "Left running: sleep"'
-    source = (pytester.path / "test_it.py").read_text().splitlines()
-    line = 1 + next(number for number, text in enumerate(source) if "tlsandbox_allow" in text)
-    shown = re.sub(r"(?<=pid )\d+|[\d:.]+(?= UTC)", "#", error.text or "")
-    assert re.sub(r" +$", "", shown, flags=re.MULTILINE) == LEFT.format(line=line)
-    cases = {
-        case.attrib["name"]: {
-            entry.attrib["name"]: entry.attrib["value"] for entry in case.iter("property")
-        }
-        for case in junit.iter("testcase")
-    }
-    assert cases == {
-        "test_clean": {},
-        "test_two": {
-            "tlsandbox_oom": "OOM-killed: python -c (allowed: it is meant)",
-            "tlsandbox_leak": "Left running: sleep",
-            "tlsandbox_cause": "none",
-        },
-        "test_last": {},
-    }
-
-
 def test_allowed_findings_are_shown_but_do_not_fail_a_test(pytester):
     suite = """
-        pytestmark = pytest.mark.tlsandbox_allow("oom", reason="all of this file")
+        pytestmark = pytest.mark.tlsandbox_guard("crash", "leak")
 
-        def test_marked(tlsandbox): be_killed(tlsandbox)
-
-        @pytest.mark.tlsandbox_guard("crash", "leak")
         def test_block(tlsandbox, tlsandbox_allow):
             with tlsandbox_allow("crash", reason="in the block"):
                 crash(tlsandbox)
             crash(tlsandbox, signal="ABRT")
 
-        @pytest.mark.tlsandbox_guard()
-        def test_off(tlsandbox): be_killed(tlsandbox)
-
-        @pytest.mark.tlsandbox_guard("crash")
         def test_declared(tlsandbox):
             crash(tlsandbox)
             tlsandbox.assert_process("here", signal=11)
+
+        @pytest.mark.tlsandbox_guard()
+        def test_off(tlsandbox): crash(tlsandbox)
     """
-    result = run(pytester, suite, "--tlsandbox-guard=oom", "-v")
+    result = run(pytester, suite)
     assert failures(result) == {"test_block": "Crashed with SIGABRT: here"}
     assert summary(result) == [
-        "4 findings: 1 fails a test, 3 allowed",
-        f"test_marked - {KILLED}, allowed: all of this file",
+        "3 findings: 1 fails a test, 2 allowed",
         f"test_block - {CRASHED}, allowed: in the block",
         "test_block - Crashed with SIGABRT: here",
         f"test_declared - {CRASHED}, allowed: the test waited for it, or asserted it",
