@@ -75,8 +75,8 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     }
     for test in report["tests"]:
         assert report["started_at"] <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
-        names = [phase["name"] for phase in test["phases"]]
-        assert names in (["setup", "call", "teardown"], ["setup", "teardown"])
+        call = [] if test["outcome"] == "skipped" else ["call"]
+        assert [phase["name"] for phase in test["phases"]] == ["setup", *call, "teardown"]
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
     small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
     assert report["sandboxes"] == [{**small, "no_kernel_counter": None}]
@@ -105,20 +105,6 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     # By the clock of the sandbox, and by the clock of this machine.
     assert job["started_at"] <= end["at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
-    sandboxes = {row["id"]: row["sandbox"] for row in report["processes"]}
-    assert [
-        (
-            found["rule"],
-            found["test"],
-            found["phase"],
-            found["allowed"],
-            sandboxes[found["process"]],
-        )
-        for found in report["findings"]
-    ] == [
-        ("oom", KILLED, "call", None, "small"),
-        ("crash", CRASHED, "call", "it is meant", "small"),
-    ]
 
 
 STEP_SUMMARY = """\

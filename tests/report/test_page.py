@@ -163,19 +163,15 @@ def test_finding_has_a_card_even_if_its_process_is_not_drawn():
     ]
 
 
-def test_card_folds_the_tests_after_the_sixth():
-    tests = [failed("oom", HOG, name=f"test_a.py::test_{n}") for n in range(9)]
-    [card] = cards(report(10, [HOG], tests))
+def test_card_folds_the_tests_after_the_sixth_and_says_that_a_process_wrote_nothing():
+    silent = {**HOG, "output": {"stream": "output", "lines": [], "total": 0}}
+    tests = [failed("oom", silent, name=f"test_a.py::test_{n}") for n in range(9)]
+    [card] = cards(report(10, [silent], tests))
     lines = card.splitlines()
     assert lines[1].count("failed test_") == 6
     assert lines[1].endswith("and 3 more tests")
     assert lines[2] == "failed test_6: lostfailed test_7: lostfailed test_8: lost"
-
-
-def test_card_says_that_a_process_wrote_no_output():
-    silent = {**HOG, "output": {"stream": "output", "lines": [], "total": 0}}
-    [card] = cards(report(10, [silent], [failed("oom", HOG)]))
-    assert card.endswith("It wrote nothing.")
+    assert lines[-1] == "It wrote nothing."
 
 
 def test_all_cards_after_the_eighth_are_folded_and_counted():
