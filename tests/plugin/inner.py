@@ -130,6 +130,11 @@ PROGRAMS = """
         def crash(sandbox, mark="here", signal="SEGV"):
             run(sandbox, "sh", ["-c", f"kill -{signal} $$", mark])
 
+        def have_a_child_killed(sandbox):  # which the sandbox does not list
+            script = 'python -c "$1"; echo killed; sleep 600'
+            job = sandbox.start_process("sh", ["-c", script, "build.sh", HOG[1][1]])
+            sandbox.wait_for_output(job, "killed")
+
         def be_restarted(sandbox, folder, program, name="web"):
             script = f"cd {folder}; [ -e ran ] && exec sleep 60; touch ran; {program}"
             policy = {"policy": "on_failure", "max_restarts": 5, "initial_backoff_ms": 1}
@@ -148,6 +153,22 @@ def run(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResul
     """Run a suite that may use ``PROGRAMS`` in this process."""
     pytester.makepyfile(test_it=PROGRAMS + suite)
     return pytester.runpytest_inprocess(*options)
+
+
+def act_between_tests(pytester: pytest.Pytester, function: str) -> None:
+    """Have inner runs call a function of ``PROGRAMS`` after each test named ``test_before``."""
+    conftest = f"""
+        @pytest.fixture(scope="session", autouse=True)
+        def keep(tlsandbox_session):
+            global sandbox
+            sandbox = tlsandbox_session
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_logfinish(nodeid):
+            if nodeid.endswith("test_before") and "sandbox" in globals():  # not in a controller
+                {function}(sandbox)
+    """
+    pytester.makeconftest(PROGRAMS + conftest)
 
 
 def run_apart(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.RunResult:

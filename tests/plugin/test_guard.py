@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from .inner import PROGRAMS, failures, outcomes, run, run_apart, summary
+from .inner import PROGRAMS, act_between_tests, failures, outcomes, run, run_apart, summary
 
 pytestmark = pytest.mark.usefixtures("limited")
 
@@ -127,7 +127,6 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester, monkeypa
     """Misses of grep, kills, time-outs, jobs that fail, servers that fixtures end: no findings."""
     suite = """
         import socket
-        import pytest_tlsandbox
 
         def test_exits(tlsandbox):
             run(tlsandbox, "grep", ["-q", "x", "/dev/null"])
@@ -140,10 +139,6 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester, monkeypa
                 tlsandbox.wait_for_process(job, status="signaled")
             for signal in ("TERM", "INT", "KILL", "HUP", "USR1"):
                 crash(tlsandbox, signal=signal)
-
-        def test_timeout(tlsandbox):
-            with pytest.raises(pytest_tlsandbox.WaitTimedOut):
-                tlsandbox.wait_for_exit(tlsandbox.start_process("sleep", ["60"]), timeout=0.1)
 
         def test_requested_restart(tlsandbox):
             tlsandbox.restart_process(tlsandbox.start_process("sleep", ["60"], name="again"))
@@ -177,10 +172,10 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester, monkeypa
     step_summary = pytester.path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step_summary))
     result = run(pytester, suite, ALL)
-    result.assert_outcomes(passed=9)
+    result.assert_outcomes(passed=8)
     assert summary(result) == []
     assert (
-        "\nno findings: oom, crash, restart, unhealthy, leak; 9 tests, " in step_summary.read_text()
+        "\nno findings: oom, crash, restart, unhealthy, leak; 8 tests, " in step_summary.read_text()
     )
     assert result.ret == 0
 
@@ -322,57 +317,23 @@ def test_guard_monitors_a_sandbox_that_the_suite_selects(pytester, monkeypatch):
     ]
 
 
-SHELL = """
-        SCRIPT = 'until [ -e "$2" ]; do sleep 0.02; done; python -c "$1"; echo killed; sleep 600'
-
-        def start(sandbox, go):
-            return sandbox.start_process("sh", ["-c", SCRIPT, "build.sh", HOG[1][1], str(go)])
-
-        def let_its_child_be_killed(sandbox, shell, go):
-            go.touch()
-            sandbox.wait_for_output(shell, "killed")
-
-        @pytest.fixture
-        def shell(tlsandbox, tmp_path): return start(tlsandbox, tmp_path / "go")
-"""
-
-
 def test_guard_finds_oom_kills_of_processes_that_the_sandbox_does_not_list(pytester):
-    pytester.makeconftest(
-        PROGRAMS
-        + SHELL
-        + """
-        shells = []
-
-        @pytest.fixture(scope="session")
-        def shell_of_the_session(tlsandbox_session, tmp_path_factory):
-            go = tmp_path_factory.mktemp("session") / "go"
-            shells.append((tlsandbox_session, start(tlsandbox_session, go), go))
-
-        def pytest_runtest_logfinish(nodeid):
-            if nodeid.endswith("test_before_a_kill_between_tests"):
-                let_its_child_be_killed(*shells.pop())
-        """
-    )
-    suite = f"""
-        {SHELL}
-
-        def test_child(tlsandbox, shell, tmp_path):
-            let_its_child_be_killed(tlsandbox, shell, tmp_path / "go")
+    act_between_tests(pytester, "have_a_child_killed")
+    suite = """
+        def test_call(tlsandbox): have_a_child_killed(tlsandbox)
 
         @pytest.fixture
-        def killed_in_teardown(tlsandbox, shell, tmp_path):
+        def killed_in_teardown(tlsandbox):
             yield
-            let_its_child_be_killed(tlsandbox, shell, tmp_path / "go")
+            have_a_child_killed(tlsandbox)
 
-        def test_child_in_teardown(killed_in_teardown): pass
+        def test_teardown(killed_in_teardown): pass
 
         @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
-        def test_allowed(tlsandbox, shell, tmp_path):
-            let_its_child_be_killed(tlsandbox, shell, tmp_path / "go")
+        def test_allowed(tlsandbox): have_a_child_killed(tlsandbox)
 
-        def test_before_a_kill_between_tests(shell_of_the_session): pass
-        def test_after_a_kill_between_tests(): pass
+        def test_before(): pass
+        def test_after(): pass
 
         @pytest.mark.tlsandbox_guard()
         def test_during_whose_teardown_the_shell_of_the_session_is_killed(): pass
@@ -380,26 +341,23 @@ def test_guard_finds_oom_kills_of_processes_that_the_sandbox_does_not_list(pytes
     result = run(pytester, suite, "--tlsandbox-guard=oom")
     # The plugin kills the shell in the teardown, and then the sandbox lists its child's kill.
     listed = "OOM-killed: build.sh; last output: Killed"
-    after = "test_after_a_kill_between_tests"
     assert failures(result) == {
-        "test_child": UNLISTED, "test_child_in_teardown": listed, after: UNLISTED
+        "test_call": UNLISTED, "test_teardown": listed, "test_after": UNLISTED
     }  # fmt: skip
     assert summary(result) == [
         "4 findings: 3 fail a test, 1 allowed",
-        f"test_child - {UNLISTED}",
-        "test_child_in_teardown - OOM-killed: build.sh",
+        f"test_call - {UNLISTED}",
+        "test_teardown - OOM-killed: build.sh",
         f"test_allowed - {UNLISTED}, allowed: it is meant",
-        f"{after} - {UNLISTED}",
+        f"test_after - {UNLISTED}",
     ]
 
 
 def test_counter_of_the_kernel_is_not_read_if_this_is_switched_off(pytester):
-    suite = f"""
-        {SHELL}
-
+    suite = """
         @pytest.mark.tlsandbox_guard()
-        def test_child(tlsandbox, shell, tmp_path):
-            let_its_child_be_killed(tlsandbox, shell, tmp_path / "go")
+        def test_child(tlsandbox):
+            have_a_child_killed(tlsandbox)
             tlsandbox.assert_no_oom()
     """
     result = run(pytester, suite, "--tlsandbox-guard=oom", "-v", "--tlsandbox-no-kernel-counter")
