@@ -294,26 +294,34 @@ def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
 
 
-def test_guard_monitors_a_sandbox_that_the_suite_selects(pytester, monkeypatch):
+def test_guard_monitors_sandboxes_that_the_suite_selects_until_the_suite_terminates_them(
+    pytester, monkeypatch
+):
     """Without --tlsandbox: by tlsandbox_target, by tlsandbox_connect, by the embedded one."""
     monkeypatch.delenv("TLSANDBOX")
     suite = """
-        @pytest.fixture(scope="session")
-        def tlsandbox_target(): return "small"
+        from pytest_tlsandbox import start_local_sandbox
 
-        def test_target(tlsandbox): be_killed(tlsandbox)
+        @pytest.fixture
+        def tlsandbox_target():
+            with start_local_sandbox(identifier="mine") as sandbox:
+                yield sandbox
+
+        def test_target(tlsandbox): crash(tlsandbox)
         def test_connect(tlsandbox_connect): be_killed(tlsandbox_connect("small"))
         def test_local(tlsandbox_connect, tlsandbox_local): crash(tlsandbox_connect(tlsandbox_local))
     """
     result = run(pytester, suite, "--tlsandbox-guard=oom,crash", "-v")
-    told = {"test_target": KILLED, "test_connect": KILLED, "test_local": CRASHED}
+    told = {"test_target": CRASHED, "test_connect": KILLED, "test_local": CRASHED}
     assert failures(result) == told
-    assert summary(result)[1:] == [
-        f"test_target - {KILLED} (sandbox small)",
+    not_found = "OOM kills of processes that the sandbox does not list are not found"
+    why = "/proc/vmstat of the sandbox does not count OOM kills"
+    assert summary(result)[1:] == [  # and no gap
+        f"test_target - {CRASHED} (sandbox mine)",
         f"test_connect - {KILLED} (sandbox small)",
         f"test_local - {CRASHED} (sandbox local)",
-        "OOM kills of processes that the sandbox does not list are not found (sandbox local): "
-        "/proc/vmstat of the sandbox does not count OOM kills",
+        f"{not_found} (sandbox mine): {why}",
+        f"{not_found} (sandbox local): {why}",
     ]
 
 

@@ -351,23 +351,3 @@ def test_missing_api_key_is_reported_once_and_fails_the_session(pytester, monkey
         "pytest_tlsandbox_api_key(config, target)",
         "tlsandbox guard: session failed: sandbox my-sandbox was not monitored for # s (1 gap)",
     ]
-
-
-@pytest.mark.parametrize("scope", ["session", "function"])
-def test_guard_reports_no_gap_if_the_test_suite_terminates_its_own_sandboxes(pytester, scope):
-    suite = f"""
-        from pytest_tlsandbox import start_local_sandbox
-
-        @pytest.fixture(scope="{scope}")
-        def tlsandbox_target():
-            with start_local_sandbox(identifier="mine") as sandbox:
-                yield sandbox
-
-        def test_one(tlsandbox): run(tlsandbox, "true")
-        def test_two(tlsandbox): crash(tlsandbox)
-    """
-    result = run(pytester, suite, CRASH, REPORT)
-
-    assert failures(result) == {"test_two": CRASHED}
-    assert summary(result)[1:-1] == [f"test_two - {CRASHED}"]
-    assert read(pytester.path / "out.json")["gaps"] == []

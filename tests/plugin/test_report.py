@@ -159,17 +159,15 @@ def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypa
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
     assert result.ret == 0
     report = read(pytester.path / "out.json")
-    [gap] = report["gaps"]
-    [time] = gap.pop("times")
-    [outage] = report["outages"]
-    assert (time["worker"], time["to_at"]) == (None, None)
+    [gap], [outage] = report["gaps"], report["outages"]
+    [time] = gap["times"]
+    assert time["to_at"] is None
     assert time["from_at"] <= outage["from_at"] < outage["to_at"]
     assert (outage["sandbox"], outage["test"]) == ("small", "test_it.py::test_a")
     assert re.fullmatch(r"refused( x\d+)?", outage["faults"])
-    of_gap = {"sandbox": "small", "worker": None, "tests": 2, "open": True, "guarded": False}
-    tests = {"from_test": "test_it.py::test_a", "to_test": None}
-    why = "small cannot be reached: the connection was refused"
-    assert gap == {**of_gap, **tests, "why": why}
+    assert gap["why"] == "small cannot be reached: the connection was refused"
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("test_it.py::test_a", None, 2)
+    assert (gap["open"], gap["guarded"]) == (True, False)
 
 
 @pytest.mark.usefixtures("limited")
