@@ -25,10 +25,6 @@ def session_of(*data: Any) -> SessionData:
 
 
 FINDINGS = {
-    "several workers send the same findings": (
-        [{"findings": [found("oom 1"), found("oom 2")]}] * 3,
-        [("oom 1", "session", None), ("oom 2", "session", None)],
-    ),
     "one worker attributed a finding to a test, or allowed it": (
         [
             {"findings": [found("a"), found("b"), found("c")]},
@@ -86,44 +82,11 @@ def test_updates_of_a_continuing_outage_are_merged_into_one_outage():
     assert document_of(session, Settings(), 0)["outages"] == [{**last, "worker": "gw0"}]
 
 
-def failed(**fields: Any) -> Any:
-    """Return the report of a failed call phase."""
-    times = {"start": 0.0, "stop": 1.0}
-    outcome = {"when": "call", "outcome": "failed", "failed": True}
-    return SimpleNamespace(nodeid="test_a", **outcome, **times, longrepr="", sections=[], **fields)
-
-
-def test_session_data_contains_the_masked_first_error_of_a_failed_test():
-    session = SessionData()
-    report = failed(longreprtext="E  lost --token=abc")
-    message = "Error: lost --token=abc\nmore"
-    report.longrepr = SimpleNamespace(reprcrash=SimpleNamespace(message=message))
-    report.sections = [("sandbox during this test", "web exited 1"), ("stdout", "secret")]
-    session.pytest_runtest_logreport(report)
-    session.pytest_runtest_logreport(failed(longreprtext="E  a later failure"))
-    assert session.tests[0]["failure"] == {
-        "phase": "call",
-        "line": "Error: lost --token=***",
-        "text": "E  lost --token=***\n\nsandbox during this test:\nweb exited 1",
-    }
-
-
 def test_text_of_a_very_long_failure_loses_its_beginning():
+    outcome = {"when": "call", "outcome": "failed", "failed": True, "start": 0.0, "stop": 1.0}
+    shown = {"longrepr": "", "longreprtext": "x" * 30_000 + "end", "sections": []}
     session = SessionData()
-    session.pytest_runtest_logreport(failed(longreprtext="x" * 30_000 + "end"))
+    session.pytest_runtest_logreport(SimpleNamespace(nodeid="test_a", **outcome, **shown))
     text = session.tests[0]["failure"]["text"]
     assert text.startswith("... 10,003 characters were cut\nxxx")
     assert text.endswith("xend")
-
-
-def test_change_that_two_workers_observe_is_recorded_once():
-    change = {"sandbox": "box", "process": "1", "state": "running", "at": None, "test": None}
-    process = {"id": "1", "sandbox": "box", "before_the_session": True, "test": None}
-    mine = {**process, "before_the_session": False, "test": "test_a"}
-    session = session_of(
-        {"processes": [process], "changes": [{**change, "seen_at": "2"}]},
-        {"processes": [mine], "changes": [{**change, "seen_at": "1"}]},
-    )
-    [merged] = document_of(session, Settings(), 0)["processes"]
-    assert (merged["before_the_session"], merged["test"]) == (False, "test_a")
-    assert [one["seen_at"] for one in merged["changes"]] == ["1"]

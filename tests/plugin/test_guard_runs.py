@@ -50,7 +50,7 @@ def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies
     """Incidents of processes that no worker started fail the session, but no test."""
     go = pytester.path / "go"
     waits = f"until [ -e {go} ]; do sleep 0.02; done;"
-    elsewhere.start_process("sh", ["-c", f"{waits} kill -SEGV $$", "other"])
+    other = elsewhere.start_process("sh", ["-c", f"{waits} kill -SEGV $$", "other"])
     fill = "taken = [bytearray(8 << 20) for _ in range(100)]"
     hidden = f'{waits} python -c "$1"; echo killed; sleep 600'
     shell = elsewhere.start_process("sh", ["-c", hidden, "build.sh", fill])
@@ -109,6 +109,9 @@ def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies
     assert {name for name, end in ends.items() if end != "passed"} == set(crashed)
     [sandbox] = report["sandboxes"]
     assert (sandbox["name"], sandbox["shared"]) == ("small", True)
+    [seen] = [process for process in report["processes"] if process["pid"] == other.pid]
+    assert seen["before_the_session"]
+    assert [change["state"] for change in seen["changes"]] == ["running", "signaled"]
     # Workers print nothing, and only one process reports each finding.
     assert result.stdout.str().count("tlsandbox guard ===") == 1
 

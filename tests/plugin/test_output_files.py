@@ -12,7 +12,9 @@ from pytest_tlsandbox.report import output_files
 from pytest_tlsandbox.testing import ScriptedLister, row
 from pytest_tlsandbox.testing.scripted_lister import STARTED_AT
 
+from ..fault_proxy import FaultProxy
 from ..report.read_report import read
+from .inner import providing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,35 +163,40 @@ def test_files_from_an_earlier_session_are_removed_but_no_other_file_is_touched(
         assert {path.name for path in folder.iterdir()} == names
 
 
-FAILS = """
-from tests.fault_proxy import FaultProxy, faults
-
-def test_it(tlsandbox_local, tlsandbox_connect, pytestconfig):
-    proxy = FaultProxy(tlsandbox_local).__enter__()
-    pytestconfig.add_cleanup(lambda: proxy.__exit__(None, None, None))
-    box = tlsandbox_connect(proxy)
-    for _ in range(3):
-        box.run_process("echo", ["a"])
-    {}
-    assert False, "of the test"
-"""
-
-
-def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, monkeypatch):
+def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, box, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 0.3)
-    pytester.makepyfile(FAILS.format("proxy.fail(faults.HANG_IN_BODY, times=1)"))
-    result = pytester.runpytest_inprocess(OUTPUT, "--tlsandbox-no-section")
+    pytester.makepyfile(
+        """
+        from tests.fault_proxy import faults
+
+        def test_it(tlsandbox_connect, provided):
+            for _ in range(3):
+                tlsandbox_connect(provided).run_process("echo", ["a"])
+            provided.fail(faults.HANG_IN_BODY, times=1)
+            assert False, "of the test"
+        """
+    )
+    with FaultProxy(box) as proxy:
+        options = OUTPUT, "--tlsandbox-no-section"
+        result = pytester.runpytest_inprocess(*options, plugins=[providing(proxy)])
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *AssertionError: of the test"])
     texts = [path.read_text().partition(")\n")[2] for path in (pytester.path / "out").iterdir()]
     assert len(texts) == 3
-    assert sum("--- stdout could not be read: local did not answer " in text for text in texts) == 1
+    assert len(re.findall("--- stdout could not be read: .* did not answer ", "".join(texts))) == 1
     assert sum(f"--- stderr was not read, {LATE}\n" in text for text in texts) == 3
 
 
+@pytest.mark.usefixtures("connected")
 def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
-    in_the_way = "(pytestconfig.rootpath / 'out').write_text('mine')"
-    pytester.makepyfile(FAILS.format(in_the_way))
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox, pytestconfig):
+            tlsandbox.run_process("echo")
+            (pytestconfig.rootpath / "out").write_text("mine")
+            assert False, "of the test"
+        """
+    )
     result = pytester.runpytest_inprocess(OUTPUT)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(

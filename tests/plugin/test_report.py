@@ -53,7 +53,11 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
             yield
             assert False
 
-        def test_fails_twice(broken): assert False
+        def test_fails_twice(tlsandbox, broken):
+            run(tlsandbox, "sh", ["-c", "exit 3", "job.sh"])
+            print("of the test")
+            raise OSError("--token=" + "_".join(["tl", "secret"]))
+
         def test_teardown_fails(broken): pass
     """
     options = "--tlsandbox-guard=oom,crash", "--tlsandbox-report=a/b.json"
@@ -82,8 +86,10 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     assert report["sandboxes"] == [{**small, "no_kernel_counter": None}]
     failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
     assert [(failure["phase"], failure["line"]) for failure in failures] == [
-        ("call", "OOM-killed: python -c"), ("call", "assert False"), ("teardown", "assert False")
+        ("call", "OOM-killed: python -c"), ("call", "OSError: --token=***"), ("teardown", "assert False")
     ]  # fmt: skip
+    shown = r"\ntest_it.py:\d+: OSError\n\nsandbox during this test:\n.* Exited 3: job\.sh$"
+    assert re.search(shown, failures[1]["text"])
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
     assert report["versions"]["pytest"] == pytest.__version__
 
