@@ -12,7 +12,7 @@ import pytest
 from tests.client.servers import Server, reply
 
 from ..guard.guarded_box import oom
-from ..support import ended, managed, raw
+from ..support import ended, managed, raw, sample_of
 from .inner import unused_url
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def test_unreachable_sandbox_fails_one_health_check_and_skips_the_others(pyteste
     assert text.startswith("E   pytest_tlsandbox.InvalidSetting: no API key for http://127.0.0.1:")
 
 
-def test_embedded_sandbox_passes_all_checks(pytester):
-    result = pytester.runpytest_subprocess(*CHECKS, "-n1", "--tlsandbox=local")
+@pytest.mark.parametrize("options", sample_of({"alone": (), "xdist": ("-n1",)}, "alone"))
+def test_embedded_sandbox_passes_all_checks(pytester, options):
+    result = pytester.runpytest_subprocess(*CHECKS, *options, "--tlsandbox=local")
     result.assert_outcomes(passed=6)
     assert result.ret == 0
 

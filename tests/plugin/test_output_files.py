@@ -113,7 +113,7 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
 
 
 @pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("workers", [pytest.param("-n0", marks=pytest.mark.slow), "-n2"])
+@pytest.mark.parametrize("workers", ["-n0", pytest.param("-n2", marks=pytest.mark.slow)])
 def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers):
     pytester.makepyfile(
         test_it=r"""

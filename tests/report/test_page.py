@@ -135,15 +135,10 @@ def test_cards_after_the_failures_show_what_was_not_monitored_and_what_is_allowe
     incident = {**finding("crash", "Crashed", CRASHED, None)}
     del incident["allowed"]
     document = report(
-        10,
-        [HOG, CRASHED],
-        [PASSED],
-        findings=found,
-        incidents=[incident],
-        gaps=[gap(from_test="test_a.py::test_a", tests=3)],
-        outages=[outage(1, 2, "502 x2")],
+        10, [HOG, CRASHED], [PASSED], findings=found, incidents=[incident],
+        gaps=[gap(from_test="test_a.py::test_a", tests=3)], outages=[outage(1, 2, "502 x2")],
         collection_errors=["test_c.py"],
-    )
+    )  # fmt: skip
     assert cards(document) == [
         "Not collected test_c.py",
         "Not monitored box\nfrom test_a.py::test_a to the end, 3 tests: refused",
