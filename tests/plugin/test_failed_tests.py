@@ -70,7 +70,7 @@ SUITE = """
         @pytest.mark.xfail
         def test_xfails(tlsandbox): fail(tlsandbox, "exit 3")
 
-        @pytest.mark.timeout(0.5)
+        @pytest.mark.timeout(1, func_only=True)
         def test_hangs(tlsandbox):
             end(tlsandbox, "exit 3")
             time.sleep(60)

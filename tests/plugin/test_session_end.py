@@ -74,7 +74,8 @@ class End(NamedTuple):
 
 
 def timeout(method: str) -> tuple[str, ...]:
-    return "--timeout=3", f"--timeout-method={method}"
+    """Return the options for a timeout that does not count the start of the sandbox."""
+    return "--timeout=2", f"--timeout-method={method}", "--override-ini=timeout_func_only=true"
 
 
 HANG = "time.sleep(60)"  # a call of the test's own, which no wait of ours cuts short
