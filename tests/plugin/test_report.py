@@ -41,7 +41,24 @@ JOB, KILLED, CRASHED = (
 EARLIER = '{"version": 1, "versions": {"pytest_tlsandbox": "0.1"}}'
 
 
-def test_report_contains_every_process_with_its_changes_and_its_test(pytester, elsewhere):
+STEP_SUMMARY = """\
+### tlsandbox guard
+
+```text
+2 findings: 1 fails a test, 1 allowed
+test_it.py::test_is_killed - OOM-killed: python -c
+test_it.py::test_crashes - Crashed with SIGSEGV: here, allowed: it is meant
+```
+
+"""
+
+
+def test_report_contains_every_process_with_its_changes_and_its_test(
+    pytester, elsewhere, monkeypatch
+):
+    step_summary = pytester.path / "summary.md"
+    step_summary.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step_summary))
     old = elsewhere.start_process("sh", ["-c", "exit 1", "older"])
     elsewhere.wait_for_exit(old, exit_code=1)
     outcomes = """
@@ -66,6 +83,7 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     path = pytester.path / "a" / "b.json"
     report = read(path)
     assert summary(result)[-1] == f"tlsandbox report: {path}"
+    assert step_summary.read_text() == "of another step\n" + STEP_SUMMARY
     assert {test["id"]: test["outcome"] for test in report["tests"]} == {
         "test_it.py::test_uses_a_server": "passed",
         JOB: "passed",
@@ -113,49 +131,32 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
 
 
-STEP_SUMMARY = """\
-### tlsandbox guard
-
-```text
-2 findings: 1 fails a test, 1 allowed
-test_it.py::test_is_killed - OOM-killed: python -c
-test_it.py::test_crashes - Crashed with SIGSEGV: here, allowed: it is meant
-```
-
-"""
-GUARD, REPORT = "--tlsandbox-guard=oom,crash", "--tlsandbox-report=out.json"
-WAYS = {
-    "report": (REPORT,), "report, xdist": (REPORT, "-n1"), "guard": (GUARD,),
-    "guard and report": (GUARD, REPORT),
-}  # fmt: skip
+REPORT = "--tlsandbox-report=out.json"
+WAYS = {"alone": (), "xdist": ("-n1",)}
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", sample_of(WAYS, "report", "guard"))
-def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options):
-    """The report alone fails, prints and writes nothing that only the guard does."""
-    step_summary = pytester.path / "summary.md"
-    step_summary.write_text("of another step\n")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step_summary))
-    result = run_apart(pytester, SUITE, "-v", *options)
+@pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
+def test_report_without_the_guard_fails_no_test_and_prints_only_its_path(
+    pytester, monkeypatch, options
+):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    result = run_apart(pytester, SUITE, "-v", REPORT, *options)
 
-    guarded, path = GUARD in options, pytester.path / "out.json"
-    assert result.ret == (1 if guarded else 0)
-    assert bool(summary(result)) is guarded
-    assert ("OOM" in result.stdout.str()) is guarded
-    assert step_summary.read_text() == "of another step\n" + (STEP_SUMMARY if guarded else "")
-    assert path.exists() is (REPORT in options)
-    if path.exists():
-        assert result.stdout.str().count(f"tlsandbox report: {path}") == 1
-        report = read(path)
-        assert report["guard"]["rules"] == (["oom", "crash"] if guarded else [])
-        assert len(report["findings"]) == (2 if guarded else 0)
-        [section] = timeline_of(report)["sections"]
-        kinds = [[mark["kind"] for mark in row["marks"]] for row in section["rows"] if row["marks"]]
-        assert kinds == [["oom"], ["crash"]]
-        changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
-        ends = {end["test"]: end["state"] for end in changes}
-        assert (ends[JOB], ends[KILLED], ends[CRASHED]) == ("exited", "oom_killed", "signaled")
+    path = pytester.path / "out.json"
+    assert result.ret == 0
+    assert summary(result) == []
+    assert "OOM" not in result.stdout.str()
+    assert not (pytester.path / "summary.md").exists()
+    assert result.stdout.str().count(f"tlsandbox report: {path}") == 1
+    report = read(path)
+    assert (report["guard"]["rules"], report["findings"]) == ([], [])
+    [section] = timeline_of(report)["sections"]
+    kinds = [[mark["kind"] for mark in row["marks"]] for row in section["rows"] if row["marks"]]
+    assert kinds == [["oom"], ["crash"]]
+    changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
+    ends = {end["test"]: end["state"] for end in changes}
+    assert (ends[JOB], ends[KILLED], ends[CRASHED]) == ("exited", "oom_killed", "signaled")
 
 
 @pytest.mark.usefixtures("limited")
@@ -194,7 +195,6 @@ def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
     assert [path.name for path in pytester.path.iterdir() if "out" in path.name] == ["out.json"]
 
 
-@pytest.mark.usefixtures("limited")
 def test_old_report_is_removed_if_the_test_run_crashes(pytester):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
