@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,9 @@ _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
 _MONITOR: pytest.StashKey[MonitorPlugin] = pytest.StashKey()
 _GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
+_REGISTERING = threading.Lock()
+"""Held while plugins are registered for a report, because xdist receives the reports of each worker
+in a thread of its own."""
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
@@ -211,12 +215,13 @@ def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any])
     causes shared by several failed tests, or both.
     """
     facts = data.get(setup.FACTS, ())
-    if "guard" in facts:
-        _start_guard(config)
-    if "same_cause" in facts:
-        from pytest_tlsandbox.failed_tests.same_cause import SameCauseSummary
+    with _REGISTERING:
+        if "guard" in facts:
+            _start_guard(config)
+        if "same_cause" in facts:
+            from pytest_tlsandbox.failed_tests.same_cause import SameCauseSummary
 
-        SameCauseSummary.register(config)
+            SameCauseSummary.register(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
