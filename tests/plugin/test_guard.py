@@ -233,8 +233,7 @@ def test_allowed_findings_are_shown_but_do_not_fail_a_test(pytester):
     ]
 
 
-@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester, options):
+def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester):
     suite = """
         def test_before(tlsandbox): crash(tlsandbox)
 
@@ -245,7 +244,7 @@ def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester, options):
             with tlsandbox_allow("crash", reason="there is no guard to allow it"):
                 crash(tlsandbox)
     """
-    result = run_apart(pytester, suite, *options)
+    result = run(pytester, suite)
     assert failures(result) == {"test_guarded": CRASHED}
     assert summary(result) == ["1 finding: 1 fails a test", f"test_guarded - {CRASHED}"]
 

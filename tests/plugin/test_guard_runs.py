@@ -125,17 +125,21 @@ def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester,
     ]
 
 
-def test_each_worker_has_its_own_embedded_sandbox(pytester):
-    """It is not shared: what happens in it is the test's that runs, whoever started it."""
+def test_marker_turns_the_guard_on_in_workers_that_have_their_own_embedded_sandboxes(pytester):
+    """They are not shared: what happens in one is the test's that runs, whoever started it."""
     suite = """
+        @pytest.mark.tlsandbox_guard("crash")
         @pytest.mark.parametrize("number", range(2))
         def test_it(tlsandbox_session, tlsandbox_local, worker_id, number):
             open(worker_id, "w").write(tlsandbox_local.url)
             crash(tlsandbox_session)
+
+        def test_without_marker(tlsandbox): crash(tlsandbox)
     """
-    result = run_apart(pytester, suite, "-n2", "--dist=each", "--tlsandbox=local", CRASH, REPORT)
+    result = run_apart(pytester, suite, "-n2", "--dist=each", "--tlsandbox=local", REPORT)
     assert result.ret == 1
-    result.assert_outcomes(failed=4)
+    result.assert_outcomes(failed=4, passed=2)
+    assert summary(result)[0] == "4 findings: 4 fail a test"
     assert (pytester.path / "gw0").read_text() != (pytester.path / "gw1").read_text()
     report = read(pytester.path / "out.json")
     assert {box["name"] for box in report["sandboxes"]} == {"local@gw0", "local@gw1"}

@@ -123,7 +123,7 @@ def test_session_has_the_right_exit_status_and_leaves_no_process_however_it_ends
         out, err = inner.communicate(timeout=LONGEST)
 
     assert (pytester.path / "begun").exists()
-    assert inner.returncode == end.status
+    assert inner.returncode == end.status, (out + err).decode()
     assert end.text in (out + err).decode()
     assert (pytester.path / "junit.xml").exists() is end.junit
     if end.junit:
