@@ -267,6 +267,8 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ConnectTimeoutError, "", "no connection", "no connection in time", True, False),
     (http.TimeoutError, "", "no answer", "no answer in time", True, True),
     (http.DecodeError, "", "bad encoding", _COMPRESSED, False, True),
+    # A thread may still wait when the session ends; it must not fail the session.
+    (http.ClosedPoolError, "", "closed", "its connections were closed", True, False),
     (http.ProtocolError, _CUT, "cut short", "the response was cut short", True, True),
     (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )

@@ -128,6 +128,7 @@ def subclasses(kind):
 
 # Whether an error is transient, and whether the request may have arrived; default (False, True).
 FATES = {
+    "ClosedPoolError": (True, False),
     "ConnectTimeoutError": (True, False),
     "NameResolutionError": (True, False),
     "NewConnectionError": (True, False),
