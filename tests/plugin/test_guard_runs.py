@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
+from pytest_tlsandbox.settings import FACTS
 
 from ..report.read_report import read
 from ..support import sample_of
@@ -145,6 +149,20 @@ def test_marker_turns_the_guard_on_in_workers_that_have_their_own_embedded_sandb
     assert {box["name"] for box in report["sandboxes"]} == {"local@gw0", "local@gw1"}
     assert sorted(found["worker"] for found in report["findings"]) == ["gw0"] * 2 + ["gw1"] * 2
     assert report["complete"]
+
+
+def test_reports_that_arrive_at_the_same_time_register_each_plugin_once(pytester):
+    """The controller of xdist receives the reports of each worker in a thread of its own."""
+    config = pytester.parseconfigure("-n2")
+    receive = config.hook.pytest_report_from_serializable
+    report = {FACTS: {"guard": True, "same_cause": None}}
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            [*pool.map(lambda _: receive(config=config, data=report), range(8))]
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("options", sample_of(WAYS, "xdist"))

@@ -68,10 +68,7 @@ def test_errors_about_the_same_process_or_outage_refer_to_one_cause(pytester, bo
         from tests.fault_proxy import faults
 
         @pytest.fixture(scope="session")
-        def proxy(provided): return provided
-
-        @pytest.fixture(scope="session")
-        def sandbox(proxy, tlsandbox_connect): return tlsandbox_connect(proxy)
+        def sandbox(provided, tlsandbox_connect): return tlsandbox_connect(provided)
 
         @pytest.fixture(scope="session")
         def job(sandbox): return sandbox.start_process("sh", ["-c", "exit 3"])
@@ -102,20 +99,20 @@ def test_errors_about_the_same_process_or_outage_refer_to_one_cause(pytester, bo
         class TestIt:
             def test_fixture(self, broken): pass
 
-        def test_outage(sandbox, proxy):
-            proxy.fail(faults.KEY_REFUSED)
+        def test_outage(sandbox, provided):
+            provided.fail(faults.KEY_REFUSED)
             sandbox.list_processes()
 
         def test_same_outage(sandbox): sandbox.list_processes()
 
-        def test_next_outage(sandbox, proxy):
-            proxy.recover()
+        def test_next_outage(sandbox, provided):
+            provided.recover()
             sandbox.list_processes()
-            proxy.fail(faults.KEY_REFUSED)
+            provided.fail(faults.KEY_REFUSED)
             sandbox.list_processes()
 
-        def test_same_as_the_next_outage(sandbox, proxy, request):
-            request.addfinalizer(proxy.recover)
+        def test_same_as_the_next_outage(sandbox, provided, request):
+            request.addfinalizer(provided.recover)
             sandbox.list_processes()
         """
     )
