@@ -40,10 +40,10 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
             tlsandbox.wait_until(lambda seen: health(seen) == "unhealthy")
 
         @pytest.fixture(scope="session")
-        def killed_in_setup(tlsandbox_session): be_killed(tlsandbox_session)
+        def crash_in_setup(tlsandbox_session): crash(tlsandbox_session)
 
-        def test_sets_up(killed_in_setup): pass
-        def test_after_the_setup(killed_in_setup): pass
+        def test_sets_up(crash_in_setup): pass
+        def test_after_the_setup(crash_in_setup): pass
 
         @pytest.fixture
         def killed_in_teardown(tlsandbox_session):
@@ -61,15 +61,15 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
         def test_broken(broken): pass
 
         def test_fails_itself(tlsandbox):
-            be_killed(tlsandbox)
+            crash(tlsandbox)
             raise ZeroDivisionError
 
         def test_skips(tlsandbox):
-            be_killed(tlsandbox)
+            crash(tlsandbox)
             pytest.skip("no need")
 
-        @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
-        def test_allowed(tlsandbox): be_killed(tlsandbox)
+        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        def test_allowed(tlsandbox): crash(tlsandbox)
     """
     result = run(pytester, suite, ALL, "-v", "-l", "--junitxml=junit.xml")
     told = {
@@ -79,18 +79,18 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
         "test_restart": "Exited 1, then restarted: web",
         "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_unhealthy": "Unhealthy after # failed health checks in a row (tcp port 1): sick",
-        "test_sets_up": KILLED,
+        "test_sets_up": CRASHED,
         "test_in_teardown": KILLED,
         "test_broken": KILLED,
-        "test_fails_itself": KILLED,
-        "test_skips": KILLED,
+        "test_fails_itself": CRASHED,
+        "test_skips": CRASHED,
     }
     own = dict.fromkeys(("test_broken", "test_fails_itself"), "ZeroDivisionError")
     assert failures(result) == told | own
     assert summary(result) == [
         "12 findings: 11 fail a test, 1 allowed",
         *(f"{name} - {text}" for name, text in told.items()),
-        f"test_allowed - {KILLED}, allowed: it is meant",
+        f"test_allowed - {CRASHED}, allowed: it is meant",
     ]
     words = outcomes(result)
     assert (words["test_leak"], words["test_crash"]) == (["PASSED", "ERROR"], ["FAILED"])
@@ -99,7 +99,7 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
     assert result.ret == 1
     # Beside a failure of the test's own, in a section of one line.
     beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[-_=]", result.stdout.str())
-    assert beside == [KILLED] * 2
+    assert beside == [KILLED, CRASHED]
 
     junit = ET.parse(pytester.path / "junit.xml")
     cases = {case.attrib["name"]: case for case in junit.iter("testcase")}
@@ -108,7 +108,7 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
         for name, case in cases.items()
     }
     assert properties["test_after_the_setup"] == properties["test_after_the_teardown"] == {}
-    assert properties["test_allowed"] == {"tlsandbox_oom": f"{KILLED} (allowed: it is meant)"}
+    assert properties["test_allowed"] == {"tlsandbox_crash": f"{CRASHED} (allowed: it is meant)"}
     assert properties["test_leak"]["tlsandbox_leak"] == told["test_leak"]
     [error] = cases["test_leak"].iter("error")
     assert error.attrib["message"] == 'failed on teardown with "Left running: sleep"'
@@ -271,8 +271,10 @@ def test_findings_do_not_fail_tests_in_report_only_mode(pytester):
 
 MORE_POLLS = {
     "uses only fixtures of pytest and of the plugin": ("def test(tlsandbox, tmp_path): pass", 0),
-    "starts a process, which the fixture kills": (
-        "def test(tlsandbox): tlsandbox.start_process('true')",
+    "starts a process": (
+        "def test(tlsandbox):\n"
+        "    job = tlsandbox.start_process('true')\n"
+        "    while psutil.pid_exists(job.pid): pass",
         2,
     ),
     "sets up a fixture of the suite": ("@pytest.fixture\ndef own(): yield\ndef test(own): pass", 2),
@@ -284,7 +286,7 @@ MORE_POLLS = {
 def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     pytester, test, more
 ):
-    tests = "import pytest", "def test_first(): pass", test, "def test_last(): pass"
+    tests = "import psutil, pytest", "def test_first(): pass", test, "def test_last(): pass"
     pytester.makepyfile("\n".join(tests))
 
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
