@@ -2,12 +2,11 @@
 
 import pytest
 
-from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, call_with_retries, pause_after
+from pytest_tlsandbox.client.retry import call_with_retries, pause_after
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
 from tests.support import FakeClock
 
 DOWN = SandboxUnreachable("down", transient=True)
-REFUSED = SandboxUnreachable("refused", transient=True, delivered=False)
 FINAL = AuthenticationFailed("no")
 ENDLESS = [DOWN] * 10_000
 START = FakeClock().now
@@ -37,12 +36,6 @@ def play(*faults, takes=0.0, **options):
         return error, clock, limits
 
 
-def test_successful_response_is_returned_without_a_pause():
-    result, clock, _ = play()
-
-    assert (result, clock.slept) == ("done", [])
-
-
 def test_pause_between_retries_doubles_until_it_reaches_two_seconds():
     result, clock, _ = play(*[DOWN] * 8)
 
@@ -51,15 +44,6 @@ def test_pause_between_retries_doubles_until_it_reaches_two_seconds():
     assert clock.slept == pytest.approx(expected, rel=0.101)
     assert clock.slept != pytest.approx(expected, rel=1e-6), "no jitter"
     assert pause_after(DOWN, 100_000) == pytest.approx(2.0, rel=0.101)
-
-
-def test_last_transient_error_is_raised_after_30_seconds():
-    result, clock, _ = play(*ENDLESS)
-
-    assert result is DOWN
-    # The last pause is shortened, so that the call survives an outage of exactly 30 s.
-    assert clock.now - START == pytest.approx(30.0)
-    assert OUTAGE_BUDGET == 30.0
 
 
 def test_time_spent_in_calls_counts_towards_the_total_retry_time():
@@ -94,14 +78,6 @@ def test_zero_in_a_retry_after_header_does_not_cause_endless_retries():
     result, _, _ = play(*[busy(0.0)] * 10_000)
 
     assert str(result) == "busy"
-
-
-@pytest.mark.parametrize(("fault", "tries"), [(REFUSED, 2), (DOWN, 1), (FINAL, 1)])
-def test_call_that_must_not_run_twice_is_retried_only_if_it_was_not_delivered(fault, tries):
-    result, _, limits = play(fault, only_undelivered=True)
-
-    assert len(limits) == tries
-    assert result is fault if tries == 1 else result == "done"
 
 
 def test_each_attempt_is_limited_to_5_s_or_the_remaining_time():
