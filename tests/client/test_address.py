@@ -15,16 +15,6 @@ from tests.client.servers import reply
 from tests.support import failure
 
 EMPTY = reply(200, {"processes": []})
-BAD_KEY = (
-    "the hook: the API key must be ASCII text without spaces or line breaks, got a key that is "
-    "empty or contains other characters; copy the key again"
-)
-BAD_URL = (
-    "expected a URL of the form https://host[:port][/path] without user, password, query or "
-    "fragment, got a text that is not shown because it may contain a password"
-)
-
-
 IN_HOST, IN_HEADER = {"Host": "abc.local"}, {"X-Tensorlake-Sandbox-Id": "abc"}
 
 
@@ -51,12 +41,6 @@ def test_text_that_does_not_name_a_sandbox_is_rejected(target):
         "sandbox: expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL, "
         f"got {target!r}"
     )
-
-
-def test_proxy_url_with_a_password_is_rejected_without_showing_the_password():
-    error = failure(lambda: locate("abc", "https://user:hunter2@proxy.example"), InvalidSetting)
-
-    assert str(error) == f"proxy URL: {BAD_URL}"
 
 
 # Objects
@@ -90,8 +74,8 @@ def test_sandbox_object_provides_its_address_and_key(make, label, url, headers, 
     assert locate(make()) == Address(label, url, headers, key and Secret(key))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST"])
-@pytest.mark.parametrize("path", ["", "/", "/some/path"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "LOCALHOST"])
+@pytest.mark.parametrize("path", ["/", "/some/path"])
 def test_request_identifies_the_sandbox_in_the_same_way_as_the_sdk(serve, client, host, path):
     server = serve(EMPTY, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
     sandbox = sdk(f"http://{host}:{server.port}{path}")
@@ -111,11 +95,10 @@ def test_request_to_a_sandbox_url_keeps_the_url_path_and_sends_the_key(serve, cl
     client(locate(f"{server.url}/base/")).list()
 
     assert server.request.line == "GET /base/api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == f"127.0.0.1:{server.port}"
-    assert server.request.headers["authorization"] == f"Bearer {KEY}"
-    assert server.request.headers["user-agent"] == "test/1"
-    assert server.request.headers["accept"] == "application/json"
-    assert server.request.headers["accept-encoding"] == "gzip, deflate"
+    assert server.request.headers.items() >= {
+        ("host", f"127.0.0.1:{server.port}"), ("authorization", f"Bearer {KEY}"),
+        ("user-agent", "test/1"), ("accept", "application/json"), ("accept-encoding", "gzip, deflate"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -129,59 +112,44 @@ def test_object_that_is_not_a_sandbox_is_rejected(thing):
     )
 
 
-def test_address_object_is_used_unchanged_and_its_repr_hides_the_key():
-    first, second = locate(sdk()), locate(sdk())
+def test_address_object_is_used_unchanged():
+    address = locate(sdk())
 
-    assert locate(first, "http://localhost:9443") is first
-    assert KEY not in repr(first)
-    assert {first: 1}[second] == 1
+    assert locate(address, "http://localhost:9443") is address
 
 
 # Keys
 
 
-HOSTS = [
-    (["localhost", "LOCALHOST:80/x", "127.0.0.1:9443", "127.8.9.10", "[::1]:9443"], True),
-    (["[::2]:9443", "127.0.0.1.example.com", "127.example.com", "localhost.example.com",
-      "10.0.0.1", "128.0.0.1", "abc.sandbox.tensorlake.ai"], False),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("hosts", "here"), HOSTS)
-def test_loopback_url_is_recognized(hosts, here):
-    for host in hosts:
-        assert Address("my-sandbox", f"http://{host}").loopback == here, host
-
-
-BAD_KEYS = ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u2026key", "sentinel\0", ""]  # fmt: skip
-
-
-@pytest.mark.parametrize("key", BAD_KEYS)
+@pytest.mark.parametrize(
+    "key", ["sentinel\r\nX: y", "sentinel x", "sentinel\u2026", "sentinel\0", ""]
+)
 def test_invalid_key_is_rejected_with_a_message_that_does_not_show_the_key(key):
     error = failure(lambda: check_key(Secret(key), locate("abc"), "the hook"), InvalidSetting)
 
-    assert str(error) == BAD_KEY
+    assert str(error).startswith("the hook: the API key must be ASCII text without spaces")
+    assert "sentinel" not in str(error)
 
 
-SAFE = ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
+LOOPBACK = "localhost", "LOCALHOST:80/x", "127.0.0.1:9443", "127.8.9.10", "[::1]:9443"
+REMOTE = (
+    "[::2]:9443", "127.0.0.1.example.com", "127.example.com", "localhost.example.com",
+    "10.0.0.1", "128.0.0.1", "127.0.0.1.nip.io",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("url", SAFE)
-def test_white_space_around_a_key_is_ignored(url):
+@pytest.mark.parametrize("url", ["https://x.example", *(f"http://{host}" for host in LOOPBACK)])
+def test_key_is_sent_over_https_or_to_this_machine_without_surrounding_white_space(url):
     assert check_key(Secret(f" {KEY}\n"), locate(url), "the hook") == Secret(KEY)
 
 
-UNSAFE = [
-    ("http://x.example", None),
-    ("abc", "http://x.example"),
-    ("http://127.0.0.1.nip.io", None),
-]
-
-
-@pytest.mark.parametrize(("target", "proxy_url"), UNSAFE)
-def test_key_is_not_sent_over_plain_http_to_another_machine(target, proxy_url):
-    address = locate(target, proxy_url)
-
-    assert str(failure(lambda: check_key(Secret(KEY), address, "the hook"), InvalidSetting)) == (
-        f"{target}: the API key must not be sent over plain http to another machine; use https"
-    )
+@pytest.mark.parametrize("host", REMOTE)
+def test_key_is_not_sent_over_plain_http_to_another_machine(host):
+    for address, label in (
+        (locate(f"http://{host}"), f"http://{host}"),
+        (locate("abc", f"http://{host}"), "abc"),
+    ):
+        error = failure(lambda: check_key(Secret(KEY), address, "the hook"), InvalidSetting)  # noqa: B023
+        assert str(error) == (
+            f"{label}: the API key must not be sent over plain http to another machine; use https"
+        )
