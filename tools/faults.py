@@ -32,7 +32,7 @@ notice. **It stays**: the helper repeats the request for 30 seconds or until its
 error. **It is final**: a repetition cannot help, so the helper raises an error immediately. A call that changes
 something (start, signal, restart) is not repeated if the first one may have reached the sandbox.
 
-A wait for the end of a process is also played with each kind of [stream](../../tests/faults/streams.py). The
+A wait for the end of a process is also played with each kind of [stream](../../tests/client/streams.py). The
 fault begins when the wait opens the stream, and the process ends 0.5 s later. The result is always that of polling alone.
 
 Here, the 30 seconds are reduced to {table.SHORT.patience:g} s and the `timeout=` is {table.SHORT.timeout:g} s, so that the page

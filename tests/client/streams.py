@@ -41,3 +41,25 @@ USELESS = {
     "redirect": [reply(302, Location="http://127.0.0.1:9/")],
     "no HTTP": [b"SSH-2.0-OpenSSH\r\n", CLOSE],
 }
+
+
+def late_eof(_request, forwarded):
+    """Send ``eof`` 2 s late, as a daemon does if a descendant of the process holds the pipe."""
+    for data in forwarded:
+        if END in data:
+            yield 2.0
+        yield data
+
+
+STREAMS = {
+    "on": lambda _request, forwarded: forwarded,
+    "off": lambda *_: [reply(404)],
+    "early eof": lambda *_: [STREAM, chunk(LINE), chunk(END), chunk(b"")],
+    "late eof": late_eof,
+    "garbage, no eof": lambda *_: [STREAM, chunk(GARBAGE), HANG],
+    "cut": lambda *_: [STREAM, chunk(LINE + END[:9]), RESET],
+}
+"""By name: the script for a request for a stream, and the script that would forward it.
+
+None of them may change the result of a wait.
+"""

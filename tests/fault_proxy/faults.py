@@ -6,18 +6,13 @@ Faults made by ``spoilt`` and ``listing`` forward the request, and damage the an
 faults, a start or a kill did not happen.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import TYPE_CHECKING
 
 from tests.client.servers import CLOSE, HANG, RESET, chunk, drip, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Call every helper through a proxy that fails, and return the outcomes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -9,13 +7,13 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-from unittest import mock
+from typing import Any, NamedTuple
 
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.connections import Connection
@@ -29,12 +27,8 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
 from pytest_tlsandbox.types import Screen
 from tests.client.servers import connected
+from tests.client.streams import STREAMS
 from tests.fault_proxy import FaultProxy, make_certificate
-
-from .streams import STREAMS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PASS = "pass"
 LISTENER = """
@@ -143,8 +137,7 @@ HELPERS = [
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of a helper, "pass" or the error with its first line, and its seconds."""
 
     text: str
@@ -158,29 +151,27 @@ def world() -> Iterator[SimpleNamespace]:
     ``other`` is another sandbox, in which something was started too. ``certificates`` maps each
     flaw to a file and the context of a server that shows it.
     """
-    flaws = ("self-signed", "expired", "for another host")
     with (
-        mock.patch.dict(os.environ),
         tempfile.TemporaryDirectory() as folder,
         start_local_sandbox() as local,
         start_local_sandbox() as other,
         connected(local) as direct,
         connected(other) as elsewhere,
     ):
-        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            os.environ.pop(variable, None)  # requests would trust these certificates, too
         elsewhere.start_process("sleep", ["600"])
-        files = {flaw: f"{folder}/{flaw}.pem" for flaw in flaws}
         server = direct.start_process("sleep", ["600"])
         job = direct.start_process("sh", ["-c", "echo ready"])
         web = direct.start_process("sleep", ["600"], name="web", restart={"initial_backoff_ms": 0})
         direct.send_signal(web, 9)
         listener = direct.start_process("python", ["-u", "-c", LISTENER])
+        certificates = {}
+        for flaw in ("self-signed", "expired", "for another host"):
+            file = f"{folder}/{flaw}.pem"
+            certificates[flaw] = file, make_certificate(file, flaw)
         yield SimpleNamespace(
             local=local, direct=direct, other=other, server=server, job=direct.wait_for_exit(job),
-            web=direct.wait_for_restart(web),
+            web=direct.wait_for_restart(web), certificates=certificates,
             listener=listener, port=int(direct.wait_for_output(listener, re.compile(r"^\d+$"))),
-            certificates={flaw: (file, make_certificate(file, flaw)) for flaw, file in files.items()},
         )  # fmt: skip
 
 

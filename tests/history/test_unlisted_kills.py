@@ -15,58 +15,38 @@ def count(kills, number, position=0):
     kills.kernel_counts(KernelCount(number, own=True), snapshot)
 
 
-def numbers(kills):
-    return [kill.run.row.handle for kill in kills.open]
+LISTED = "the list shows a kill"
+CASES = {
+    "kills before the first reading are not known": ([7], []),
+    "the kernel counts two kills": ([7, 9, 9], [8, 9]),
+    "the list shows a kill later": ([0, 1, LISTED], []),
+    "the list shows a kill first": ([0, LISTED, 1], []),
+    "the list shows a kill that the kernel did not count": ([0, LISTED, 0, 1], [1]),
+    "the counter of another kernel starts at 0": ([5, 0, 1], [1]),
+    "the counter of another kernel is lower": ([5, 4, 5], [5]),
+}
 
 
-def test_kills_before_the_first_reading_are_not_known():
+@pytest.mark.parametrize(("steps", "numbers"), CASES.values(), ids=CASES)
+def test_kills_that_only_the_kernel_counted_are_open(steps, numbers):
     kills = UnlistedKills()
-    count(kills, 7)
-    assert kills.open == []
+    for position, step in enumerate(steps, start=1):
+        if step == LISTED:
+            kills.list_shows(position)
+        else:
+            count(kills, step, position)
+
+    assert [kill.run.row.handle for kill in kills.open] == numbers
 
 
-def test_each_kill_that_only_the_kernel_counts_is_open():
-    kills = UnlistedKills()
-    count(kills, 7, 1)
-    count(kills, 9, 2)
-    count(kills, 9, 3)
-    assert numbers(kills) == [8, 9]
-    assert [(kill.position, kill.after) for kill in kills.open] == [(2, 1), (2, 1)]
-
-
-def test_kill_that_the_list_shows_later_keeps_the_position_at_which_the_kernel_counted_it():
+def test_kill_keeps_the_position_at_which_it_was_first_shown():
     kills = UnlistedKills()
     count(kills, 0, 1)
     count(kills, 1, 2)
+
+    assert [(kill.position, kill.after) for kill in kills.open] == [(2, 1)]
     assert kills.list_shows(5) == 2
-    assert kills.open == []
-
-
-def test_kill_that_the_list_shows_first_is_not_open_when_the_kernel_counts_it():
-    kills = UnlistedKills()
-    count(kills, 0, 1)
-    assert kills.list_shows(2) == 2
-    count(kills, 1, 3)
-    assert kills.open == []
-
-
-def test_kill_that_the_kernel_did_not_count_does_not_hide_a_later_one():
-    kills = UnlistedKills()
-    count(kills, 0, 1)
-    kills.list_shows(2)
-    count(kills, 0, 3)
-    count(kills, 1, 4)
-    assert numbers(kills) == [1]
-
-
-@pytest.mark.parametrize("lower", [0, 4])
-def test_counter_that_fell_begins_anew(lower):
-    kills = UnlistedKills()
-    count(kills, 5, 1)
-    count(kills, lower, 2)
-    assert kills.open == []
-    count(kills, lower + 1, 3)
-    assert numbers(kills) == [lower + 1]
+    assert kills.list_shows(6) == 6
 
 
 def test_open_kills_are_those_that_the_list_never_shows():
