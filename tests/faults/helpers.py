@@ -38,8 +38,6 @@ print(server.getsockname()[1])
 while True:
     server.accept()
 """
-LEFT = "sleep (pid N) is left running"
-"""The warning at the end of a test if the plugin cannot kill a process that the test started."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,8 @@ class Helper:
     name: str
     call: Callable[[Sandbox, Any, float], object]
     only: str = ""
-    kind: str = "poll"
-    """How it reports a fault: "poll", "read" (within a wait), "once" (a call that is not repeated if
-    it may have arrived), "again" (one that is), "teardown" (a warning), "guard" (a gap)."""
+    warns: bool = False
+    """Whether it returns a warning and raises no error."""
     stream: str = ""
     """What the stream does that the helper follows, from the begin of the fault on."""
 
@@ -111,7 +108,7 @@ HELPERS = [
     Helper("wait_for_exit", lambda box, world, t: box.wait_for_exit(world.job, timeout=t)),
     *(Helper(f"wait_for_exit, stream {name}", _wait_for_end, stream=name) for name in STREAMS),
     Helper("wait_for_output", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t)),
-    Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output", kind="read"),
+    Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output"),
     Helper("wait_for_port", lambda box, world, t: box.wait_for_port(world.listener, world.port, timeout=t)),
     Helper("wait_for_restart", lambda box, world, t: box.wait_for_restart(world.web, timeout=t, since=None)),
     Helper("wait_for_count", lambda box, _world, t: box.wait_for_count("socket.create_server", 1, timeout=t)),
@@ -124,15 +121,15 @@ HELPERS = [
     Helper("assert_no_restart", lambda box, world, _t: box.assert_no_restart(world.web)),
     Helper("assert_no_incidents", lambda box, world, _t: box.assert_no_incidents(world.server)),
     Helper("soft", _soft),
-    Helper("start_process", lambda box, _world, _t: box.start_process("true"), only="POST", kind="once"),
-    Helper("run_process", lambda box, _world, t: box.run_process("true", timeout=t), only="POST", kind="once"),
-    Helper("send_signal", lambda box, world, _t: box.send_signal(world.server, 18), only="/signal", kind="once"),
-    Helper("restart_process", _restart, only="/restart", kind="once"),
-    Helper("stop_process", _stop, only="/signal", kind="once"),
-    Helper("kill_process", _kill, only="DELETE", kind="again"),
-    Helper("end of the test", _kill_started, kind="teardown"),
-    Helper("the guard", _guard, kind="guard"),
-    Helper("output", lambda box, world, _t: box.output(world.job), only="/output", kind="again"),
+    Helper("start_process", lambda box, _world, _t: box.start_process("true"), only="POST"),
+    Helper("run_process", lambda box, _world, t: box.run_process("true", timeout=t), only="POST"),
+    Helper("send_signal", lambda box, world, _t: box.send_signal(world.server, 18), only="/signal"),
+    Helper("restart_process", _restart, only="/restart"),
+    Helper("stop_process", _stop, only="/signal"),
+    Helper("kill_process", _kill, only="DELETE"),
+    Helper("end of the test", _kill_started, warns=True),
+    Helper("the guard", _guard, warns=True),
+    Helper("output", lambda box, world, _t: box.output(world.job), only="/output"),
 ]
 # fmt: on
 
@@ -205,10 +202,10 @@ def play(scene, here, helper, *, timeout):
             begun = time.monotonic()
             try:
                 returned = helper.call(box, here, timeout)
-                text = returned if helper.kind in ("teardown", "guard") and returned else PASS
+                text = str(returned) if helper.warns and returned else PASS
             except TLSandboxError as error:
                 text = f"{type(error).__name__}: {error.first_line}"
-            return Outcome(without_numbers(str(text)), time.monotonic() - begun)
+            return Outcome(without_numbers(text), time.monotonic() - begun)
 
 
 def _follow(helper, begin):
