@@ -101,18 +101,15 @@ REDIRECT = (
 )
 NO_LINES = "my-sandbox: the response with the output of pid 41 does not contain a 'lines' list"
 FINAL = [
-    ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox rejected the API key (401)"),
     ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("unexpected or incomplete JSON (15 bytes)")),
     ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty response (0 bytes)").replace("200", "204")),
     ("start", [reply(201, {"ok": True})], errors.ContractViolation, "The sandbox answered with unexpected or incomplete JSON (12 bytes), not a process"),
-    ("signal", [reply(400, {"error": "Process 41 is not running"})], errors.RequestRefused, "my-sandbox answered 400: Process 41 is not running"),
     ("signal", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("signal")),
     ("kill", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("kill")),
     ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], errors.SandboxNotFound,
      "Sandbox my-sandbox does not exist or is not running (404)"),
-    ("kill", [reply(404)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
     ("list", [reply(301, Location="http://127.0.0.1:9/")], errors.ContractViolation, REDIRECT),
     *(("output", [reply(200, body)], errors.ContractViolation, NO_LINES)
       for body in (b"", HTML, b"[]", b"{}", b'{"lines": null}', b'{"lines": [1]}', b'{"lines": "x"}', b"[" * 99_999)),

@@ -108,11 +108,8 @@ INVALID = [
 
 
 @pytest.mark.parametrize("value", [*SECONDS, *INVALID])
-@pytest.mark.parametrize(
-    "body", [{"error": "later"}, not_running("(state: suspended)")], ids=["429", "suspended"]
-)
-def test_retry_after_header_may_contain_seconds_or_a_date(body, value):
-    assert fault(429, body, Retry_After=value, Date=DATE).retry_after == SECONDS.get(value)
+def test_retry_after_header_may_contain_seconds_or_a_date(value):
+    assert fault(429, Retry_After=value, Date=DATE).retry_after == SECONDS.get(value)
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
@@ -121,29 +118,21 @@ def test_retry_delay_is_unknown_if_the_header_or_the_server_date_is_missing(head
 
 
 @pytest.mark.parametrize(
-    ("call", "found"),
+    ("call", "status", "body", "message"),
     [
-        ("POST /processes/41/restart (404)", fault(404, b"", "POST /processes/41/restart")),
-        ("DELETE /processes/web --token=*** (405)", fault(405, b"", "DELETE /processes/web%20--token%3Dabc")),
+        ("POST /processes/41/restart", 404, b"", "has no POST /processes/41/restart (404)"),
+        ("DELETE /processes/web%20--token%3Dabc", 405, b"", "has no DELETE /processes/web --token=*** (405)"),
+        ("POST /processes", 422, b"not JSON: --token=abc\nmore", "answered 422: not JSON: --token=***"),
     ],
 )  # fmt: skip
-def test_error_from_a_missing_route_names_the_call_and_masks_secrets(call, found):
-    assert (type(found), str(found)) == (errors.RequestRefused, f"my-sandbox has no {call}")
+def test_error_from_a_rejected_call_names_the_call_and_masks_secrets(call, status, body, message):
+    found = fault(status, body, call, Content_Type="text/plain; charset=utf-8")
 
-
-def test_error_from_a_rejected_body_shows_the_first_line_and_masks_secrets():
-    rejection = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
-    found = fault(422, rejection, "POST /processes", Content_Type="text/plain; charset=utf-8")
-
-    assert str(found) == (
-        "my-sandbox answered 422: Failed to deserialize the JSON body: args: --token=***"
-    )
+    assert (type(found), str(found)) == (errors.RequestRefused, f"my-sandbox {message}")
 
 
 def test_error_for_the_misspelt_sandbox_name_lcal_suggests_local():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
 
-    assert fault(404, coded("SANDBOX_NOT_FOUND"), address=address).first_line == (
-        "Sandbox lcal does not exist or is not running (404 SANDBOX_NOT_FOUND); "
-        "did you mean 'local'?"
-    )
+    error = fault(404, coded("SANDBOX_NOT_FOUND"), address=address)
+    assert error.first_line.endswith("(404 SANDBOX_NOT_FOUND); did you mean 'local'?")
