@@ -119,29 +119,21 @@ def test_unexpected_health_check_value_does_not_make_the_row_unreadable(check):
     assert process(managed=managed(health_check=check)).managed.health_check is None
 
 
-def test_unknown_fields_and_a_byte_order_mark_are_ignored():
-    rows = [raw(3, colour="blue", managed=managed(mood={"is": "good"})), raw(1)]
-    body = json.dumps({"processes": rows, "next": None}).encode()
+def test_unknown_fields_and_a_byte_order_mark_are_ignored_but_unknown_words_are_kept():
+    web = managed(mood={"is": "good"}, status="Odd", health_status="Bad", restart={"policy": "New"})
+    row = raw(3, colour="blue", status="Paused", managed=web)
+    body = json.dumps({"processes": [row], "next": None}).encode()
 
-    read, unreadable = parse_list(b"\xef\xbb\xbf" + body)
+    (read,), unreadable = parse_list(b"\xef\xbb\xbf" + body)
 
-    assert [row.pid for row in read] == [3, 1]
     assert unreadable == ()
-
-
-def test_unknown_enum_values_are_kept_as_lower_case_text():
-    words = {"status": "Draining", "health_status": "Odd", "restart": {"policy": "Sometimes"}}
-    row = process(status="Paused", managed=managed(**words))
-
-    web = row.managed
-    assert (row.status, web.status, web.health_status) == ("paused", "draining", "odd")
-    assert web.restart.policy == "sometimes"
+    words = (read.managed.status, read.managed.health_status, read.managed.restart.policy)
+    assert (read.status, *words) == ("paused", "odd", "bad", "new")
 
 
 # Rows that cannot be read
 
 SECRET = "hunter2"
-CUT_SHORT = "unexpected or incomplete JSON"
 
 
 @pytest.mark.parametrize(
@@ -177,35 +169,28 @@ def test_reason_why_a_row_is_unreadable_does_not_contain_the_invalid_value(row, 
 
 # Bodies that are not lists
 
-NO_LIST = "The sandbox answered with JSON that does not contain a 'processes' list"
-NOT_JSON = "The sandbox answered with {}, not a process list"
+NO_LIST = "JSON that does not contain a 'processes' list"
+CUT_SHORT = "unexpected or incomplete JSON ({} bytes), not a process"
+BODIES = [
+    (parse_list, b"", "not JSON", "an empty response (0 bytes), not a process list"),
+    (parse_list, b" \n", "not JSON", "an empty response (2 bytes), not a process list"),
+    (parse_list, b"<!DOCTYPE html>hunter2", "not JSON", "an HTML page (22 bytes), not a process list"),
+    (parse_list, b"hunter2", "not JSON", "text that is not JSON (7 bytes), not a process list"),
+    (parse_list, b'{"processes": [{"', "not JSON", CUT_SHORT.format(17) + " list"),
+    (parse_list, b"[" * 10**5, "not JSON", CUT_SHORT.format(10**5) + " list"),
+    *((parse_list, body, "no list", NO_LIST) for body in (b'{"data": []}', b"[]", b"null")),
+    (parse_list, b'{"processes": {}}', "no list", NO_LIST),
+    (parse_process, b"\n<!doctype HTML>", "not a process", "an HTML page (16 bytes), not a process"),
+    (parse_process, b'{"command": "hunter2"}', "not a process", CUT_SHORT.format(22)),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("parse", "body", "message", "label"),
-    [
-        *((parse_list, body, NOT_JSON.format(kind), "not JSON") for body, kind in (
-            (b"", "an empty response (0 bytes)"),
-            (b" \n", "an empty response (2 bytes)"),
-            (b"<!DOCTYPE html><p>hunter2", "an HTML page (25 bytes)"),
-            (b"hunter2", "text that is not JSON (7 bytes)"),
-            (b'{"processes": [{"pid": 4', f"{CUT_SHORT} (24 bytes)"),
-            (b"[" * 100_000, f"{CUT_SHORT} (100000 bytes)"))),
-        *((parse_list, body, NO_LIST, "no list") for body in (
-            b'{"data": []}', b'{"processes": null}', b'{"processes": {}}', b"[]", b"null")),
-        *((parse_process, body, f"The sandbox answered with {kind}, not a process", "not a process") for body, kind in (
-            (b"\n\n<!doctype HTML>", "an HTML page (17 bytes)"),
-            (b'{"pid": 41, "command": "hunter2"}', f"{CUT_SHORT} (33 bytes)"),
-            (b"\x1f\x8b\x00", "text that is not JSON (3 bytes)"))),
-    ],
-    ids=lambda value: str(value)[:40] if isinstance(value, bytes) else "",
-)  # fmt: skip
-def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(
-    parse, body, message, label
-):
+@pytest.mark.parametrize(("parse", "body", "label", "what"), BODIES, ids=range(len(BODIES)))
+def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, body, label, what):
     error = failure(lambda: parse(body), ContractViolation)
 
-    assert (str(error), error.label, error.transient) == (message, label, False)
+    assert str(error) == f"The sandbox answered with {what}"
+    assert (error.label, error.transient) == (label, False)
 
 
 def test_response_that_contains_a_single_process_is_parsed():
@@ -242,18 +227,12 @@ def test_identity_and_lifetime_of_a_run_come_from_the_fields_of_its_row():
 
 
 def test_printed_process_shows_its_command_with_masked_secrets():
-    row = process(
-        args=("train.py", "--token", "hunter2", "--api-key=hunter2", "--max-tokens=5"),
-        managed=managed("web --token=hunter2"),
-    )
+    row = process(args=("train.py", "--token", "hunter2"), managed=managed("web --token=hunter2"))
 
-    text = (
-        "<ProcessInfo pid 41 'web --token=***' running: python train.py --token *** --api-key=*** "
-        "--max-tokens=5>"
-    )
+    text = "<ProcessInfo pid 41 'web --token=***' running: python train.py --token ***>"
     assert repr(row) == str(row) == f"{row}" == text
     assert repr(row.managed) == "<ManagedProcess web --token=*** running>"
-    assert row.command_line == ("python train.py --token hunter2 --api-key=hunter2 --max-tokens=5")
+    assert row.command_line == "python train.py --token hunter2"
 
 
 def test_validation_error_of_a_model_does_not_quote_the_input():

@@ -1,7 +1,6 @@
 """Test when the notice of an exit arrives, and that its stream leaves no thread behind."""
 
 import asyncio
-import signal
 import threading
 import tracemalloc
 from itertools import count, repeat
@@ -105,11 +104,9 @@ def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, conn
     }
 
 
-@pytest.fixture
-def silent(serve):
-    """Return a sandbox that lists a process, sends nothing after it is followed, and its events."""
-    happened = {name: threading.Event() for name in ("listed", "stream closed", "list closed")}
-    followed = threading.Event()
+def test_cancelled_wait_closes_both_connections_at_once(serve):
+    names = "followed", "listed", "stream closed", "list closed"
+    happened = {name: threading.Event() for name in names}
 
     def until_hang_up(name, *head):
         yield from head
@@ -120,48 +117,24 @@ def silent(serve):
 
     def answer(request):
         if request.path.endswith("/follow"):
-            followed.set()
+            happened["followed"].set()
             return until_hang_up("stream closed", STREAM)
-        if not followed.is_set():
+        if not happened["followed"].is_set():
             return reply(200, {"processes": [raw(41)]})
         happened["listed"].set()
         return until_hang_up("list closed")
 
-    with connected(serve(answer=answer)) as box:
-        yield box, happened
-
-
-def cancel_task(box, listed):
-    async def main():
+    async def cancel(box):
         task = asyncio.create_task(AsyncSandbox(box).wait_for_exit(41, timeout=60))
-        await asyncio.to_thread(listed.wait, 20)
+        await asyncio.to_thread(happened["listed"].wait, 20)
         task.cancel()
         await task
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(main())
+    with connected(serve(answer=answer)) as box:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(cancel(box))
 
-
-def press_ctrl_c(box, listed):
-    def press():
-        assert listed.wait(20)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        threading.Thread(target=press).start()
-        with pytest.raises(KeyboardInterrupt):
-            box.wait_for_exit(41, timeout=60)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("cancel", [cancel_task, press_ctrl_c])
-def test_cancelled_wait_closes_both_connections_at_once(silent, cancel):
-    box, happened = silent
-    cancel(box, happened["listed"])
-
-    # A call may take 5 s, and the stream 60 s.
-    assert happened["list closed"].wait(3)
-    assert happened["stream closed"].wait(3)
-    wait_for_threads()
+        # A call may take 5 s, and the stream 60 s.
+        assert happened["list closed"].wait(3)
+        assert happened["stream closed"].wait(3)
+        wait_for_threads()

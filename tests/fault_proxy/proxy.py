@@ -64,9 +64,6 @@ class FaultProxy:
         self.url = self._server.url
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __repr__(self):
-        return f"<FaultProxy at {self.url}>"
-
     def __enter__(self):
         return self
 

@@ -104,9 +104,6 @@ CASES = {
     "assumed run, of which a row is listed late": (
         [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [web(8, start=9500, end=-11, at=9800), ASSUMED, DB]],
         "restart web/0, restart web/1, crash web/1"),
-    "assumed run, once the daemon is known to count late": (
-        [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [ASSUMED, backing_off(3, 0, 0, name="db")]],
-        "restart web/0, unseen_end web/1, restart web/1"),
     "run that is hidden only if the daemon counts early": (
         [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
         "restart web/3, restart web/5, assumed unseen_end web/4, assumed restart web/4"),
