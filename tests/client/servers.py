@@ -1,9 +1,6 @@
 """A server that sends scripted responses, byte for byte, and stores the requests."""
 
-from __future__ import annotations
-
 import contextlib
-import enum
 import json
 import socket
 import struct
@@ -17,17 +14,11 @@ from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 
-
-class Play(enum.Enum):
-    """Actions of a script other than sending bytes; a number is a pause in seconds."""
-
-    HANG = "send nothing more, until the client hangs up"
-    CLOSE = "hang up"
-    RESET = "hang up so that the client sees a reset"
-    READ = "wait for some bytes, and forget them"
-
-
-HANG, CLOSE, RESET, READ = Play
+# Steps of a script other than sending bytes; a number is a pause in seconds.
+HANG = "send nothing more, until the client hangs up"
+CLOSE = "hang up"
+RESET = "hang up so that the client sees a reset"
+READ = "wait for some bytes, and forget them"
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,12 +166,12 @@ class Server:
             elif isinstance(step, (int, float)):
                 if self._closing.wait(step):
                     return False
-            elif step is READ:
+            elif step == READ:
                 sock.recv(2**16)
             else:
-                if step is HANG:
+                if step == HANG:
                     sock.recv(1)
-                elif step is RESET:
+                elif step == RESET:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
         return True

@@ -139,17 +139,6 @@ def test_process_list_is_sorted_by_start_time_and_contains_the_sandbox_name(serv
     assert (seen.begun, seen.ended) == (clock.now, clock.now)
 
 
-def test_starting_a_process_sends_its_command_and_returns_the_process(serve, patient):
-    server = serve(ROW)
-
-    started = patient(server).start({"command": "python", "args": ["train.py"]})
-
-    assert started == process()
-    assert server.request.line == "POST /api/v1/processes HTTP/1.1"
-    assert json.loads(server.request.body) == {"command": "python", "args": ["train.py"]}
-    assert server.request.headers["content-type"] == "application/json"
-
-
 # A name that consists of dots would change the path, even if the dots were encoded.
 NAMES = {
     None: "41", "web": "web", "web 1": "web%201", "a/b?c#d": "a%2Fb%3Fc%23d", "100%": "100%25",
@@ -186,13 +175,6 @@ def test_killing_an_ended_process_succeeds(serve, patient, answer):
 
     assert patient(server).kill(process()) is False
     assert len(server.requests) == 1
-
-
-def test_output_is_returned_as_lines(serve, patient):
-    server = serve(reply(200, {"pid": 41, "lines": ["one", "", "zwölf"], "line_count": 3}))
-
-    assert patient(server).output(41, "stderr") == ["one", "", "zwölf"]
-    assert server.request.line == "GET /api/v1/processes/41/stderr HTTP/1.1"
 
 
 # Ports

@@ -100,6 +100,9 @@ CASES = {
     "started at the moment of the last exit": (
         [[], [web(8, "stopped", 9000, restart_count=1, last_exit=last(1))]],
         "0: hidden exited 1 | 1: 8 running"),
+    "last exit of an ended row is older": (
+        [[FIRST], [web(8, start=10_000, restart_count=1, last_exit=last(3), end=1, at=12_000)]],
+        "0: 7 exited 3 | 1: 8 exited 1"),
     "previous run is still listed": ([[FIRST], [web(7, end=1), UNDATED]], "0: 7 exited 1 | 1: 8 running"),
     # Own actions.
     "restarted before the first list": (
