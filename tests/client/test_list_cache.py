@@ -68,14 +68,6 @@ def assert_read_as_if_each_were_the_first(bodies):
         assert outcome(lambda body=body: reader.read(body)) == alone
 
 
-@pytest.mark.parametrize("text", LIKE_THE_END_OF_A_ROW)
-def test_text_that_looks_like_a_row_boundary_is_read_as_text(text):
-    row = raw(1, command=text, args=(text, text), extra=[{"a": [text]}, {}], more={text: text})
-    assert_read_as_if_each_were_the_first(
-        [listing(GOOD), listing(row), listing(GOOD, row), listing(row, row, GOOD)]
-    )
-
-
 BROKEN = (
     "",
     START,

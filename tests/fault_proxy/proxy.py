@@ -1,7 +1,5 @@
 """A proxy with real sockets that injects faults into the sandbox API."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -33,9 +31,9 @@ class _Stage:
 class FaultProxy:
     """Serves the sandbox API at ``url``, and fails on request.
 
-    It forwards all requests to ``sandbox`` (an embedded one), and streams as they arrive. Without a sandbox, it answers each
-    list call with ``processes`` (rows as the API sends them), and every other call with 404. Pass it
-    to ``tlsandbox_connect`` like a sandbox. With ``tls`` it uses https.
+    It forwards all requests to ``sandbox`` (an embedded one), and streams as they arrive. Without a
+    sandbox, it answers each list call with ``processes`` (rows as the API sends them), and every
+    other call with 404. Pass it to ``tlsandbox_connect`` like a sandbox. With ``tls`` it uses https.
 
     Attributes:
         url: its address, ``http://127.0.0.1:<port>``.
@@ -56,13 +54,12 @@ class FaultProxy:
         self.identifier = sandbox.identifier if sandbox else "fault-proxy"
         self.requests = []
         self._tls = tls
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
         self._stages = deque()
         self._closed = False
         self._refusing = None
         self._server = self._listen(bind())
         self.url = self._server.url
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def __enter__(self):
         return self
@@ -81,26 +78,25 @@ class FaultProxy:
 
     def then(self, fault, **how_long):
         """Inject this fault after the earlier ones are over."""
-        with self._changed:
+        with self._lock:
             self._stages.append(_Stage(fault, **how_long))
             self._settle()
         return self
 
     def recover(self):
         """Forward all requests again."""
-        with self._changed:
+        with self._lock:
             self._stages.clear()
             self._settle()
 
     def close(self):
         """Stop listening, and end every connection."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._stages.clear()
             self._server.stop()
             if self._refusing is not None:
                 self._refusing.close()
-            self._changed.notify()
 
     # The current stage. Each of these methods needs the lock.
 
@@ -116,28 +112,26 @@ class FaultProxy:
             # A busy machine may do this late, but the next stage does not end later.
             begins = now if stage.until is None else min(now, stage.until)
             self._stages.popleft()
-        refuses = bool(self._stages) and self._stages[0].fault.refuses
+        refuses = bool(self._stages) and stage.fault.refuses
         if refuses and self._refusing is None:
             self._server.stop()
             self._refusing = bind(port=self._server.port)
         elif not refuses and self._refusing is not None and not self._closed:
             self._server, self._refusing = self._listen(self._refusing), None
-        self._changed.notify()
+        if refuses and stage.until is not None:  # no request will arrive that could end the stage
+            timer = threading.Timer(stage.until - now, self._end_refusal)
+            timer.daemon = True
+            timer.start()
 
     def _listen(self, listener):
         return Server(answer=self._answer, tls=self._tls, listener=listener)
 
-    def _watch(self):
-        """End each stage on time, even without requests."""
-        with self._changed:
-            while not self._closed:
-                until = self._stages[0].until if self._stages else None
-                self._changed.wait(None if until is None else max(0.0, until - time.monotonic()))
-                if until is not None and time.monotonic() >= until:
-                    self._settle()
+    def _end_refusal(self):
+        with self._lock:
+            self._settle()
 
     def _fault_of(self, line):
-        with self._changed:
+        with self._lock:
             self.requests.append(line)
             self._settle()
             if not self._stages or self._stages[0].only not in line:

@@ -101,9 +101,6 @@ CASES = {
     "assumed run": (
         [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB]],
         "restart web/0, assumed unseen_end web/1, assumed restart web/1"),
-    "assumed run, of which a row is listed late": (
-        [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [web(8, start=9500, end=-11, at=9800), ASSUMED, DB]],
-        "restart web/0, restart web/1, crash web/1"),
     "run that is hidden only if the daemon counts early": (
         [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
         "restart web/3, restart web/5, assumed unseen_end web/4, assumed restart web/4"),
@@ -208,36 +205,29 @@ WEB_3 = {**web(7), "handle": 3}
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "replaced"),
+    ("steps", "replaced"),
     [
-        ([JOB_3, OVER_4], [OTHER], True),
-        ([JOB_3, OVER_4], [OTHER, JOB_3], False),
+        ([[JOB_3, OVER_4], [OTHER]], True),
+        ([[JOB_3, OVER_4], [OTHER, JOB_3]], False),
         # A kill removes the row of a living process; other rows vanish only with the daemon.
-        ([JOB_3, OVER_4], [FRESH], True),
-        ([JOB_3], [FRESH], False),
-        ([JOB_3, OVER_4], [OVER_4], False),
-        ([OVER_4], [OTHER], False),
-        ([], [OTHER], False),
+        ([[JOB_3, OVER_4], [FRESH]], True),
+        ([[JOB_3], [FRESH]], False),
+        ([[JOB_3], ("signals", JOB_3, 9), [OTHER]], False),
+        ([[JOB_3], ("signals", JOB_3, 15), [OTHER]], True),
+        ([[JOB_3, OVER_4], [OVER_4]], False),
+        ([[OVER_4], [OTHER]], False),
+        ([[], [OTHER]], False),
         # A managed process may keep its handle across a restart.
-        ([WEB_3], [{**web(8), "handle": 3}], False),
-        ([WEB_3], [{**web(8, name="db"), "handle": 3}], True),
-        ([WEB_3], [raw(8, handle=3)], True),
-        ([raw(41, handle=None)], [{**FRESH, "handle": None}], False),
+        ([[WEB_3], [{**web(8), "handle": 3}]], False),
+        ([[WEB_3], [{**web(8, name="db"), "handle": 3}]], True),
+        ([[WEB_3], [raw(8, handle=3)]], True),
+        ([[raw(41, handle=None)], [{**FRESH, "handle": None}]], False),
     ],
 )
-def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused(
-    before, after, replaced
-):
-    history = history_of(before, after)
+def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused(steps, replaced):
+    history = history_of(*steps)
 
     assert (history.replaced_at == history.position) is replaced
-
-
-@pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
-def test_sandbox_does_not_count_as_replaced_if_the_plugin_killed_its_only_process(sent, replaced):
-    history = history_of([JOB_3], ("signals", JOB_3, sent), [OTHER])
-
-    assert (history.replaced_at > 0) is replaced
 
 
 # How the rest of the plugin finds a run
