@@ -1,29 +1,12 @@
 """Certificates that a client must not accept, made with the ``openssl`` program."""
 
-import shlex
 import ssl
 import subprocess
 import tempfile
 from pathlib import Path
 
-_CONFIG = """
-[ca]
-default_ca = authority
-[authority]
-new_certs_dir = .
-database = index
-rand_serial = yes
-default_md = sha256
-policy = any
-[any]
-commonName = supplied
-[req]
-distinguished_name = name
-[name]
-[extensions]
-subjectAltName = {host}
-"""
-_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key"
+_REQUEST = "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test -keyout key"
+_SIGN = "x509 -req -in request -signkey key -extfile extensions -out certificate -days"
 
 
 def make_certificate(path, flaw="self-signed"):
@@ -37,18 +20,13 @@ def make_certificate(path, flaw="self-signed"):
         subprocess.CalledProcessError: ``openssl`` failed.
 
     """
-    end = "20200102000000Z" if flaw == "expired" else "20991231000000Z"
+    host = "DNS:other.example" if flaw == "for another host" else "IP:127.0.0.1"
+    days = 0 if flaw == "expired" else 1  # after 0 days, a certificate expires at once
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
-        host = "DNS:other.example" if flaw == "for another host" else "IP:127.0.0.1"
-        (at / "config").write_text(_CONFIG.format(host=host), encoding="utf-8")
-        (at / "index").touch()
-        for command in (
-            f"req -new {_KEY} -config config -subj /CN=test -out request",
-            "ca -batch -selfsign -notext -config config -keyfile key -extensions extensions "
-            f"-startdate 20200101000000Z -enddate {end} -in request -out certificate",
-        ):
-            openssl = ["openssl", *shlex.split(command)]
+        (at / "extensions").write_text(f"subjectAltName={host}", encoding="utf-8")
+        for command in (f"{_REQUEST} -out request", f"{_SIGN} {days}"):
+            openssl = ["openssl", *command.split()]
             subprocess.run(openssl, cwd=folder, check=True, capture_output=True)
         Path(path).write_bytes((at / "certificate").read_bytes())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
