@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.history.history import History
-from tests.support import OOM, T0, box_of, ended, failure, pass_time, raw, signaled, snapshot
+from tests.support import OOM, T0, box_of, ended, failure, raw, signaled, snapshot
 
 from .helpers import backing_off, history_of, last, over, running, watched, web
 
@@ -175,14 +175,6 @@ def test_snapshot_from_another_sandbox_is_rejected_as_a_baseline():
     assert str(failure(lambda: box.assert_no_oom(since=other), errors.InvalidArgument)) == (
         "argument 'since' must be a snapshot of this sandbox, got a snapshot of another sandbox"
     )
-
-
-def test_assertion_is_inconclusive_if_the_exit_code_of_a_started_process_is_lost():
-    box = box_of({0: [], 1: [raw(1)], 2: [raw(1, **ended(-1))]})
-    box.start_process("python", ["train.py"])
-    pass_time(box)
-
-    failure(box.assert_no_incidents, errors.Inconclusive)
 
 
 def test_runs_of_a_process_stay_in_order_even_if_the_first_row_is_listed_late():

@@ -41,7 +41,6 @@ def test_later_rows_can_correct_the_recorded_exit_of_a_run_but_cannot_remove_it(
     [
         (last(0, oom=True), True),
         (last(-9, oom=True), False),
-        ({**last(-9, oom=True), "exit_code": 137}, False),
         (last(oom=True), False),
         (last(1), False),
     ],
