@@ -136,29 +136,29 @@ def test_unknown_fields_and_a_byte_order_mark_are_ignored_but_unknown_words_are_
 SECRET = "hunter2"
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (raw(handle=SECRET), "handle: not a valid integer"),
-        (raw(exit_code=0.5), "exit_code: not a valid integer"),
-        (raw(exit_code=SECRET), "exit_code: not a valid integer"),
-        (raw(stdin_writable=SECRET), "stdin_writable: not a valid boolean"),
-        *((raw() | {"pid": pid}, "pid: not a valid integer") for pid in (None, SECRET, 41.0, True)),
-        (raw(command=None), "command: not a valid string"),
-        (raw(status=None), "status: not a valid string"),
-        (raw(args=[SECRET, 1]), "args.1: not a valid string"),
-        (raw(args=SECRET), "args: not a valid array"),
-        (raw(managed=SECRET), "managed: not an object"),
-        (raw(managed={"id": SECRET}), "managed.status: missing"),
-        (raw(managed=managed(restart_count=-1)),
-         "managed.restart_count: not greater than or equal to 0"),
-        ({"pid": 41, "command": SECRET}, "status: missing, started_at: missing"),
-        (SECRET, "row: not an object"),
-        (None, "row: not an object"),
-        ([SECRET], "row: not an object"),
-        (raw(command="hunter2 \ud800"), "row: cannot be read"),
-    ],
-)  # fmt: skip
+UNREADABLE = [
+    (raw(handle=SECRET), "handle: not a valid integer"),
+    (raw(exit_code=0.5), "exit_code: not a valid integer"),
+    (raw(exit_code=SECRET), "exit_code: not a valid integer"),
+    (raw(stdin_writable=SECRET), "stdin_writable: not a valid boolean"),
+    *((raw() | {"pid": pid}, "pid: not a valid integer") for pid in (None, SECRET, 41.0, True)),
+    (raw(command=None), "command: not a valid string"),
+    (raw(status=None), "status: not a valid string"),
+    (raw(args=[SECRET, 1]), "args.1: not a valid string"),
+    (raw(args=SECRET), "args: not a valid array"),
+    (raw(managed=SECRET), "managed: not an object"),
+    (raw(managed={"id": SECRET}), "managed.status: missing"),
+    (raw(managed=managed(restart_count=-1)),
+     "managed.restart_count: not greater than or equal to 0"),
+    ({"pid": 41, "command": SECRET}, "status: missing, started_at: missing"),
+    (SECRET, "row: not an object"),
+    (None, "row: not an object"),
+    ([SECRET], "row: not an object"),
+    (raw(command="hunter2 \ud800"), "row: cannot be read"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "reason"), UNREADABLE)
 def test_reason_why_a_row_is_unreadable_does_not_contain_the_invalid_value(row, reason):
     read, (unreadable,) = parse_list(listing(raw(7), row))
 

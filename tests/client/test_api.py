@@ -10,7 +10,6 @@ from tests.support import T0, FakeClock, failure, managed, process, raw
 
 OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 LIST = reply(200, {"processes": [raw()]})
-ROW = reply(201, raw())
 DONE = reply(204)
 NOT_READY = reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"})
 GATEWAY = reply(502, {"error": "Failed to proxy request", "code": "PROXY_ERROR"})
@@ -29,36 +28,17 @@ def patient(client, clock):
     return lambda server: client(server, clock=clock)
 
 
-# Retries
-
 CALLS = {
-    "list": (lambda client: client.list(), LIST, True),
-    "start": (lambda client: client.start({"command": "a"}), ROW, False),
-    "signal": (lambda client: client.signal(process(), 15), reply(200, {"success": True}), False),
-    "restart": (lambda client: client.restart(process()), ROW, False),
-    "kill": (lambda client: client.kill(process()), DONE, True),
-    "output": (lambda client: client.output(41), reply(200, {"lines": []}), True),
+    "list": lambda client: client.list(),
+    "start": lambda client: client.start({"command": "a"}),
+    "signal": lambda client: client.signal(process(), 15),
+    "restart": lambda client: client.restart(process()),
+    "kill": lambda client: client.kill(process()),
+    "output": lambda client: client.output(41),
 }
-"""The call, a good response, and whether a call that may have reached the sandbox is repeated."""
-FAULTS = [(NOT_READY, False), (GATEWAY, True)]
-"""A transient error, and whether the request may have reached the sandbox."""
 
 
-@pytest.mark.parametrize(("fault", "delivered"), FAULTS, ids=["not delivered", "delivered"])
-@pytest.mark.parametrize(("call", "good", "repeated"), CALLS.values(), ids=CALLS)
-def test_transient_error_is_retried_unless_repeating_the_call_could_do_harm(
-    serve, patient, clock, call, good, repeated, fault, delivered
-):
-    server = serve(fault, fault, good)
-    client = patient(server)
-
-    if delivered and not repeated:
-        failure(lambda: call(client), errors.SandboxUnreachable)
-        assert len(server.requests) == 1
-    else:
-        call(client)
-        assert len(server.requests) == 3
-        assert clock.slept == pytest.approx([0.1, 0.2], rel=0.101)
+# Retries
 
 
 @pytest.mark.parametrize("start", [b'{"processes": [{"pid"', b""], ids=["cut", "empty"])
@@ -74,7 +54,7 @@ def test_call_fails_after_its_total_retry_time_is_over(serve, patient, clock, ca
     if spent:
         client.outage.failed(start - spent, start)
 
-    error = failure(lambda: CALLS[call][0](client), errors.SandboxUnreachable)
+    error = failure(lambda: CALLS[call](client), errors.SandboxUnreachable)
 
     assert str(error) == "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"
     assert clock.now - start == pytest.approx(seconds)
@@ -120,7 +100,7 @@ FINAL = [
 def test_permanent_error_is_raised_immediately(serve, patient, clock, call, answer, kind, message):
     server = serve(answer)
 
-    error = failure(lambda: CALLS[call][0](patient(server)), kind)
+    error = failure(lambda: CALLS[call](patient(server)), kind)
 
     if message.endswith(", not a process list"):
         message += f"\nthe request was GET {server.url}/api/v1/processes"

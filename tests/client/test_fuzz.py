@@ -60,20 +60,14 @@ int32 = st.integers(-(2**31), 2**31 - 1)
 times = st.integers(0, 253_402_300_799_000)
 contract = st.fixed_dictionaries(
     {
-        "handle": st.integers(-(2**63), 2**63 - 1),
-        "pid": int32,
+        "handle": st.integers(-(2**63), 2**63 - 1), "pid": int32, "stdin_writable": st.booleans(),
         "status": st.sampled_from(["running", "exited", "signaled", "oom_killed"]),
-        "stdin_writable": st.booleans(),
-        "command": words,
-        "args": st.lists(words, max_size=4),
-        "started_at": times,
+        "command": words, "args": st.lists(words, max_size=4), "started_at": times,
     },
     optional={
-        "exit_code": st.none() | int32,
-        "signal": st.none() | int32,
-        "ended_at": st.none() | times,
+        "exit_code": st.none() | int32, "signal": st.none() | int32, "ended_at": st.none() | times,
     },
-)
+)  # fmt: skip
 
 
 @fuzz(400)
@@ -105,12 +99,15 @@ anything = nested(scalars | odd, st.text(max_size=5), 6)
 PATCHES = [b"", b"},{", b"}]}", b"{", b"\\", b'"', b" ", b"\xff"]
 FIELDS = [*raw(), "oom_killed", "managed"]
 MANAGED = [*managed(), "last_error", "next_restart_at"]
+
+
+def with_changes(row, changes, managed):
+    more = {"managed": {"id": "web", "status": "running", **managed}} if managed else {}
+    return {**row, **changes, **more}
+
+
 invalid = st.builds(
-    lambda row, changes, more: {
-        **row,
-        **changes,
-        **({"managed": {"id": "web", "status": "running", **more}} if more else {}),
-    },
+    with_changes,
     contract,
     st.dictionaries(st.sampled_from(FIELDS), anything, max_size=3),
     st.dictionaries(st.sampled_from(MANAGED), anything, max_size=3),
@@ -158,14 +155,12 @@ def test_parsing_a_corrupted_list_either_succeeds_or_raises_a_contract_violation
 
 
 text = st.sampled_from(LIKE_THE_END_OF_A_ROW) | st.text('{},[]":\\ a', max_size=8)
-delimiters = st.builds(
-    lambda pid, command, args, extra: raw(pid, command, tuple(args), extra=extra),
-    st.integers(1, 4),
-    text,
-    st.lists(text, max_size=2),
-    nested(st.none() | text, text, 5),
+strange_rows = st.builds(
+    lambda *fields, extra: raw(*fields, extra=extra),
+    *(st.integers(1, 4), text, st.lists(text, max_size=2)),
+    extra=nested(st.none() | text, text, 5),
 )
-any_row = delimiters | contract | invalid
+any_row = strange_rows | contract | invalid
 
 
 def repeats_a_key(body):

@@ -117,14 +117,14 @@ def test_retry_delay_is_unknown_if_the_header_or_the_server_date_is_missing(head
     assert fault(503, **headers).retry_after is None
 
 
-@pytest.mark.parametrize(
-    ("call", "status", "body", "message"),
-    [
-        ("POST /processes/41/restart", 404, b"", "has no POST /processes/41/restart (404)"),
-        ("DELETE /processes/web%20--token%3Dabc", 405, b"", "has no DELETE /processes/web --token=*** (405)"),
-        ("POST /processes", 422, b"not JSON: --token=abc\nmore", "answered 422: not JSON: --token=***"),
-    ],
-)  # fmt: skip
+REJECTIONS = [
+    ("POST /processes/41/restart", 404, b"", "has no POST /processes/41/restart (404)"),
+    ("DELETE /processes/web%20--token%3Dabc", 405, b"", "has no DELETE /processes/web --token=*** (405)"),
+    ("POST /processes", 422, b"not JSON: --token=abc\nmore", "answered 422: not JSON: --token=***"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "status", "body", "message"), REJECTIONS)
 def test_error_from_a_rejected_call_names_the_call_and_masks_secrets(call, status, body, message):
     found = fault(status, body, call, Content_Type="text/plain; charset=utf-8")
 

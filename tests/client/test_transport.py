@@ -110,14 +110,14 @@ def test_error_for_an_incomplete_response_states_the_cause(
 NO_PROXY_THERE = "the proxy of this environment (HTTPS_PROXY) does not answer"
 
 
-@pytest.mark.parametrize(
-    ("url", "proxy", "reason", "label"),
-    [
-        ("http://{unused}", "", "the connection was refused", "refused"),
-        ("http://sandbox.invalid", "", "its host name is not known", "no such host"),
-        ("https://sandbox.example", "http://user:hunter2@{unused}", NO_PROXY_THERE, "proxy"),
-    ],
-)
+FAILED = [
+    ("http://{unused}", "", "the connection was refused", "refused"),
+    ("http://sandbox.invalid", "", "its host name is not known", "no such host"),
+    ("https://sandbox.example", "http://user:hunter2@{unused}", NO_PROXY_THERE, "proxy"),
+]
+
+
+@pytest.mark.parametrize(("url", "proxy", "reason", "label"), FAILED)
 def test_failed_connection_is_a_transient_error(
     connect, unused_url, monkeypatch, url, proxy, reason, label
 ):

@@ -13,7 +13,8 @@ from .table import SPARE, TABLE, rollout, scaled_down
 
 SAMPLE = (
     "connection refused, once", "reset before headers, and stays", "TLS, certificate expired",
-    "cut JSON", "401", "404 SANDBOX_NOT_FOUND", "503 SANDBOX_NOT_READY, and stays", "daemon restarted",
+    "cut JSON", "401", "404 SANDBOX_NOT_FOUND", "502 PROXY_ERROR, once",
+    "503 SANDBOX_NOT_READY, and stays", "daemon restarted",
 )  # fmt: skip
 """One fault of each kind; `make nightly` plays them all."""
 

@@ -196,26 +196,26 @@ FRESH = raw(50, handle=9, started_at=T0 + 60_000)
 WEB_3 = {**web(7), "handle": 3}
 
 
-@pytest.mark.parametrize(
-    ("steps", "replaced"),
-    [
-        ([[JOB_3, OVER_4], [OTHER]], True),
-        ([[JOB_3, OVER_4], [OTHER, JOB_3]], False),
-        # A kill removes the row of a living process; other rows vanish only with the daemon.
-        ([[JOB_3, OVER_4], [FRESH]], True),
-        ([[JOB_3], [FRESH]], False),
-        ([[JOB_3], ("signals", JOB_3, 9), [OTHER]], False),
-        ([[JOB_3], ("signals", JOB_3, 15), [OTHER]], True),
-        ([[JOB_3, OVER_4], [OVER_4]], False),
-        ([[OVER_4], [OTHER]], False),
-        ([[], [OTHER]], False),
-        # A managed process may keep its handle across a restart.
-        ([[WEB_3], [{**web(8), "handle": 3}]], False),
-        ([[WEB_3], [{**web(8, name="db"), "handle": 3}]], True),
-        ([[WEB_3], [raw(8, handle=3)]], True),
-        ([[raw(41, handle=None)], [{**FRESH, "handle": None}]], False),
-    ],
-)
+REPLACED = [
+    ([[JOB_3, OVER_4], [OTHER]], True),
+    ([[JOB_3, OVER_4], [OTHER, JOB_3]], False),
+    # A kill removes the row of a living process; other rows vanish only with the daemon.
+    ([[JOB_3, OVER_4], [FRESH]], True),
+    ([[JOB_3], [FRESH]], False),
+    ([[JOB_3], ("signals", JOB_3, 9), [OTHER]], False),
+    ([[JOB_3], ("signals", JOB_3, 15), [OTHER]], True),
+    ([[JOB_3, OVER_4], [OVER_4]], False),
+    ([[OVER_4], [OTHER]], False),
+    ([[], [OTHER]], False),
+    # A managed process may keep its handle across a restart.
+    ([[WEB_3], [{**web(8), "handle": 3}]], False),
+    ([[WEB_3], [{**web(8, name="db"), "handle": 3}]], True),
+    ([[WEB_3], [raw(8, handle=3)]], True),
+    ([[raw(41, handle=None)], [{**FRESH, "handle": None}]], False),
+]
+
+
+@pytest.mark.parametrize(("steps", "replaced"), REPLACED)
 def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused(steps, replaced):
     history = history_of(*steps)
 

@@ -13,52 +13,52 @@ T9, T12 = (process(1, **ended(ended_at=T0 + at)).ended_at for at in (9000, 12_00
 AT_12 = {"ended_at": T0 + 12_000}
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "known"),
-    [
-        (ended(1), ended(-1, **AT_12), End(1, None, False, T9)),
-        (ended(-1), ended(1, **AT_12), End(1, None, False, T12)),
-        (ended(-1), ended(None, ended_at=None), End(None, None, False, T9)),
-        (ended(1, ended_at=None), ended(1), End(1, None, False, T9)),
-        (ended(0, oom_killed=True), ended(0), End(0, None, True, T9, child=True)),
-        (ended(0), ended(0, oom_killed=True), End(0, None, True, T9, child=True)),
-        (OOM, signaled(9), End(None, 9, True, T9)),
-        (signaled(9), OOM, End(None, 9, True, T9)),
-        # The status takes precedence over contradicting fields.
-        ({}, ended(1, signal=9), End(1, None, False, T9)),
-        ({}, signaled(9, exit_code=0), End(None, 9, False, T9)),
-        ({}, {**OOM, "exit_code": 137}, End(137, 9, True, T9)),
-    ],
-)
+CORRECTIONS = [
+    (ended(1), ended(-1, **AT_12), End(1, None, False, T9)),
+    (ended(-1), ended(1, **AT_12), End(1, None, False, T12)),
+    (ended(-1), ended(None, ended_at=None), End(None, None, False, T9)),
+    (ended(1, ended_at=None), ended(1), End(1, None, False, T9)),
+    (ended(0, oom_killed=True), ended(0), End(0, None, True, T9, child=True)),
+    (ended(0), ended(0, oom_killed=True), End(0, None, True, T9, child=True)),
+    (OOM, signaled(9), End(None, 9, True, T9)),
+    (signaled(9), OOM, End(None, 9, True, T9)),
+    # The status takes precedence over contradicting fields.
+    ({}, ended(1, signal=9), End(1, None, False, T9)),
+    ({}, signaled(9, exit_code=0), End(None, 9, False, T9)),
+    ({}, {**OOM, "exit_code": 137}, End(137, 9, True, T9)),
+]
+
+
+@pytest.mark.parametrize(("first", "then", "known"), CORRECTIONS)
 def test_later_rows_can_correct_the_recorded_exit_of_a_run_but_cannot_remove_it(first, then, known):
     history = history_of([raw(1)], [raw(1, **first)], [raw(1, **then)])
 
     assert history.runs()[0].end == known
 
 
-@pytest.mark.parametrize(
-    ("reported", "child"),
-    [
-        (last(0, oom=True), True),
-        (last(-9, oom=True), False),
-        (last(oom=True), False),
-        (last(1), False),
-    ],
-)
+LAST_EXITS = [
+    (last(0, oom=True), True),
+    (last(-9, oom=True), False),
+    (last(oom=True), False),
+    (last(1), False),
+]
+
+
+@pytest.mark.parametrize(("reported", "child"), LAST_EXITS)
 def test_oom_kill_is_attributed_to_a_child_if_the_process_itself_exited_normally(reported, child):
     first, _ = history_of([web(7)], [running(8, 10_000, 1, last_exit=reported)]).runs()
 
     assert first.end.child is child
 
 
-@pytest.mark.parametrize(
-    ("row", "sent", "signal", "explained"),
-    [
-        pytest.param(web(7), (), 15, True, id="managed: SIGTERM, then SIGKILL"),
-        pytest.param(raw(7), (), 15, False, id="unmanaged: SIGKILL"),
-        pytest.param(web(7), (11,), 11, True, id="an earlier signal"),
-    ],
-)
+SIGNALS = [
+    pytest.param(web(7), (), 15, True, id="managed: SIGTERM, then SIGKILL"),
+    pytest.param(raw(7), (), 15, False, id="unmanaged: SIGKILL"),
+    pytest.param(web(7), (11,), 11, True, id="an earlier signal"),
+]
+
+
+@pytest.mark.parametrize(("row", "sent", "signal", "explained"), SIGNALS)
 def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
     row, sent, signal, explained
 ):
