@@ -193,10 +193,6 @@ def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, 
     assert (error.label, error.transient) == (label, False)
 
 
-def test_response_that_contains_a_single_process_is_parsed():
-    assert parse_process(json.dumps(raw()).encode()) == process()
-
-
 # The state of a process
 
 

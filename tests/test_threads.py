@@ -3,9 +3,6 @@
 import contextlib
 import gc
 import itertools
-import shlex
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,30 +113,3 @@ def test_consecutive_waits_leak_no_threads_or_descriptors_whatever_a_stream_send
         while not all(now <= most for now, most in zip(used(), allowed, strict=False)):
             assert time.monotonic() < until, f"{before}, after {waits} waits {used()}"
             time.sleep(0.05)
-
-
-def test_python_development_mode_reports_no_unclosed_resource_and_no_warning(tmp_path):
-    (tmp_path / "test_it.py").write_text(
-        """
-from threading import Thread
-from tests.fault_proxy import FaultProxy, faults
-
-def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
-    job = tlsandbox.start_process("sh", ["-c", "echo ready; sleep 0.2"])
-    tlsandbox.wait_for_output(job, "ready")
-    threads = [Thread(target=tlsandbox.wait_for_exit, args=(job,)) for _ in range(8)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
-    with FaultProxy(tlsandbox_local) as proxy:
-        for fault in (faults.RESET_AFTER_HEADERS, faults.CHUNKED_AND_CUT, faults.HANG_BEFORE_HEADERS):
-            proxy.fail(fault, times=1)
-            tlsandbox_connect(proxy).wait_until(bool, timeout=0.5)
-""",
-        encoding="utf-8",
-    )
-    options = shlex.split("-X dev -W error -m pytest -q -p no:asyncio -p no:cacheprovider -W error")
-    command = [sys.executable, *options, "--tlsandbox=local", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert "ResourceWarning" not in done.stdout + done.stderr
-    assert "Exception ignored" not in done.stderr
