@@ -25,7 +25,7 @@ HEAD = f"""\
 The result of each helper for each fault, from a real run: `make faults` runs the
 [table of the tests](../../tests/faults/table.py) and writes this page. A proxy with real sockets,
 [`FaultProxy`](../../tests/fault_proxy/proxy.py), is in front of an embedded sandbox with real processes, and
-injects the fault into each request.
+injects the fault into each request. `make nightly` compares each outcome with this page, `make test` those of a few faults.
 
 A fault ends in one of three ways. **It happens once**: the helper repeats the request, and the test does not
 notice. **It stays**: the helper repeats the request for 30 seconds or until its `timeout=`, and then raises an
