@@ -70,6 +70,8 @@ def without_outcomes(text: str) -> str:
 
 
 if __name__ == "__main__":
-    unplayed: dict[str, dict[str, Outcome]] = {row.name: {} for row in table.TABLE}
-    outcomes = (lambda: unplayed) if "--check" in sys.argv[1:] else play
-    write_or_check(PAGE, "make faults", lambda: page(outcomes()), without_outcomes)
+    checks = "--check" in sys.argv[1:]
+    played: dict[str, dict[str, Outcome]] = {row.name: {} for row in table.TABLE}
+    write_or_check(
+        PAGE, "make faults", lambda: page(played if checks else play()), without_outcomes
+    )
