@@ -18,9 +18,8 @@ def follow(serve, connect):
     """Return a function that follows a process on a server that plays a script."""
     notices = []
 
-    def start(script, wake=lambda: None, limit=30, **options):
-        transport = connect(serve(script, **options))
-        notices.append(EndNotice(transport, 41, limit, wake))
+    def start(script, wake=lambda: None, limit=30):
+        notices.append(EndNotice(connect(serve(script)), 41, limit, wake))
         return notices[-1]
 
     yield start

@@ -16,10 +16,7 @@ from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 from tests.client.servers import reply
-from tests.client.test_list_cache import (
-    LIKE_THE_END_OF_A_ROW,
-    assert_read_as_if_each_were_the_first,
-)
+from tests.client.test_list_cache import assert_read_as_if_each_were_the_first
 from tests.support import failure, managed, raw
 
 # `make nightly` tests many more bodies, which differ each time.
@@ -154,6 +151,7 @@ def test_parsing_a_corrupted_list_either_succeeds_or_raises_a_contract_violation
 # ---------------------------------------------------------- one list after another
 
 
+LIKE_THE_END_OF_A_ROW = "},{", "}]}", '{"processes":[{', '"},{"', "\\", '\\"},{\\"', "é\u2028"
 text = st.sampled_from(LIKE_THE_END_OF_A_ROW) | st.text('{},[]":\\ a', max_size=8)
 strange_rows = st.builds(
     lambda *fields, extra: raw(*fields, extra=extra),
