@@ -127,7 +127,9 @@ def test_failed_connection_is_a_transient_error(
     assert_unreachable(error_of(connect(url.format(unused=unused))), reason, label, (True, False))
 
 
-NOT_DELIVERED = ("ConnectTimeoutError", "NameResolutionError", "NewConnectionError", "ProxyError")
+NOT_DELIVERED = (
+    "ClosedPoolError", "ConnectTimeoutError", "NameResolutionError", "NewConnectionError", "ProxyError",
+)  # fmt: skip
 DELIVERED = ("ProtocolError", "ReadTimeoutError", "ResponseNotChunked", "TimeoutError")
 FATES = {
     **dict.fromkeys(NOT_DELIVERED, (True, False)),
