@@ -1,6 +1,7 @@
 """Test when the notice of an exit arrives, and that its stream leaves no thread behind."""
 
 import asyncio
+import signal
 import threading
 
 import pytest
@@ -86,7 +87,31 @@ def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, conn
     }
 
 
-def test_cancelled_wait_closes_both_connections_at_once(serve):
+def cancel_task(box, listed):
+    async def main():
+        task = asyncio.create_task(AsyncSandbox(box).wait_for_exit(41, timeout=60))
+        await asyncio.to_thread(listed.wait, 20)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+
+
+def raise_in_signal_handler(box, listed):
+    """Interrupt a wait as Ctrl-C and pytest-timeout do."""
+
+    def send():
+        assert listed.wait(20)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=send).start()
+    with pytest.raises(KeyboardInterrupt):
+        box.wait_for_exit(41, timeout=60)
+
+
+@pytest.mark.parametrize("cancel", [cancel_task, raise_in_signal_handler])
+def test_cancelled_wait_closes_both_connections_at_once(serve, cancel):
     names = "followed", "listed", "stream closed", "list closed"
     happened = {name: threading.Event() for name in names}
 
@@ -106,15 +131,8 @@ def test_cancelled_wait_closes_both_connections_at_once(serve):
         happened["listed"].set()
         return until_hang_up("list closed")
 
-    async def cancel(box):
-        task = asyncio.create_task(AsyncSandbox(box).wait_for_exit(41, timeout=60))
-        await asyncio.to_thread(happened["listed"].wait, 20)
-        task.cancel()
-        await task
-
     with connected(serve(answer=answer)) as box:
-        with pytest.raises(asyncio.CancelledError):
-            asyncio.run(cancel(box))
+        cancel(box, happened["listed"])
 
         # A call may take 5 s, and the stream 60 s.
         assert happened["list closed"].wait(3)
