@@ -8,10 +8,8 @@ import pytest
 
 # Imported here for the inner runs too: one in this process forgets what it imported, and pydantic's
 # core is not made to be imported anew.
-from pytest_tlsandbox.connections import Connections
+import pytest_tlsandbox.connections  # noqa: F401
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
-from pytest_tlsandbox.settings import Settings
-from pytest_tlsandbox.types import Screen
 
 
 @pytest.fixture(autouse=True)
@@ -63,29 +61,25 @@ def small_box():
 def limited(small_box, monkeypatch):
     """Have inner runs reach ``small_box`` by its id, and print no line of the summary cut."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", small_box.url)
-    monkeypatch.setenv("TENSORLAKE_API_KEY", small_box.api_key.reveal())
-    monkeypatch.setenv("TLSANDBOX", "small")
-    return small_box
-
-
-@pytest.fixture
-def elsewhere(limited):
-    """Return the sandbox of the inner runs, to act in it from outside of them."""
-    settings = Settings(targets=(), proxy_url=None, timeout=10.0, memory=None)
-    connections = Connections(
-        settings, ask_for_key=lambda _: None, test_deadline=lambda: None, screen=Screen()
-    )
-    sandbox = connections.sandbox(limited)
-    yield sandbox
-    assert sandbox.kill_started() == []
-    connections.close()
+    return _reachable(small_box, monkeypatch)
 
 
 @pytest.fixture
 def connected(box, monkeypatch):
     """Have inner runs reach ``box`` by its id, with the right key."""
-    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", box.url)
-    monkeypatch.setenv("TENSORLAKE_API_KEY", box.api_key.reveal())
-    monkeypatch.setenv("TLSANDBOX", "my-sandbox")
-    return box
+    return _reachable(box, monkeypatch)
+
+
+def _reachable(sandbox, monkeypatch):
+    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", sandbox.url)
+    monkeypatch.setenv("TENSORLAKE_API_KEY", sandbox.api_key.reveal())
+    monkeypatch.setenv("TLSANDBOX", sandbox.identifier)
+    return sandbox
+
+
+@pytest.fixture
+def elsewhere(limited, tlsandbox_connect):
+    """Return the sandbox of the inner runs, to act in it from outside of them."""
+    sandbox = tlsandbox_connect(limited)
+    yield sandbox
+    assert sandbox.kill_started() == []

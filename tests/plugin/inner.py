@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import types
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -49,9 +49,10 @@ def error_of(text: str) -> str:
     return "\n".join(lines)
 
 
-def passed(record: pytest.HookRecorder) -> int:
-    """Check that no test failed or was skipped; return how many passed."""
-    good, skipped, failed = record.listoutcomes()
+def passed(pytester: pytest.Pytester, code: str, *options: str, **more: Any) -> int:
+    """Run inner tests, check that none failed or was skipped, and return how many passed."""
+    pytester.makepyfile(code)
+    good, skipped, failed = pytester.inline_run(*options, **more).listoutcomes()
     assert not skipped
     assert not failed, "\n".join(report.longreprtext for report in failed)
     return len(good)

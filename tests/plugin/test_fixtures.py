@@ -1,21 +1,21 @@
-"""What each fixture gives, and what belongs to a test."""
+"""What each fixture provides, and which processes belong to a test."""
 
 from __future__ import annotations
 
 import pytest
 
-from .inner import errors_of_tests, passed
+from .inner import errors_of_tests, passed, providing
 
 
 @pytest.mark.usefixtures("connected")
-def test_plugin_kills_the_processes_of_a_test_when_the_test_ends(pytester):
+def test_started_processes_are_killed_at_the_end_of_the_test_or_of_the_session(
+    pytester, box, tlsandbox_connect
+):
     pytester.makepyfile(
         """
-        import pytest
-
         started = []
 
-        def test_that_leaves_one_running(tlsandbox):
+        def test_that_leaves_two_running(tlsandbox):
             started.append(tlsandbox.start_process("sleep", ["60"]))
             started.append(tlsandbox.start_process("sh", ["-c", "trap '' TERM; sleep 60; :"]))
 
@@ -23,117 +23,110 @@ def test_plugin_kills_the_processes_of_a_test_when_the_test_ends(pytester):
             started.append(tlsandbox.start_process("sleep", ["60"]))
             raise ZeroDivisionError
 
-        def test_the_next_one(tlsandbox):
+        def test_that_starts_two_for_the_session(tlsandbox_connect, tlsandbox_session, provided):
+            provided.append(tlsandbox_session.start_process("sleep", ["61"]))
+            provided.append(tlsandbox_connect("my-sandbox").start_process("sleep", ["61"]))
+
+        def test_the_last_one(tlsandbox, provided):
             assert len(started) == 3
             for process in started:
                 tlsandbox.assert_process(process, status="signaled", signal=9)
+            for process in provided:
+                tlsandbox.assert_process(process, status="running")
         """
     )
-    record = pytester.inline_run()
+    of_session = []
+    record = pytester.inline_run(plugins=[providing(of_session)])
+
     assert errors_of_tests(record) == {"test_that_fails_with_one_running": "ZeroDivisionError"}
-    assert [len(outcome) for outcome in record.listoutcomes()] == [2, 0, 1]
+    assert len(of_session) == 2
+    for process in of_session:
+        tlsandbox_connect(box).assert_process(process, status="signaled", signal=9)
 
 
 @pytest.mark.usefixtures("connected")
 def test_process_from_an_earlier_test_is_not_selected_in_a_later_test(pytester):
-    pytester.makepyfile(
-        """
+    code = """
         import pytest
         import pytest_tlsandbox
 
         JOB = "sh", ["-c", "exit $0", "0", "earlier.py"]
 
         def test_earlier(tlsandbox):
-            job = tlsandbox.start_process(*JOB)
-            tlsandbox.wait_for_exit(job)
+            tlsandbox.start_process(*JOB)
             tlsandbox.wait_for_exit("earlier.py")
 
-        def test_asks_for_what_it_did_not_start(tlsandbox):
-            with pytest.raises(pytest_tlsandbox.ProcessNotFound) as error:
-                tlsandbox.wait_for_exit("earlier.py", timeout=0.1)
-            assert error.value.first_line == (
-                'No process of this test matches "earlier.py" after 0.1 s: 1 matching process ended before the test began'
-            )
-
-        def test_sees_its_own_beside_it(tlsandbox):
-            job = tlsandbox.start_process(*JOB)
-            assert tlsandbox.wait_for_exit("earlier.py").pid == job.pid
-
-        def test_sees_all_if_it_asks_for_all(tlsandbox, tlsandbox_session):
-            tlsandbox.wait_for_exit("earlier.py", since=None, pick="oldest")
-            tlsandbox_session.wait_for_exit("earlier.py", pick="oldest")
+        def test_later(tlsandbox, tlsandbox_session):
+            with pytest.raises(pytest_tlsandbox.ProcessNotFound, match="^No process of this test"):
+                tlsandbox.wait_for_exit("earlier.py", timeout=0)
+            tlsandbox.wait_for_exit("earlier.py", since=None)
             assert tlsandbox_session.baseline is None
+            tlsandbox_session.wait_for_exit("earlier.py")
+            own = tlsandbox.start_process(*JOB)
+            assert tlsandbox.wait_for_exit("earlier.py").pid == own.pid
         """
-    )
-    assert passed(pytester.inline_run()) == 4
+    assert passed(pytester, code) == 2
 
 
 @pytest.mark.usefixtures("connected")
 def test_processes_started_by_the_fixtures_of_a_test_belong_to_the_test(pytester):
     """However the test orders its arguments: the baseline is taken before them all."""
-    pytester.makepyfile(
-        """
+    code = """
         import pytest
+
+        def run(sandbox, name):
+            job = sandbox.start_process("sh", ["-c", "exit 0", name])
+            sandbox.wait_for_exit(job)
 
         @pytest.fixture(autouse=True)
         def automatic(tlsandbox_session):
-            job = tlsandbox_session.start_process("sh", ["-c", "exit 0", "automatic.py"])
-            tlsandbox_session.wait_for_exit(job)
+            run(tlsandbox_session, "automatic.py")
 
         @pytest.fixture(scope="module")
         def wider(tlsandbox_session):
-            job = tlsandbox_session.start_process("sh", ["-c", "exit 0", "wider.py"])
-            tlsandbox_session.wait_for_exit(job)
+            run(tlsandbox_session, "wider.py")
 
         @pytest.fixture
         def own(tlsandbox):
-            return tlsandbox.start_process("sh", ["-c", "exit 0", "own.py"])
+            run(tlsandbox, "own.py")
 
         def test_first(wider, own, tlsandbox):
-            tlsandbox.wait_for_exit("automatic.py", timeout=1)
-            tlsandbox.wait_for_exit("wider.py", timeout=1)
-            assert tlsandbox.wait_for_exit("own.py", timeout=1).pid == own.pid
+            for name in ("automatic.py", "wider.py", "own.py"):
+                tlsandbox.wait_for_exit(name, timeout=1)
         """
-    )
-    assert passed(pytester.inline_run()) == 1
+    assert passed(pytester, code) == 1
 
 
 def test_autouse_fixture_can_provide_the_api_key(pytester, connected, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
-    monkeypatch.setenv("THE_KEY", connected.api_key.reveal())
-    pytester.makepyfile(
-        """
+    code = """
         import os
         import pytest
 
         @pytest.fixture(scope="session", autouse=True)
-        def key():
-            os.environ["TENSORLAKE_API_KEY"] = os.environ["THE_KEY"]
+        def key(provided):
+            os.environ["TENSORLAKE_API_KEY"] = provided
 
-        def test_it(tlsandbox):
-            tlsandbox.list_processes()
+        def test_it(tlsandbox): pass
         """
-    )
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    assert passed(pytester, code, plugins=[providing(connected.api_key.reveal())]) == 1
 
 
-@pytest.mark.parametrize("kind", ["Sandbox", "AsyncSandbox"])
-def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(
-    pytester, connected, monkeypatch, kind
-):
+@pytest.mark.usefixtures("connected")
+def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(pytester, monkeypatch):
     monkeypatch.delenv("TLSANDBOX")
-    monkeypatch.setenv("PLAIN_URL", connected.url)
     pytester.makepyfile(
-        f"""
+        """
         import os
         import pytest
-        from tensorlake.sandbox import {kind}
+        from tensorlake.sandbox import AsyncSandbox, Sandbox
 
-        @pytest.fixture(scope="session")
-        def tlsandbox_target():
-            own_key = os.environ.pop("TENSORLAKE_API_KEY")
-            url = os.environ["PLAIN_URL"]
-            return {kind}(identifier="my-sandbox", proxy_url=url, api_key=own_key)
+        KEY = os.environ.pop("TENSORLAKE_API_KEY")
+        URL = os.environ.pop("TENSORLAKE_SANDBOX_PROXY_URL")
+
+        @pytest.fixture(scope="session", params=[Sandbox, AsyncSandbox])
+        def tlsandbox_target(request):
+            return request.param(identifier="my-sandbox", proxy_url=URL, api_key=KEY)
 
         def test_it(tlsandbox, tlsandbox_session, tlsandbox_lister):
             assert tlsandbox_lister.label == "my-sandbox"
@@ -144,55 +137,43 @@ def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(
         """
     )
     # In a separate process, because the SDK is a native module.
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
 def test_two_test_modules_can_override_the_sandbox_differently(pytester, connected, monkeypatch):
     """Pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
     monkeypatch.delenv("TLSANDBOX")
-    monkeypatch.setenv("PLAIN_URL", connected.url)
     module = """
-        import os
         import pytest
 
         @pytest.fixture(scope="session")
         def tlsandbox_target():
-            return {target}
+            return {target!r}
 
         def test_it(tlsandbox):
-            assert tlsandbox.list_processes().sandbox == {target}
+            assert tlsandbox.list_processes().sandbox == {target!r}
         """
-    pytester.makepyfile(
-        test_1=module.format(target="'my-sandbox'"),
-        test_2=module.format(target="os.environ['PLAIN_URL']"),
-    )
-    assert passed(pytester.inline_run()) == 2
+    pytester.makepyfile(test_by_id=module.format(target="my-sandbox"))
+    assert passed(pytester, module.format(target=connected.url)) == 2
 
 
 def test_embedded_sandbox_needs_no_configuration(pytester):
-    pytester.makepyfile(
-        """
+    code = """
         from pytest_tlsandbox import Secret
 
-        def test_it(tlsandbox_local):
+        def test_it(tlsandbox_local, tlsandbox_connect):
             assert tlsandbox_local.url.startswith("http://127.0.0.1:")
-            assert tlsandbox_local.identifier == "local"
             assert tlsandbox_local.memory_limit == 256 * 2**20
             assert isinstance(tlsandbox_local.api_key, Secret)
             assert len(tlsandbox_local.api_key.reveal()) > 30
             assert repr(tlsandbox_local) == f"<LocalSandbox 'local' at {tlsandbox_local.url}>"
-
-        def test_it_is_what_the_target_local_means(tlsandbox_connect, tlsandbox_local):
             sandbox = tlsandbox_connect("local")
-            assert repr(sandbox) == "<Sandbox local>"
-            job = sandbox.start_process("true")
-            sandbox.wait_for_exit(job)
+            sandbox.wait_for_exit(sandbox.start_process("true"))
 
-        def test_it_stays_the_same(tlsandbox_local, tlsandbox_connect):
+        def test_it_stays_the_same(tlsandbox_connect):
             assert len(tlsandbox_connect("local").list_processes()) == 1
         """
-    )
-    assert passed(pytester.inline_run("--tlsandbox-memory=256M")) == 3
+    assert passed(pytester, code, "--tlsandbox-memory=256M") == 2
 
 
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
@@ -210,71 +191,37 @@ def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, mo
             return ({key}) if target == "my-sandbox" else None
         """
     )
-    pytester.makepyfile(
-        """
+    code = """
         import pytest
         import pytest_tlsandbox
 
-        def test_the_hook_answers(tlsandbox):
-            tlsandbox.list_processes()
-
-        def test_the_hook_leaves_it_to_the_environment(tlsandbox_connect):
-            other = tlsandbox_connect("other-sandbox")
+        def test_it(tlsandbox, tlsandbox_connect):
+            other = tlsandbox_connect("other-sandbox")  # with the key of the environment
             with pytest.raises(pytest_tlsandbox.AuthenticationFailed):
                 other.list_processes()
         """
-    )
-    assert passed(pytester.inline_run()) == 2
+    assert passed(pytester, code) == 1
 
 
 @pytest.mark.usefixtures("connected")
-def test_one_test_can_use_two_sandboxes(pytester):
-    pytester.makepyfile(
-        """
+def test_one_test_can_use_two_sandboxes_and_then_messages_name_the_sandbox(pytester):
+    code = """
         import pytest
         import pytest_tlsandbox
 
-        kept = []
+        def message(sandbox):
+            with pytest.raises(pytest_tlsandbox.ProcessNotFound) as error:
+                sandbox.wait_for_process("no such", timeout=0)
+            return str(error.value)
 
         def test_two(tlsandbox, tlsandbox_connect):
+            assert "my-sandbox" not in message(tlsandbox)
             other = tlsandbox_connect("local")
-            assert (repr(tlsandbox), repr(other)) == ("<Sandbox my-sandbox>", "<Sandbox local>")
             here = tlsandbox.start_process("sh", ["-c", "exit 3", "two.py"])
             there = other.start_process("sleep", ["60"])
-            kept.append(there)
             tlsandbox.wait_for_exit("two.py", exit_code=3)
             assert other.list_processes().where(pid=here.pid) == ()
             assert tlsandbox.list_processes().where(pid=there.pid) == ()
-
-        def test_what_was_started_by_connect_lives_on(tlsandbox_connect):
-            tlsandbox_connect("local").assert_process(kept[0], status="running")
+            assert "my-sandbox" in message(tlsandbox)
         """
-    )
-    assert passed(pytester.inline_run()) == 2
-
-
-@pytest.mark.usefixtures("connected")
-def test_processes_in_connected_sandboxes_are_killed_when_the_session_ends(pytester):
-    pytester.makepyfile(
-        """
-        started = []
-
-        def test_it(tlsandbox_connect, tlsandbox_session):
-            started.append(tlsandbox_connect("my-sandbox").start_process("sleep", ["61"]))
-            started.append(tlsandbox_session.start_process("sleep", ["61"]))
-
-        def teardown_module():
-            from pathlib import Path
-            Path("pids").write_text(" ".join(str(process.pid) for process in started))
-        """
-    )
-    assert passed(pytester.inline_run()) == 1
-    ended = pytester.path.joinpath("pids").read_text().split()
-    pytester.makepyfile(
-        test_after=f"""
-        def test_it(tlsandbox):
-            for pid in {ended}:
-                tlsandbox.assert_process(int(pid), status="signaled", signal=9, since=None)
-        """
-    )
-    assert passed(pytester.inline_run("test_after.py")) == 1
+    assert passed(pytester, code) == 1
