@@ -35,9 +35,14 @@ def providing(value: object) -> types.ModuleType:
 
 
 def errors_of_tests(record: pytest.HookRecorder) -> dict[str, str]:
-    """Return the error of each failed inner test as pytest shows it, by the name of the test."""
+    """Return the error of each failed inner test without its traceback, by the name of the test."""
+    return {name: error_of(text) for name, text in errors_as_shown(record).items()}
+
+
+def errors_as_shown(record: pytest.HookRecorder) -> dict[str, str]:
+    """Return the traceback and the error of each failed inner test, by the name of the test."""
     return {
-        report.nodeid.partition("::")[2]: error_of(report.longreprtext)
+        report.nodeid.partition("::")[2]: report.longreprtext
         for report in record.getreports("pytest_runtest_logreport")
         if report.failed
     }
