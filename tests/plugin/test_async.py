@@ -2,133 +2,119 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 
 from .inner import error_of
 
-
-class Suite(NamedTuple):
-    """A suite of one of the plugins that run coroutines; its tests run once on each backend."""
-
-    mark: str
-    options: tuple[str, ...]
-    backends: int
-
-    def run(self, pytester: pytest.Pytester, code: str, *options: str) -> pytest.RunResult:
-        pytester.makepyfile(code)
-        path = next(pytester.path.glob("test_*.py"))
-        path.write_text(f"import pytest\npytestmark = pytest.mark.{self.mark}\n{path.read_text()}")
-        return pytester.runpytest_subprocess(*self.options, *options)
-
-
 SCOPE = "asyncio_default_fixture_loop_scope=session"
-SUITES = [Suite("asyncio", ("-o", "asyncio_mode=auto", "-o", SCOPE), 1), Suite("anyio", (), 2)]
+SUITES = {
+    "asyncio": ("-p", "no:anyio", "-o", "asyncio_mode=auto", "-o", SCOPE),
+    "anyio": ("-p", "no:asyncio", "-p", "anyio"),
+}
+BACKENDS = {"asyncio": 1, "anyio": 2}
+"""How often each plugin runs a coroutine: anyio runs it with asyncio and with trio."""
 
 
-@pytest.fixture(params=SUITES, ids=lambda suite: suite.mark)
-def suite(request, monkeypatch, connected):
-    suite: Suite = request.param
-    other = "-p no:anyio" if suite.mark == "asyncio" else "-p no:asyncio"
-    monkeypatch.setenv(
-        "PYTEST_ADDOPTS", f"-W error -p no:cacheprovider -p no:hypothesispytest {other}"
-    )
-    return suite
+@pytest.fixture
+def run(pytester, connected, monkeypatch):
+    """Return a function that runs a suite of coroutines with one of the plugins."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider -p no:hypothesispytest")
+
+    def run(plugin: str, code: str) -> pytest.RunResult:
+        mark = f"import pytest\npytestmark = pytest.mark.{plugin}\n"
+        pytester.path.joinpath("test_it.py").write_text(mark + code)
+        return pytester.runpytest_subprocess(*SUITES[plugin])
+
+    return run
 
 
-def test_async_and_sync_fixtures_share_the_baseline_and_the_cleanup(pytester, suite):
-    code = """
-        started = []
+SUITE = """
+started = []
 
-        @pytest.fixture
-        async def server(tlsandbox_async):
-            server = await tlsandbox_async.start_process("sleep", ["60"])
-            return await tlsandbox_async.wait_for_process(server)
+@pytest.fixture
+async def server(tlsandbox_async):
+    server = await tlsandbox_async.start_process("sleep", ["60"])
+    return await tlsandbox_async.wait_for_process(server)
 
-        async def test_that_leaves_one_running(server, tlsandbox_async, tlsandbox):
-            assert tlsandbox_async.baseline is tlsandbox.baseline
-            assert tlsandbox.baseline.find(server.identity) is None
-            await tlsandbox_async.assert_process("sleep 60", status="running")
-            tlsandbox.assert_process(server, status="running")
-            async with tlsandbox_async.soft() as check:
-                check.assert_process(server, status="running")
-            started.append(server)
+async def test_that_leaves_one_running(server, tlsandbox_async, tlsandbox):
+    assert tlsandbox_async.baseline is tlsandbox.baseline
+    assert tlsandbox.baseline.find(server.identity) is None
+    await tlsandbox_async.assert_process("sleep 60", status="running")
+    tlsandbox.assert_process(server, status="running")
+    async with tlsandbox_async.soft() as check:
+        check.assert_process(server, status="running")
+    started.append(server)
 
-        async def test_the_next_one(tlsandbox_async):
-            await tlsandbox_async.assert_process(started[-1], status="signaled", signal=9)
-    """
-    suite.run(pytester, code).assert_outcomes(passed=2 * suite.backends)
+async def test_the_next_one(tlsandbox_async):
+    await tlsandbox_async.assert_process(started[-1], status="signaled", signal=9)
+
+async def test_fails(tlsandbox_async):
+    job = await tlsandbox_async.start_process("sh", ["-c", "exit 3"])
+    await tlsandbox_async.wait_for_exit(job)
+
+@pytest.mark.filterwarnings("default")
+async def test_forgets_to_await(tlsandbox_async):
+    tlsandbox_async.assert_no_oom()
+
+@pytest.mark.filterwarnings("default")
+async def test_forgets_to_await_one_of_several(tlsandbox_async):
+    later = await tlsandbox_async.from_now()
+    later.assert_no_crash()
+    tlsandbox_async.from_now()
+    await tlsandbox_async.assert_no_oom()
+"""
+NOT_AWAITED = (
+    "E   pytest_tlsandbox.InvalidArgument: {0}() was not awaited; a call that is not awaited has no "
+    "effect; write await tlsandbox_async.{0}(...)"
+)
 
 
-def test_traceback_ends_at_the_line_with_the_await_expression(pytester, suite):
-    code = """
-        async def test_it(tlsandbox_async):
-            job = await tlsandbox_async.start_process("sh", ["-c", "exit 3"])
-            await tlsandbox_async.wait_for_exit(job)
-    """
-    result = suite.run(pytester, code)
-    text = result.stdout.str()
-    assert (
-        error_of(text).count('pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n')
-        == suite.backends
-    )
-    assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == suite.backends
-    assert text.count(
-        "test_traceback_ends_at_the_line_with_the_await_expression.py:5: UnexpectedExit"
-    ) == (suite.backends)
+@pytest.mark.parametrize("plugin", SUITES)
+def test_async_fixture_acts_like_the_sync_fixture_and_reports_calls_that_are_not_awaited(
+    run, plugin
+):
+    result = run(plugin, SUITE)
+    text, times = result.stdout.str(), BACKENDS[plugin]
+
+    result.assert_outcomes(passed=4 * times, failed=times, errors=2 * times)
+    exited = 'pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n'
+    assert error_of(text).count(exited) == times
+    assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == times
+    assert text.count("test_it.py:25: UnexpectedExit") == times
     assert "async_sandbox.py" not in text
-
-
-def test_call_that_is_not_awaited_fails_the_test(pytester, suite):
-    code = """
-        async def test_it(tlsandbox_async):
-            tlsandbox_async.assert_no_oom()
-
-        async def test_several(tlsandbox_async):
-            later = await tlsandbox_async.from_now()
-            later.assert_no_crash()
-            tlsandbox_async.from_now()
-            await tlsandbox_async.assert_no_oom()
-    """
-    result = suite.run(pytester, code, "-Wdefault")
-
-    result.assert_outcomes(passed=2 * suite.backends, errors=2 * suite.backends)
     for name in ("assert_no_oom", "assert_no_crash"):
-        message = f"{name}() was not awaited; a call that is not awaited has no effect; write await tlsandbox_async.{name}(...)"
-        assert f"E   pytest_tlsandbox.InvalidArgument: {message}" in result.outlines
+        assert NOT_AWAITED.format(name) in result.outlines
 
 
-def test_async_fixture_can_provide_a_sandbox_created_with_the_sdk(pytester, suite):
-    pytester.makeconftest(
-        """
-        import os
-        import pytest
-        from tensorlake.sandbox import AsyncSandbox
+WITH_SDK = """
+import os
+from tensorlake.sandbox import AsyncSandbox
 
-        @pytest.fixture(scope="session")
-        def anyio_backend():
-            return "asyncio"
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
 
-        @pytest.fixture(scope="session")
-        async def tlsandbox_target(anyio_backend):
-            yield AsyncSandbox(
-                identifier="my-sandbox",
-                proxy_url=os.environ.pop("TENSORLAKE_SANDBOX_PROXY_URL"),
-                api_key=os.environ.pop("TENSORLAKE_API_KEY"),
-            )
-        """
+@pytest.fixture(scope="session")
+async def tlsandbox_target(anyio_backend):
+    yield AsyncSandbox(
+        identifier="my-sandbox",
+        proxy_url=os.environ.pop("TENSORLAKE_SANDBOX_PROXY_URL"),
+        api_key=os.environ.pop("TENSORLAKE_API_KEY"),
     )
-    code = """
-        async def test_it(tlsandbox_async, tlsandbox_target):
-            theirs = await tlsandbox_target.start_process("sleep", ["60"])
-            ours = await tlsandbox_async.wait_for_process(theirs)
-            assert ours.pid == theirs.pid
-            async with tlsandbox_async.soft() as check:
-                check.assert_process(theirs, status="running")
-            await tlsandbox_async.kill_process(theirs)
-            await tlsandbox_async.wait_for_process(theirs, status="signaled")
-            [listed] = [row for row in await tlsandbox_target.list_processes() if row.pid == ours.pid]
-            await tlsandbox_async.assert_not_running(listed)
-    """
-    suite.run(pytester, code).assert_outcomes(passed=1)
+
+async def test_it(tlsandbox_async, tlsandbox_target):
+    theirs = await tlsandbox_target.start_process("sleep", ["60"])
+    ours = await tlsandbox_async.wait_for_process(theirs)
+    assert ours.pid == theirs.pid
+    async with tlsandbox_async.soft() as check:
+        check.assert_process(theirs, status="running")
+    await tlsandbox_async.kill_process(theirs)
+    await tlsandbox_async.wait_for_process(theirs, status="signaled")
+    [listed] = [row for row in await tlsandbox_target.list_processes() if row.pid == ours.pid]
+    await tlsandbox_async.assert_not_running(listed)
+"""
+
+
+@pytest.mark.parametrize("plugin", ["asyncio", pytest.param("anyio", marks=pytest.mark.slow)])
+def test_async_fixture_can_provide_a_sandbox_created_with_the_sdk(run, plugin):
+    run(plugin, WITH_SDK).assert_outcomes(passed=1)

@@ -60,23 +60,3 @@ def test_test_suite_without_plugin_fixtures_does_not_import_the_modules_of_unuse
     unused = ("pytest_tlsandbox.doctor", "pytest_tlsandbox.report", "pytest_tlsandbox.failed_tests")
     assert not any(name.startswith(unused) for name in modules)
     assert HEAVY.isdisjoint(modules)
-
-
-def test_modules_of_the_plugin_are_imported_without_assertion_rewriting(pytester):
-    """Rewritten, they would be compiled anew in each new environment, and read slower after that."""
-    pytester.makepyfile(
-        """
-        import sys
-        import pytest_tlsandbox.sandbox
-
-        def test_loaders():
-            ours = {
-                name: type(module.__loader__).__name__
-                for name, module in sys.modules.items()
-                if name.startswith("pytest_tlsandbox.")
-            }
-            assert "pytest_tlsandbox.plugin" in ours
-            assert set(ours.values()) == {"SourceFileLoader"}
-        """
-    )
-    pytester.runpytest_subprocess("-p", "pytest_tlsandbox").assert_outcomes(passed=1)
