@@ -5,86 +5,112 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from .inner import errors_of_tests, usage_error_of
+from .inner import errors_of_tests, passed, usage_error_of
 
 NOT_A_SANDBOX = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 HOW_TO_NAME_ONE = (
     "pass --tlsandbox local for the embedded sandbox or --tlsandbox ID for a real one, or set tlsandbox "
     "in the ini file or TLSANDBOX in the environment"
 )
+NO_SANDBOX = f"no sandbox to guard; {HOW_TO_NAME_ONE}"
 RULES = "oom, crash, restart, unhealthy, leak"
 NO_RULE = f"; expected one of {RULES}"
-
-
-NO_EQUALS_SIGN = (
-    "cannot be written: pytest may mistake it for the path of a test; write "
-    "--tlsandbox-report=out.json, with an equals sign"
+NO_REASON = (
+    'tlsandbox_allow: expected a reason, as in tlsandbox_allow("oom", reason="..."), got none'
 )
-FOLDER = "cannot be written: it is a folder; give the path of a file"
-INVALID_SETTINGS = {
+NO_EQUALS_SIGN = (
+    "--tlsandbox-report: 'out.json' cannot be written: pytest may mistake it for the path of a test; "
+    "write --tlsandbox-report=out.json, with an equals sign"
+)
+MISTAKES = {
     "--tlsandbox-guard=oom,crush": f"--tlsandbox-guard: unknown guard rule 'crush'{NO_RULE}; did you mean 'crash'?",
     "--tlsandbox-guard=OOM": f"--tlsandbox-guard: unknown guard rule 'OOM'{NO_RULE}; did you mean 'oom'?",
-    "--tlsandbox-guard=all": f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}",
     "--tlsandbox-guard=": f"--tlsandbox-guard: expected at least one rule ({RULES}); got none",
-    "--tlsandbox-report=tox.ini/out.json":
-        "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is not a folder",
+    "--tlsandbox-guard=oom": NO_SANDBOX,
     "--tlsandbox-report=":
         "--tlsandbox-report: '' cannot be written: the path is empty; give the path of a file",
     "--tlsandbox-output=tox.ini":
         "--tlsandbox-output: 'tox.ini' cannot be written: {path}/tox.ini is not a folder",
     "--tlsandbox-output=":
         "--tlsandbox-output: '' cannot be written: the path is empty; give the path of a folder",
-    "--tlsandbox-output=/proc/out":
-        "--tlsandbox-output: '/proc/out' cannot be written: the folder /proc is not writable",
     "--tlsandbox-report=/proc/out.json":
         "--tlsandbox-report: '/proc/out.json' cannot be written: the folder /proc is not writable",
-    "--tlsandbox-report out.json": f"--tlsandbox-report: 'out.json' {NO_EQUALS_SIGN}",
-    "PYTEST_ADDOPTS = --tlsandbox-report out.json":
-        f"--tlsandbox-report: 'out.json' {NO_EQUALS_SIGN}",
+    "--tlsandbox-report out.json": NO_EQUALS_SIGN,
+    "PYTEST_ADDOPTS = --tlsandbox-report out.json": NO_EQUALS_SIGN,
     "tlsandbox = no/box": f"tlsandbox in tox.ini: {NOT_A_SANDBOX}, got 'no/box'",
     "tlsandbox_guard_report_only = maybe":
         "tlsandbox_guard_report_only in tox.ini: invalid truth value 'maybe'",
-    "tlsandbox_report = out/": f"tlsandbox_report in tox.ini: 'out/' {FOLDER}",
+    "tlsandbox_report = out/":
+        "tlsandbox_report in tox.ini: 'out/' cannot be written: it is a folder; give the path of a file",
     "TLSANDBOX = a ?": f"environment variable TLSANDBOX: {NOT_A_SANDBOX}, got '?'",
+    "@tlsandbox_guard('oom')": NO_SANDBOX,
+    "@tlsandbox_guard('omm')":
+        f"test_it.py::test_it: tlsandbox_guard: unknown guard rule 'omm'{NO_RULE}; did you mean 'oom'?",
+    "@tlsandbox_guard(rules='oom')": "test_it.py::test_it: tlsandbox_guard: "
+        "expected only rules, as in tlsandbox_guard('oom'), got 'rules'",
+    "@tlsandbox_allow('oom')": f"test_it.py::test_it: {NO_REASON}",
+    "@tlsandbox_allow('oom', reason=' ')": f"test_it.py::test_it: {NO_REASON}",
+    "@tlsandbox_allow(reason='why not')":
+        f"test_it.py::test_it: tlsandbox_allow: expected at least one rule ({RULES}); got none",
+    "@tlsandbox_allow('oom', raison='why')":
+        "test_it.py::test_it: tlsandbox_allow: expected rules and a reason, got 'raison'",
 }  # fmt: skip
-"""Options, ini keys and environment variables, each with its message."""
+"""Options, ini keys, environment variables and markers, each with its message."""
 
 
-@pytest.mark.parametrize("setting", INVALID_SETTINGS)
-def test_invalid_setting_stops_the_run_before_the_first_test(pytester, monkeypatch, setting):
-    options = setting.split() if setting.startswith("--") else []
-    name, _, value = setting.partition(" = ")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_invalid_setting_or_marker_stops_the_run_before_the_first_test(
+    pytester, monkeypatch, mistake
+):
+    name, _, value = mistake.partition(" = ")
     if name.isupper():
         monkeypatch.setenv(name, value)
-    pytester.makeini(f"[pytest]\n{setting if name.islower() and not options else ''}")
-    result = pytester.runpytest_inprocess(*options)
-    assert usage_error_of(result) == INVALID_SETTINGS[setting].format(path=pytester.path)
+    pytester.makeini(f"[pytest]\n{mistake if name.islower() and name[0] == 't' else ''}")
+    marker = f"@pytest.mark.{mistake[1:]}" if name.startswith("@") else ""
+    pytester.makepyfile(
+        test_before="def test_before(): open('ran', 'w')",
+        test_it=f"import pytest\n{marker}\ndef test_it(): pass",
+    )
+    result = pytester.runpytest_inprocess(*(mistake.split() if name.startswith("--") else ()))
+
+    assert usage_error_of(result) == MISTAKES[mistake].format(path=pytester.path)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert not (pytester.path / "ran").exists()
 
 
-def test_invalid_option_also_stops_a_run_under_xdist(pytester):
-    result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
-    assert usage_error_of(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
-    assert result.ret == 4
+def test_guard_without_a_sandbox_also_stops_a_run_under_xdist(pytester):
+    """There a worker detects the mistake."""
+    pytester.makepyfile("def test_it(): open('ran', 'w')")
+    result = pytester.runpytest_subprocess("-n1", "--tlsandbox-guard=oom")
+
+    assert [line.strip("! ") for line in result.outlines if line.startswith("!")] == [
+        f"xdist.dsession.Interrupted: {NO_SANDBOX}"
+    ]
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert not (pytester.path / "ran").exists()
+
+
+def test_valid_markers_are_accepted_without_a_guard(pytester):
+    code = """
+        import pytest
+
+        @pytest.mark.tlsandbox_allow("oom", "leak", reason="it is meant")
+        @pytest.mark.tlsandbox_guard()
+        def test_it(): pass
+        """
+    assert passed(pytester, code, "--strict-markers") == 1
 
 
 def test_test_that_needs_a_sandbox_fails_with_an_error_if_none_is_configured(pytester):
-    pytester.makepyfile(
-        """
-        def test_it(tlsandbox): pass
-        def test_session(tlsandbox_session): pass
-        def test_lister(tlsandbox_lister): pass
-        def test_that_needs_none(): pass
-        """
-    )
-    sentence = f"no sandbox to test, because --tlsandbox is not set; {HOW_TO_NAME_ONE}"
+    pytester.makepyfile("def test_it(tlsandbox): pass\ndef test_that_needs_none(): pass")
     record = pytester.inline_run()
     assert errors_of_tests(record) == {
-        "test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}",
-        "test_session": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
-        "test_lister": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+        "test_it": "pytest_tlsandbox.InvalidSetting: no sandbox to test, because --tlsandbox is not "
+        f"set; {HOW_TO_NAME_ONE}"
     }
     assert record.ret == pytest.ExitCode.TESTS_FAILED
 
@@ -96,69 +122,33 @@ NOT_A_KEY = (
     "the API key must be ASCII text without spaces or line breaks, got a key that is empty or contains "
     "other characters; copy the key again"
 )
+NOT_A_SECRET = (
+    "hook pytest_tlsandbox_api_key must return a Secret, or a function without arguments that returns "
+    "the key, got a value of type {}; write `return Secret(key)` after `from pytest_tlsandbox import Secret`"
+)
 
 
 @pytest.mark.parametrize(
-    ("target", "key", "sentence"),
+    ("target", "key", "from_hook", "sentence"),
     [
-        ("my-sandbox", "", f"no API key for my-sandbox; {NO_KEY}"),
-        ("lcal", "", f"no API key for lcal; {NO_KEY}; did you mean 'local'?"),
-        ("Local", "", f"no API key for Local; {NO_KEY}; did you mean 'local'?"),
-        ("my-sandbox", "two words", f"environment variable TENSORLAKE_API_KEY: {NOT_A_KEY}"),
-        ("http://example.org", "any", "http://example.org: the API key must not be sent over plain "
-         "http to another machine; use https"),
+        ("my-sandbox", "", None, f"no API key for my-sandbox; {NO_KEY}"),
+        ("lcal", "", None, f"no API key for lcal; {NO_KEY}; did you mean 'local'?"),
+        ("Local", "", None, f"no API key for Local; {NO_KEY}; did you mean 'local'?"),
+        ("my-sandbox", "two words", None, f"environment variable TENSORLAKE_API_KEY: {NOT_A_KEY}"),
+        ("my-sandbox", "", "lambda: 'line\\nbreak'", f"hook pytest_tlsandbox_api_key: {NOT_A_KEY}"),
+        ("my-sandbox", "", "'tl_abc'", NOT_A_SECRET.format("str")),
+        ("my-sandbox", "", "b'tl_abc'", NOT_A_SECRET.format("bytes")),
+        ("my-sandbox", "", "lambda: 1", NOT_A_SECRET.format("int")),
     ],
-)  # fmt: skip
+)
 def test_missing_or_invalid_key_is_reported_before_any_request_is_sent(
-    pytester, monkeypatch, target, key, sentence
+    pytester, monkeypatch, target, key, from_hook, sentence
 ):
     monkeypatch.setenv("TENSORLAKE_API_KEY", key)
+    pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {from_hook}")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     record = pytester.inline_run(f"--tlsandbox={target}")
     assert errors_of_tests(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
-
-
-NOT_A_SECRET = (
-    " must return a Secret, or a function without arguments that returns the key, got a value of type {}; "
-    "write `return Secret(key)` after `from pytest_tlsandbox import Secret`"
-)
-
-
-@pytest.mark.parametrize(
-    ("returned", "sentence"),
-    [
-        ("lambda: 'line' + chr(10) + 'break'", f": {NOT_A_KEY}"),
-        ("'tl_abc'", NOT_A_SECRET.format("str")),
-        ("b'tl_abc'", NOT_A_SECRET.format("bytes")),
-        ("lambda: 1", NOT_A_SECRET.format("int")),
-    ],
-)
-def test_invalid_key_from_the_hook_causes_an_error_that_names_the_hook(
-    pytester, returned, sentence
-):
-    pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
-    pytester.makepyfile("def test_it(tlsandbox): pass")
-    assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
-        "test_it": f"pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key{sentence}"
-    }
-
-
-@pytest.mark.usefixtures("connected")
-def test_connecting_to_an_object_that_is_not_a_sandbox_raises_an_error(pytester):
-    pytester.makepyfile(
-        """
-        def test_text(tlsandbox_connect):
-            tlsandbox_connect("")
-
-        def test_object(tlsandbox_connect):
-            tlsandbox_connect(object())
-        """
-    )
-    assert errors_of_tests(pytester.inline_run()) == {
-        "test_text": f"pytest_tlsandbox.InvalidSetting: sandbox: {NOT_A_SANDBOX}, got ''",
-        "test_object": "pytest_tlsandbox.InvalidArgument: a sandbox must be an id, a name, a URL "
-        "or a connected tensorlake.sandbox.Sandbox, got a value of type object",
-    }
 
 
 def test_allow_fixture_checks_its_arguments_even_if_it_is_not_used_in_a_with_block(pytester):
@@ -172,108 +162,42 @@ def test_allow_fixture_checks_its_arguments_even_if_it_is_not_used_in_a_with_blo
                 pass
         """
     )
-    record = pytester.inline_run()
-    assert errors_of_tests(record) == {
+    assert errors_of_tests(pytester.inline_run()) == {
         "test_no_reason": f"pytest_tlsandbox.InvalidArgument: {NO_REASON}",
-        "test_no_rule": f"pytest_tlsandbox.InvalidArgument: tlsandbox_allow: unknown guard rule 'leek'{NO_RULE}; "
-        "did you mean 'leak'?",
+        "test_no_rule": "pytest_tlsandbox.InvalidArgument: tlsandbox_allow: unknown guard rule 'leek'"
+        f"{NO_RULE}; did you mean 'leak'?",
     }
-    last = [report.longreprtext.splitlines()[-1] for report in record.getfailures()]
-    assert [line.partition(".py")[2] for line in last] == [
-        ":2: InvalidArgument",
-        ":5: InvalidArgument",
-    ]
 
 
 @pytest.mark.parametrize("missing", [("psutil",), ("psutil", "uvicorn")])
-def test_error_explains_how_to_install_the_dependencies_of_the_embedded_sandbox(pytester, missing):
-    pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
+def test_error_explains_how_to_install_the_dependencies_of_the_embedded_sandbox(
+    pytester, monkeypatch, missing
+):
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
     pytester.makepyfile("def test_it(tlsandbox): pass")
-    result = pytester.runpytest_subprocess("--tlsandbox=local")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(
-        [
-            f"E *pytest_tlsandbox.LocalSandboxError: The embedded sandbox requires "
-            f"{', '.join(missing)}; run pip install 'pytest-tlsandbox[[]local]'",
-        ]
-    )
-
-
-NO_SANDBOX = f"no sandbox to guard; {HOW_TO_NAME_ONE}"
-NO_REASON = (
-    'tlsandbox_allow: expected a reason, as in tlsandbox_allow("oom", reason="..."), got none'
-)
-MARKERS = {
-    "tlsandbox_guard('omm')": f"tlsandbox_guard: unknown guard rule 'omm'{NO_RULE}; did you mean 'oom'?",
-    "tlsandbox_guard(rules='oom')":
-        "tlsandbox_guard: expected only rules, as in tlsandbox_guard('oom'), got 'rules'",
-    "tlsandbox_allow('oom')": NO_REASON,
-    "tlsandbox_allow('oom', reason=' ')": NO_REASON,
-    "tlsandbox_allow(reason='why not')":
-        f"tlsandbox_allow: expected at least one rule ({RULES}); got none",
-    "tlsandbox_allow('oom', raison='why')":
-        "tlsandbox_allow: expected rules and a reason, got 'raison'",
-}  # fmt: skip
-"""Invalid markers, each with its message."""
-
-
-@pytest.mark.parametrize("marker", MARKERS)
-def test_invalid_marker_stops_the_run_before_the_first_test(pytester, marker):
-    pytester.makepyfile(
-        test_a="def test_before(): open('ran', 'w')",
-        test_b=f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass",
-    )
-    result = pytester.runpytest_inprocess()
-    assert usage_error_of(result) == f"test_b.py::test_it: {MARKERS[marker]}"
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert not (pytester.path / "ran").exists()
-
-
-def test_guard_without_a_sandbox_stops_the_run_before_the_first_test(pytester):
-    mark = "import pytest\n@pytest.mark.tlsandbox_guard('oom')\n"
-    for marked, *options in [("", "--tlsandbox-guard=oom"), (mark,)]:
-        pytester.makepyfile(f"{marked}def test_it(): open('ran', 'w')")
-        result = pytester.runpytest_inprocess(*options)
-        assert usage_error_of(result) == NO_SANDBOX
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-    # Under xdist a worker detects the error, and the session ends with the same message.
-    result = pytester.runpytest_subprocess("-n1", "--tlsandbox-guard=oom")
-    assert [line.strip("! ") for line in result.outlines if line.startswith("!")] == [
-        f"xdist.dsession.Interrupted: {NO_SANDBOX}"
-    ]
-    assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert not (pytester.path / "ran").exists()
-
-
-def test_valid_markers_are_accepted_without_a_guard(pytester):
-    pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.tlsandbox_allow("oom", "leak", reason="it is meant")
-        @pytest.mark.tlsandbox_guard()
-        def test_it(): pass
-        """
-    )
-    pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=1)
+    assert errors_of_tests(pytester.inline_run("--tlsandbox=local")) == {
+        "test_it": "pytest_tlsandbox.LocalSandboxError: The embedded sandbox requires "
+        f"{', '.join(missing)}; run pip install 'pytest-tlsandbox[local]'"
+    }
 
 
 IN_TOML = {
-    "tool.pytest.ini_options": 'tlsandbox = "local"\ntlsandbox_guard = "oom,crash"\ntlsandbox_timeout = 5'
-    '\ntlsandbox_mask = "hunter.*"',
-    "tool.pytest": 'tlsandbox = ["local"]\ntlsandbox_guard = ["oom", "crash"]\ntlsandbox_timeout = "5"'
-    '\ntlsandbox_mask = ["hunter.*"]',
+    "tool.pytest.ini_options": ('"local"', '"oom,crash"', "5", '"hunter.*"'),
+    "tool.pytest": ('["local"]', '["oom", "crash"]', '"5"', '["hunter.*"]'),
 }
-PYTEST_8 = pytest.__version__.startswith("8.")
+NEW_TABLE = pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 8 has no such table")
 
 
-@pytest.mark.parametrize("table", IN_TOML)
+@pytest.mark.parametrize(
+    "table", [name if "ini" in name else pytest.param(name, marks=NEW_TABLE) for name in IN_TOML]
+)
 def test_settings_in_a_toml_file_are_read(pytester, table):
-    if table == "tool.pytest" and PYTEST_8:
-        pytest.skip("pytest 8 has no such table")
-    pytester.makepyprojecttoml(f"[{table}]\n{IN_TOML[table]}\ntlsandbox_guard_report_only = true\n")
-    pytester.makepyfile(
-        """
+    keys = ("tlsandbox", "tlsandbox_guard", "tlsandbox_timeout", "tlsandbox_mask")
+    lines = [f"{key} = {value}" for key, value in zip(keys, IN_TOML[table], strict=True)]
+    lines += ["tlsandbox_guard_report_only = true"]
+    pytester.makepyprojecttoml("\n".join([f"[{table}]", *lines]))
+    code = """
         from pytest_tlsandbox.plugin import _SETTINGS
 
         def test_it(pytestconfig):
@@ -282,11 +206,10 @@ def test_settings_in_a_toml_file_are_read(pytester, table):
             assert (settings.timeout, settings.guard_report_only) == (5.0, True)
             assert [mask.pattern for mask in settings.masks] == ["hunter.*"]
         """
-    )
-    assert pytester.runpytest_inprocess().ret == 0
+    assert passed(pytester, code) == 1
 
 
-@pytest.mark.skipif(PYTEST_8, reason="it has no such table")
+@NEW_TABLE
 def test_toml_setting_with_a_value_of_the_wrong_type_is_reported(pytester):
     pytester.makepyprojecttoml("[tool.pytest]\ntlsandbox_timeout = [5, 6]\n")
     result = pytester.runpytest_inprocess()
