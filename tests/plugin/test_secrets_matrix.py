@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
+
+from pytest_tlsandbox.report.__main__ import main
 
 from ..support import sample_of
 from .inner import unused_url
@@ -57,14 +58,11 @@ CONFTEST = """
 
     from pytest_tlsandbox import Secret
 
-    KEYS = {
-        "https://my-sandbox.invalid": lambda key: functools.partial(str, key),
-        "text": str,
-        "unusable": lambda key: Secret(key + " x"),
-    }
-
     def pytest_tlsandbox_api_key(config, target):
-        return KEYS[target](os.environ["KEY"]) if target in KEYS else None
+        key = os.environ["KEY"]
+        unusable = Secret(key + " x")
+        by_proxy = {"https://my-sandbox.invalid": functools.partial(str, key)}
+        return {"text": key, "unusable": unusable, **by_proxy}.get(target)
 """
 
 SUITE = '''
@@ -77,37 +75,34 @@ SUITE = '''
     from pytest_tlsandbox import Secret, process_control, by
     from pytest_tlsandbox.client import retry
     from tests.fault_proxy import FaultProxy, faults
+    from tests.support import ended, managed, raw
 
     # Each test has an outage of its own, which is to end soon.
     retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
     process_control._LONGEST_FAREWELL = 0.01
 
+    def secret(name, before="", after=""):
+        return before + os.environ[name] + after
+
     def rows():
         """A server that runs, a job that failed, a managed process: each with secrets in what names it."""
-        secret = os.environ.__getitem__
-        common = {"stdin_writable": False, "started_at": 1_710_000_000_000}
+        login = ["-c", secret("FLAG", "login --token "), "--pass", secret("FLAG", "-")]
         return [
-            {**common, "handle": 1, "pid": 41, "status": "running", "command": "server", "args": [
-                "--token=" + secret("FLAG"), "--password", secret("FLAG"), secret("OWN"),
-                "https://me:" + secret("URL") + "@host/path"]},
-            {**common, "handle": 2, "pid": 42, "status": "exited", "exit_code": 3, "command": "job",
-                "args": ["API_KEY=" + secret("FLAG"), "x" + secret("OWN")],
-                "ended_at": 1_710_000_009_000},
-            {**common, "handle": 3, "pid": 43, "status": "running", "command": "web", "args": [
-                "-c", "login --token " + secret("FLAG"), "--pass", "-" + secret("FLAG")],
-                "managed": {"id": "web --token=" + secret("FLAG"), "name": "web --token=" + secret("FLAG"),
-                    "status": "running", "last_error": "DB_PASS=" + secret("FLAG")}},
+            raw(41, "server", [secret("FLAG", "--token="), "--password", secret("FLAG"), secret("OWN"),
+                secret("URL", "https://me:", "@host/path")]),
+            raw(42, "job", [secret("FLAG", "API_KEY="), secret("OWN", "x")], **ended(3)),
+            raw(43, "web", login, managed=managed(
+                secret("FLAG", "web --token="), last_error=secret("FLAG", "DB_PASS="))),
         ]
 
     def told_back(status):
         """What a server may tell that was asked with a wrong key."""
-        return faults.answer(status, {"error": "unknown key " + os.environ["KEY"]}, name=f"{status} tells the key")
+        return faults.answer(status, {"error": secret("KEY", "unknown key ")}, name=f"{status} tells the key")
 
     def end_all_with_secrets_in_the_output(proxy):
         for row in proxy.processes:
-            row.update(status="exited", exit_code=1, ended_at=1_710_000_009_500)
-        key, flag, url, own = (os.environ[name] for name in ("KEY", "FLAG", "URL", "OWN"))
-        lines = [key, "--token " + flag, "http://me:" + url + "@host/", own]
+            row.update(ended(1))
+        lines = [secret("KEY"), secret("FLAG", "--token "), secret("URL", "http://me:", "@host/"), secret("OWN")]
         proxy.fail(faults.answer(200, {"lines": lines}, name="output"), only="/stderr")
 
     # One of each kind that is ridden out, for it takes time, and all that are final.
@@ -121,101 +116,89 @@ SUITE = '''
     @pytest.fixture
     def proxy():
         with FaultProxy(processes=rows()) as proxy:
-            proxy.api_key = Secret(os.environ["KEY"])
+            proxy.api_key = Secret(secret("KEY"))
             yield proxy
 
-    @pytest.fixture(params=FAULTS, ids=lambda fault: str(fault))
-    def box(request, proxy, tlsandbox_connect, caplog):
+    @pytest.fixture
+    def box(proxy, tlsandbox_connect):
+        return tlsandbox_connect(proxy)
+
+    @pytest.fixture(params=FAULTS, ids=str)
+    def faulty(request, proxy, box, caplog):
         caplog.set_level(logging.DEBUG)
-        box = tlsandbox_connect(proxy)
         if request.param is not None:
             proxy.fail(request.param)
         return box
 
-    def test_wait(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
-        box.wait_for_exit("job", timeout=0)
-
     @pytest.fixture
-    def failing_setup(tlsandbox_connect, proxy):
-        tlsandbox_connect(proxy).wait_for_exit("job", timeout=0)
+    def failing_setup(box):
+        box.wait_for_exit("job", timeout=0)
 
     def test_setup(failing_setup):
         pass
 
     @pytest.fixture
-    def failing_teardown(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
-        yield box
+    def failing_teardown(box):
+        yield
         box.wait_for_exit("job", timeout=0)
 
     def test_teardown(failing_teardown):
         pytest.fail("and its teardown fails too")
 
-    def test_not_found(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
-        box.wait_for_process(by(command="no such"), timeout=0.05)
-
-    def test_start(box):
-        box.start_process("no-such-program", ["--token=" + os.environ["FLAG"]], env={"TOKEN": os.environ["FLAG"]})
+    def test_start(faulty):
+        faulty.start_process("no-such-program", [secret("FLAG", "--token=")], env={"TOKEN": secret("FLAG")})
         pytest.fail("it was started")
 
-    def test_own_error(box):
+    def test_own_error(faulty):
         try:
-            box.wait_for_process("--token=" + os.environ["FLAG"] + "!", timeout=0)
+            faulty.wait_for_process(secret("FLAG", "--token=", "!"), timeout=0)
         except Exception as error:
             warnings.warn(str(error))
             logging.getLogger("suite").error("failed", exc_info=True)
             print(error)
             raise RuntimeError(str(error)) from error
 
-    def test_snapshot(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
+    def test_snapshot(box):
         snapshot = box.list_processes()
         server, job, web = snapshot
         assert [str(snapshot), server, web.managed, snapshot.rows] == job
 
-    def test_what_cannot_be_killed_is_warned_of(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
+    def test_what_cannot_be_killed_is_warned_of(box, proxy):
         server, _, web = box.list_processes()
         box._started += [server, web]
         proxy.fail(faults.INTERNAL_ERROR, only="DELETE")
         warnings.warn(f"left: {box.kill_started()}")
         pytest.fail(f"left: {server}")
 
-    def test_managed(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
+    def test_managed(box, proxy):
         web = box.list_processes()[2]
         proxy.fail(faults.answer(404, b"", name="no such call"), only="POST")
         box.restart_process(web)
 
     @pytest.mark.parametrize("ask", [
+        lambda box: box.wait_for_exit("job", timeout=0),
+        lambda box: box.wait_for_process(by(command="no such"), timeout=0.05),
         lambda box: box.wait_for_port("server", 80, timeout=0),
         lambda box: box.wait_for_restart("server", timeout=0),
         lambda box: box.wait_for_restart(43, timeout=0),
         lambda box: box.wait_for_count("e", 9, timeout=0),
-        lambda box: box.wait_for_count("--token=" + os.environ["FLAG"] + "!", 9, timeout=0),
+        lambda box: box.wait_for_count(secret("FLAG", "--token=", "!"), 9, timeout=0),
         lambda box: box.stop_process("server"),
         lambda box: box.stop_process(43),
-        lambda box: box.run_process("job", ["--token=" + os.environ["FLAG"]]),
+        lambda box: box.run_process("job", [secret("FLAG", "--token=")]),
     ])
-    def test_helper(tlsandbox_connect, proxy, ask):
-        ask(tlsandbox_connect(proxy))
+    def test_helper(box, ask):
+        ask(box)
 
-    def test_own_failure_after_processes_with_secrets_ended(tlsandbox_connect, proxy):
-        box = tlsandbox_connect(proxy)
+    def test_own_failure_after_processes_with_secrets_ended(box, proxy):
         box.list_processes()
         end_all_with_secrets_in_the_output(proxy)
         pytest.fail("by itself")
 
-    def test_through_a_proxy_of_the_environment(tlsandbox_connect):
-        box = tlsandbox_connect("https://my-sandbox.invalid")
-        box.wait_for_process("x", timeout=0)
-
-    @pytest.mark.parametrize("target", ["text", "unusable"])
-    def test_rejected_key_of_the_hook(tlsandbox_connect, target):
-        box = tlsandbox_connect(target)
-        box.wait_for_process("x", timeout=0)
+    @pytest.mark.parametrize("target", ["https://my-sandbox.invalid", "text", "unusable"])
+    def test_key_of_the_hook(tlsandbox_connect, target):
+        """The first is reached through a proxy of the environment, the others are rejected."""
+        tlsandbox_connect(target).wait_for_process("x", timeout=0)
 '''
 
 
@@ -230,9 +213,12 @@ def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     pytester.makeini(
         """
         [pytest]
+        addopts = -W default --tlsandbox-report=report.json --junitxml=junit.xml
         tlsandbox_mask = acme-[\\w-]+
         junit_logging = all
         log_level = DEBUG
+        log_file = log.txt
+        log_file_level = DEBUG
         """
     )
     if way == "PYTEST_DEBUG":
@@ -240,31 +226,21 @@ def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(SUITE)
 
-    result = pytester.runpytest_subprocess(
-        "-W",
-        "default",
-        "--tlsandbox-report=report.json",
-        "--junitxml=junit.xml",
-        "--log-file=log.txt",
-        "--log-file-level=DEBUG",
-        *WAYS[way],
-    )
+    result = pytester.runpytest_subprocess(*WAYS[way])
+    main(["report.json", "report.html"])
 
-    made = pytester.run(
-        sys.executable, "-m", "pytest_tlsandbox.report", "report.json", "report.html"
-    )
-
-    assert made.ret == 0
     outcomes = result.parseoutcomes()
-    assert outcomes["failed"] > 50, result.stdout.str()[-3000:]
+    assert outcomes["failed"] == 70, result.stdout.str()[-3000:]
     assert "passed" not in outcomes
     shown = {"stdout": result.stdout.str(), "stderr": result.stderr.str()}
     written = [*WRITTEN, "debug.log"] if way == "--debug" else WRITTEN
     shown |= {name: (pytester.path / name).read_text() for name in written}
+    assert "http://***@host/" in shown["report.json"]
+    assert "http://***@host/" in shown["report.html"]
     assert "urllib3" in shown["log.txt"]
     assert "***" in shown["junit.xml"]
     assert '"tlsandbox_cause" value="exit: server (not certain)"' in shown["junit.xml"]
-    assert SECTION in re.sub(r"\d+\.\d s (before|after)", "# s before", shown["stdout"])
+    assert SECTION in re.sub(r"[\d.]+ m?s (before|after)", "# s before", shown["stdout"])
     if trace := TRACES.get(way):
         assert "finish pytest_tlsandbox_api_key --> ***" in shown[trace]
     assert hits(shown) == []
