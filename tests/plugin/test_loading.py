@@ -8,6 +8,7 @@ import pytest
 
 import pytest_tlsandbox
 
+from ..support import sample_of
 from .inner import HEAVY
 
 
@@ -65,30 +66,25 @@ AUTOLOAD = {
     **ROUTES,
 }
 WITHOUT = {
-    **ROUTES,
     "-p package, xdist": (["-p", "xdist", *XDIST, *PACKAGE], "", ""),
     "conftest, xdist": (["-p", "xdist", *XDIST], "", CONFTEST),
+    **ROUTES,
 }
-
-
-@pytest.mark.parametrize(
-    ("autoload", "route"),
-    [
-        pytest.param(
-            autoload,
-            route,
-            id=f"{name}, {'with' if autoload else 'without'} autoload",
-            marks=() if name in sample else pytest.mark.slow,
-        )
-        for autoload, routes, sample in (
-            (True, AUTOLOAD, ("entry point, alone", "-p both", "conftest")),
-            (False, WITHOUT, ("conftest, xdist",)),
-        )
-        for name, route in routes.items()
-    ],
+CASES = {
+    **{f"{name}, with autoload": (True, *route) for name, route in AUTOLOAD.items()},
+    **{f"{name}, without autoload": (False, *route) for name, route in WITHOUT.items()},
+}
+SAMPLE = (
+    "entry point, alone, with autoload",
+    "-p both, with autoload",
+    "conftest, with autoload",
+    "conftest, xdist, without autoload",
 )
-def test_plugin_is_registered_only_once(pytester, monkeypatch, autoload, route):
-    options, plugins, conftest = route
+
+
+@pytest.mark.parametrize("case", sample_of(CASES, *SAMPLE))
+def test_plugin_is_registered_only_once(pytester, monkeypatch, case):
+    autoload, options, plugins, conftest = case
     if not autoload:
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_PLUGINS", plugins)
