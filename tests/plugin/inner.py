@@ -16,7 +16,6 @@ import pytest
 from tests.client.servers import CLOSE, HANG, Server
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
 
     from tests.client.servers import Request
@@ -98,15 +97,13 @@ def running(mark: str) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def server(answer: bytes | None, asked: threading.Event | None = None) -> Iterator[str]:
+def server(answer: bytes | None) -> Iterator[str]:
     """Yield the URL of a server that sends one answer to every request; None is silence.
 
-    ``{request}`` in the answer stands for the request; ``asked`` is set when a request arrives.
+    ``{request}`` in the answer stands for the request.
     """
 
     def script(request: Request) -> list[object]:
-        if asked is not None:
-            asked.set()
         if answer is None:
             return [HANG]
         return [answer.replace(b"{request}", f"{request.line} {request.headers}".encode()), CLOSE]
