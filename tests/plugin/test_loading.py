@@ -76,7 +76,7 @@ CASES = {
 }
 SAMPLE = (
     "entry point, alone, with autoload",
-    "-p both, with autoload",
+    "-p plugin, with autoload",
     "conftest, with autoload",
     "conftest, xdist, without autoload",
 )

@@ -31,18 +31,22 @@ def test_wait_ends_before_pytest_timeout_would_stop_the_test(pytester):
             return [tlsandbox_session.start_process("sleep", ["60"]) for _ in range(4)]
 
         @pytest.mark.timeout(0)
-        def test_without_limit(tlsandbox, jobs):
-            tlsandbox.wait_for_exit(jobs[0], timeout=0.7)
+        def test_before(jobs):
+            pass
 
         def test_wait(tlsandbox, jobs):
-            tlsandbox.wait_for_exit(jobs[1], timeout=20)
+            tlsandbox.wait_for_exit(jobs[0], timeout=20)
 
         @pytest.mark.timeout(0.6, func_only=True)
         def test_limit_of_the_function(tlsandbox, jobs):
-            tlsandbox.wait_for_exit(jobs[2], timeout=20)
+            tlsandbox.wait_for_exit(jobs[1], timeout=20)
 
         def test_assertion(tlsandbox, jobs):
-            tlsandbox.assert_stays(jobs[3], stable_for=20)
+            tlsandbox.assert_stays(jobs[2], stable_for=20)
+
+        @pytest.mark.timeout(0)
+        def test_without_limit(tlsandbox, jobs):
+            tlsandbox.wait_for_exit(jobs[3], timeout=0.7)
 
         def test_outage(tlsandbox_connect, provided):
             tlsandbox_connect(provided).wait_for_process("x", timeout=20)

@@ -83,7 +83,7 @@ def test_error_shows_frames_of_hook_wrappers_only_if_it_is_not_an_error_of_the_p
             pass
 
         @pytest.fixture
-        def divided():
+        def divided(box):
             1 / 0
         """
     )
