@@ -169,11 +169,8 @@ def test_embedded_sandbox_needs_no_configuration(pytester):
             assert repr(tlsandbox_local) == f"<LocalSandbox 'local' at {tlsandbox_local.url}>"
             sandbox = tlsandbox_connect("local")
             sandbox.wait_for_exit(sandbox.start_process("true"))
-
-        def test_it_stays_the_same(tlsandbox_connect):
-            assert len(tlsandbox_connect("local").list_processes()) == 1
         """
-    assert passed(pytester, code, "--tlsandbox-memory=256M") == 2
+    assert passed(pytester, code, "--tlsandbox-memory=256M") == 1
 
 
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])

@@ -39,7 +39,7 @@ IS_ABSENT = """
 PACKAGE = ["-p", "pytest_tlsandbox"]
 PLUGIN = ["-p", "pytest_tlsandbox.plugin"]
 CONFTEST = "pytest_plugins = ['pytest_tlsandbox']"
-XDIST = ["-n", "2"]
+XDIST = ["-p", "xdist", "-n", "2"]
 # Hooks of pytest-timeout and xdist are optional: without those, pytest does not complain.
 ALONE = ["-p", "no:timeout", "-p", "no:xdist"]
 
@@ -53,26 +53,22 @@ def run(pytester: pytest.Pytester, test: str, *options: str) -> None:
 
 # How the plugin is loaded: options, PYTEST_PLUGINS, conftest.
 ROUTES = {
+    "entry point, alone": (ALONE, "", ""),
+    "entry point, xdist": (XDIST, "", ""),
     "-p package": (PACKAGE, "", ""),
+    "-p package, xdist": ([*XDIST, *PACKAGE], "", ""),
     "-p plugin": (PLUGIN, "", ""),
     "-p both": ([*PACKAGE, *PLUGIN], "", ""),
     "PYTEST_PLUGINS package": ([], "pytest_tlsandbox", ""),
     "PYTEST_PLUGINS plugin": ([], "pytest_tlsandbox.plugin", ""),
     "conftest": ([], "", CONFTEST),
-}
-AUTOLOAD = {
-    "entry point, alone": (ALONE, "", ""),
-    "entry point, xdist": (XDIST, "", ""),
-    **ROUTES,
-}
-WITHOUT = {
-    "-p package, xdist": (["-p", "xdist", *XDIST, *PACKAGE], "", ""),
-    "conftest, xdist": (["-p", "xdist", *XDIST], "", CONFTEST),
-    **ROUTES,
+    "conftest, xdist": (XDIST, "", CONFTEST),
 }
 CASES = {
-    **{f"{name}, with autoload": (True, *route) for name, route in AUTOLOAD.items()},
-    **{f"{name}, without autoload": (False, *route) for name, route in WITHOUT.items()},
+    f"{name}, {autoload} autoload": (autoload, *route)
+    for name, route in ROUTES.items()
+    for autoload in ("with", "without")
+    if autoload == "with" or "entry point" not in name
 }
 SAMPLE = (
     "entry point, alone, with autoload",
@@ -85,7 +81,7 @@ SAMPLE = (
 @pytest.mark.parametrize("case", sample_of(CASES, *SAMPLE))
 def test_plugin_is_registered_only_once(pytester, monkeypatch, case):
     autoload, options, plugins, conftest = case
-    if not autoload:
+    if autoload == "without":
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_PLUGINS", plugins)
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")

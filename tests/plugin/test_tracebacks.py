@@ -26,6 +26,7 @@ CALLS = [
     "lister.list()",
     "lister.look()",
     "connect('')",
+    "allow('oom')",
     "by()",
 ]
 """Each fails, and is the last line that its traceback shows."""
@@ -34,8 +35,9 @@ CALLS = [
 @pytest.mark.usefixtures("connected")
 def test_traceback_never_shows_source_lines_of_the_plugin(pytester):
     tests = [
-        f"def test_{number}(tlsandbox_connect, tlsandbox_lister, provided):\n"
-        f"    connect, lister, denying = tlsandbox_connect, tlsandbox_lister, provided\n    {call}"
+        f"def test_{number}(tlsandbox_connect, tlsandbox_lister, tlsandbox_allow, provided):\n"
+        "    connect, lister, denying = tlsandbox_connect, tlsandbox_lister, provided\n"
+        f"    allow = tlsandbox_allow\n    {call}"
         for number, call in enumerate(CALLS)
     ]
     imports = "from pytest_tlsandbox import AsyncSandbox, by\n"
