@@ -15,11 +15,7 @@ from pytest_tlsandbox.local.sandbox import start_local_sandbox
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch, pytester):
     for name in [*os.environ]:
-        if name.startswith(("PYTEST_XDIST", "TLSANDBOX", "TENSORLAKE")) or name in {
-            "PYTEST_PLUGINS",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
-            "PYTEST_TIMEOUT",
-        }:
+        if name.startswith(("PYTEST_XDIST", "PYTEST_PLUGINS", "PYTEST_DISABLE", "PYTEST_TIMEOUT")):
             monkeypatch.delenv(name)
     # After pytester, which clears the environment.
     # pytest-asyncio wants a setting, or warns; anyio and hypothesis take 0.4 s of each start.

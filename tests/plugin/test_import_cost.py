@@ -31,6 +31,7 @@ def imported(pytester: pytest.Pytester, *options: str, status: int) -> set[str]:
 def test_plugin_imports_only_standard_library_modules_if_the_folder_contains_no_tests(pytester):
     with_us = imported(pytester, "--co", "-q", status=5)
     without = imported(pytester, "--co", "-q", "-p", "no:tlsandbox", status=5)
+    assert "pytest_tlsandbox.plugin" not in without
     ours = {name for name in with_us if name.startswith("pytest_tlsandbox")}
     assert "pytest_tlsandbox.settings" in ours  # what the plugin itself is not told of, by pytest 9
     assert HEAVY.isdisjoint(with_us)
