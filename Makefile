@@ -128,7 +128,7 @@ pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code doe
 	$(VENV)/bin/python tools/facts.py --check
 
 # All that `make test` and CI leave out or sample:
-# - the tests marked slow: 69 of 78 rows of the table of faults, both whole rollouts, 9 of 11 ways to show secrets
+# - the tests marked slow: 69 of 78 rows of the table of faults, both whole rollouts, 10 of 11 ways to show secrets
 #   and 4 of 6 traceback styles, the code and the commands of most pages of the documents, 8 of 13 ends of
 #   a session, repeats of a run under xdist, with pytest-asyncio, by another signal, by another way to load the plugin,
 #   larger loads

@@ -46,7 +46,7 @@ TIMEOUT = ("--timeout=0.5", "-o", "timeout_func_only=true")
     [
         pytest.param("pytest.fail('struck')", (), "Failed: struck", 3, id="by a signal"),
         pytest.param("raise KeyboardInterrupt", (), "KeyboardInterrupt", 1, id="by Ctrl-C"),
-        pytest.param("", TIMEOUT, "did not answer within 0.2", 1, id="before pytest-timeout"),
+        pytest.param("", TIMEOUT, "did not answer within", 1, id="before pytest-timeout"),
     ],
 )
 def test_interrupted_call_or_fixture_does_not_show_the_key(
