@@ -163,6 +163,18 @@ def outcome(call: Callable[[], object]) -> tuple[str, str]:
     return type(error).__name__, error.first_line
 
 
+def result_of(call: Callable[[], Any]) -> str:
+    """Return the result of a call: the pid of the process that it returns, "passes", or its error.
+
+    An error is shown as its class and its first line.
+    """
+    try:
+        value = call()
+    except TLSandboxError as error:
+        return f"{type(error).__name__}: {error.first_line}"
+    return f"pid {value.pid}" if isinstance(value, ProcessInfo) else "passes"
+
+
 def unreachable(label: str = "502", text: str = "", **more: Any) -> SandboxUnreachable:
     """Return a transient error."""
     text = f"my-sandbox {text or f'answered {label}'}"

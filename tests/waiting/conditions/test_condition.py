@@ -1,0 +1,176 @@
+"""Conditions on the whole list: ``wait_for_count``, and ``wait_until`` with a user's function."""
+
+import pytest
+
+from pytest_tlsandbox import by, errors
+from tests.support import (
+    OOM,
+    dedented,
+    ended,
+    failure,
+    managed,
+    outcome,
+    pass_time,
+    polls,
+    process,
+    raw,
+)
+from tests.support import silent_box as box_of
+
+WORKER = {"args": ("worker.py",)}
+ONE, TWO, THREE = (raw(40 + number, **WORKER) for number in (1, 2, 3))
+EXITED, KILLED = raw(42, **WORKER, **ended(1)), raw(42, **WORKER, **OOM)
+OTHER = raw(50, command="sleep", args=("60",))
+WEB = raw(41, command="web", args=(), managed=managed("web"))
+BACKING_OFF = raw(41, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
+STARTS = {0: [OTHER], 1: [ONE, OTHER], 2: [ONE, EXITED, OTHER], 3: [ONE, EXITED, THREE, OTHER]}
+
+# For each wait for a count that passes: what is listed, the selector, the pids, and when it passes.
+# fmt: off
+COUNTED = {
+    "text": (STARTS, "worker.py", [41, 43], 3),
+    "function": (STARTS, lambda row: "worker.py" in row.args, [41, 43], 3),
+    "fewer than run now": ({0: [ONE, TWO], 2: [ONE, EXITED]}, "worker.py", [41], 2),
+    "none, of nothing": ([], "worker.py", [], 0),
+    "none, of an ended process": ([OTHER, EXITED], "worker.py", [], 0),
+    "managed process between two runs": ({0: [BACKING_OFF], 2: [WEB]}, "web", [41], 2),
+    "successor within the grace period": (
+        {0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]}, "worker.py", [41, 43], 3),
+}
+# For each wait for a count that fails: the same, and the count, the error, and when it fails.
+NOT_COUNTED = {
+    "too many": (
+        [ONE, TWO], "worker.py", 1, "WaitTimedOut",
+        '2 processes running after 5 s, wanted 1: "worker.py"', 5),
+    "none that matches": (
+        [ONE], "woker.py", 1, "ProcessNotFound",
+        'No process matches "woker.py" after 5 s: did you mean "worker.py"?', 5),
+    "all have exited": (
+        {0: [TWO], 1: [EXITED]}, "worker.py", 2, "UnexpectedExit",
+        '0 processes running, wanted 2: "worker.py"; 1 not running (exited 1)', 3),
+    "all were OOM-killed": (
+        {0: [TWO], 1: [KILLED]}, "worker.py", 2, "ProcessOOMKilled",
+        '0 processes running, wanted 2: "worker.py"; 1 not running (OOM-killed)', 3),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("script", "selector", "pids", "at"), COUNTED.values(), ids=COUNTED)
+def test_wait_returns_the_running_processes_once_their_number_is_right(script, selector, pids, at):
+    box = box_of(script)
+
+    assert [row.pid for row in box.wait_for_count(selector, len(pids))] == pids
+    assert at <= polls(box)[-1] < at + 0.3
+
+
+@pytest.mark.parametrize(
+    ("script", "selector", "number", "error", "line", "at"), NOT_COUNTED.values(), ids=NOT_COUNTED
+)
+def test_wait_for_a_number_fails_at_its_deadline_or_2_s_after_all_matches_have_ended(
+    script, selector, number, error, line, at
+):
+    box = box_of(script)
+
+    assert outcome(lambda: box.wait_for_count(selector, number, timeout=5)) == (error, line)
+    assert at <= polls(box)[-1] < at + 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda box: box.wait_for_count("x", -1), "'count' must be a number >= 0, got -1"),
+        (lambda box: box.wait_for_count("x", 1.5), "'count' must be a number >= 0, got 1.5"),
+        (lambda box: box.wait_for_restart("x", 0), "'count' must be a number >= 1, got 0"),
+        (lambda box: box.wait_for_restart("x", True), "'count' must be a number >= 1, got True"),
+        (lambda box: box.wait_for_port("x", 0), "'port' must be a number from 1 to 65535, got 0"),
+        (lambda box: box.wait_for_port("x", 65_536), "'port' must be a number from 1 to 65535, got 65536"),
+        *(
+            (lambda box, selector=selector: box.wait_for_count(selector, 1),
+             "'process' must be a selector that can match several processes (text, a regex, by(...) or a "
+             f"function); got {label}")
+            for selector, label in [(41, "pid 41"), (process(41), "pid 41"), (by(pid=41), "by(pid=41)")]
+        ),
+    ],
+)  # fmt: skip
+def test_invalid_number_or_selector_is_rejected_before_the_first_poll(call, message):
+    box = box_of([ONE])
+
+    error = failure(lambda: call(box), errors.InvalidArgument)
+
+    assert str(error) == f"argument {message}"
+    assert polls(box) == []
+
+
+# -------------------------------------------------------------------------- wait_until
+
+
+def test_wait_returns_the_result_of_its_condition_function():
+    box = box_of([ONE])
+
+    assert box.wait_until(lambda seen: seen.find(seen.processes[0].identity)).pid == 41
+
+
+def test_failed_wait_lists_only_living_processes_and_processes_that_started_in_the_test():
+    def two_passed(seen):
+        return len([row for row in seen if row.exit_code == 0]) > 1 and "--token=abc"
+
+    before = [raw(1), raw(2, **ended(0))]
+    box = pass_time(box_of({0: before, 1: [*before, raw(3, **ended(1))]}).from_now())
+
+    assert str(failure(lambda: box.wait_until(two_passed, timeout=1))) == dedented("""
+        Condition not met after 1 s: two_passed returned False
+
+          processes alive now or started in this test
+            pid 1  running        python train.py
+            pid 3  exited 1  9 s  python train.py
+          condition  len([row for row in seen if row.exit_code == 0]) > 1 and '--token=***'
+    """)
+
+
+class Never:
+    """A callable without a name, whose result is falsy and has a long repr with a secret."""
+
+    def __call__(self, seen):
+        return self
+
+    def __bool__(self):
+        return False
+
+    def __repr__(self):
+        return "--token=abc " + "x" * 60
+
+
+def returns_twice(seen):
+    if len(seen) == 2:
+        return True
+    return len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "told", "details"),
+    [
+        (returns_twice, "returns_twice returned False", ""),
+        (lambda seen: len(seen) == 3, "the lambda returned False", ""),
+        (eval("lambda seen: len(seen) == 3"), "the lambda returned False", ""),  # it has no source
+        (Never(), f"Never returned --token=*** {'x' * 27}…", f"  returned  --token=*** {'x' * 60}"),
+    ],
+)
+def test_failed_wait_shows_a_long_result_but_no_source_of_several_lines(function, told, details):
+    error = failure(lambda: box_of([ONE]).wait_until(function, timeout=0), errors.WaitTimedOut)
+
+    assert error.first_line == f"Condition not met after 0 s: {told}"
+    assert str(error).partition("python worker.py\n")[2] == details
+    assert error.wanted == f"{told.partition(' returned')[0]} to be true"
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), errors.SandboxUnreachable("x", transient=True)]
+)
+def test_exception_in_a_user_function_ends_the_wait(error):
+    box = box_of([ONE])
+
+    def ask(_seen):
+        raise error
+
+    assert failure(lambda: box.wait_until(ask), type(error)) is error
+    assert polls(box) == [0.0]
