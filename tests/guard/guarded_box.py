@@ -2,69 +2,51 @@
 
 from __future__ import annotations
 
-from json import dumps
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.testing.scripted_lister import ScriptedLister
 from pytest_tlsandbox.types import Screen
 
-from ..support import FakeClock, raw
+from ..support import OOM, FakeClock, raw
 
 if TYPE_CHECKING:
+    from pytest_tlsandbox.client.transport import Answer
     from pytest_tlsandbox.guard.findings import Finding
 
 REFUSED = SandboxUnreachable(
     "my-sandbox cannot be reached: the connection was refused", label="refused", transient=True
 )
 ALL = ("oom", "crash", "restart", "unhealthy", "leak")
-OOM = {"status": "oom_killed", "oom_killed": True, "ended_at": 1_710_000_009_000}
 STDERR = ["shard 1/8 loaded", "shard 2/8 loaded"]
 
 
-class Box(SandboxClient):
+class Box(ScriptedLister):
     """A sandbox that lists ``rows``, or fails with ``fault`` after ``latency`` seconds.
 
-    Only the transport is a fake. ``later`` maps the number of a list call to the rows from then on.
+    ``later`` maps the number of a list call to the rows from then on.
     """
 
-    clock: FakeClock
-
     def __init__(self, clock: FakeClock, *rows: dict[str, Any]) -> None:
-        super().__init__(cast("Transport", _Wire(clock, self)))
+        super().__init__({}, clock=clock)
         self.rows = [*rows]
         self.later: dict[int, list[dict[str, Any]]] = {}
         self.fault: InfrastructureError | None = None
         self.latency = 0.0
         self.looks = 0
 
-    def answer(self, path: str, limit: float) -> dict[str, Any]:
-        if path != "/processes":
-            return {"lines": STDERR if path.endswith("/stderr") else []}
-        self.looks += 1
-        self.rows = self.later.get(self.looks, self.rows)
-        self.clock.now += min(self.latency, limit)
-        if self.fault is not None:
-            raise self.fault
-        return {"processes": self.rows}
-
-
-class _Wire:
-    """A fake transport."""
-
-    def __init__(self, clock: FakeClock, box: Box) -> None:
-        self.clock = clock
-        self.address = Address("my-sandbox", "script:")
-        self._box = box
-
-    def request(self, _method: str, path: str, *, limit: float = 5.0, json: Any = None) -> Answer:
-        return Answer(200, dumps(self._box.answer(path, limit)).encode(), announced=True)
+    def _request(self, method: str, path: str, **sent: Any) -> Answer:
+        if path == "/processes":
+            self.looks += 1
+            self.rows = self.later.get(self.looks, self.rows)
+            self._script, self._latency = {0.0: self.fault or self.rows}, self.latency
+        elif path.endswith("/stderr"):
+            self._outputs[path] = STDERR
+        return super()._request(method, path, **sent)
 
 
 class GuardedBox:
@@ -128,10 +110,15 @@ class GuardedBox:
             for found in self.monitor.take_data().get("findings", [])
         ]
 
-    def gap(self) -> dict[str, Any]:
-        """Return the only monitoring gap since the previous call of this method."""
+    def gap(self) -> tuple[str, str, str | None, int, bool]:
+        """Return the only monitoring gap since the previous call of this method.
+
+        Returns:
+            Its reason, its first and its last test, their number, and whether a test was guarded.
+
+        """
         [gap] = self.monitor.take_data()["gaps"]
-        return gap
+        return gap["why"], gap["from_test"], gap["to_test"], gap["tests"], gap["guarded"]
 
 
 def in_call(*rows: dict[str, Any], **more: Any) -> GuardedBox:
@@ -144,4 +131,4 @@ def in_call(*rows: dict[str, Any], **more: Any) -> GuardedBox:
 
 def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:
     """Return the row of an OOM-killed process."""
-    return raw(pid, **{**OOM, **fields})
+    return raw(pid, **OOM | fields)
