@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from itertools import chain
 
 import pytest
 from _pytest._io.wcwidth import wcswidth
@@ -19,21 +20,11 @@ every_shape = pytest.mark.parametrize("name", SHAPES, scope="module")
 
 
 @functools.cache
-def messages(name: str) -> list[tuple[int, int, str]]:
-    """Return the width, the verbosity and the message of a shape in every size."""
-    return [
-        (columns - MARGIN, verbosity, str(failure(SHAPES[name], columns, verbosity)))
-        for columns in WIDTHS
-        for verbosity in VERBOSITIES
-    ]
-
-
-def too_wide(lines: str, room: int) -> set[str]:
-    """Return the lines that do not fit, except those with a single long word."""
+def messages(name: str) -> dict[int, list[str]]:
+    """Return the messages of a shape at each terminal width, the least verbose first."""
     return {
-        f"{wcswidth(line)} of {room}: {line}"
-        for line in lines.splitlines()
-        if wcswidth(line) > room and " " in re.sub(r"^ *(\w+  +)?", "", line)
+        columns: [str(failure(SHAPES[name], columns, verbosity)) for verbosity in VERBOSITIES]
+        for columns in WIDTHS
     }
 
 
@@ -59,56 +50,43 @@ def test_every_error_class_that_a_check_can_raise_has_a_stored_message():
     kinds = {errors.TLSandboxError}
     while more := {sub for kind in kinds for sub in kind.__subclasses__()} - kinds:
         kinds |= more
-    told = {kind for kind in kinds if not kind.__subclasses__()} | {errors.AssertionFailed}
+    raised = {kind for kind in kinds if not kind.__subclasses__()} | {errors.AssertionFailed}
 
-    assert {type(failure(shape, 80, 0)) for shape in SHAPES.values()} == told - others
+    assert {type(failure(shape, 80, 0)) for shape in SHAPES.values()} == raised - others
 
 
 @every_shape
 def test_first_line_of_a_message_contains_no_pid_and_is_the_same_at_every_terminal_width(name):
     """Short summaries, JUnit messages and annotations show it, and tools group failures by it."""
-    first_lines = set()
-    for _, _, message in messages(name):
-        first, _, rest = message.partition("\n")
-        assert first == first.strip()
-        assert not rest or rest.startswith("\n  ")
-        first_lines.add(first)
-    assert len(first_lines) == 1
-    first = first_lines.pop()
+    every_size = [*chain(*messages(name).values())]
+    assert len({message.partition("\n")[0] for message in every_size}) == 1
+    first, _, rest = every_size[0].partition("\n")
+    assert first == first.strip()
     assert not first.endswith((":", ","))
     assert not re.search(r"\bpid \d", first)
+    assert not rest or rest.startswith("\n  ")
 
 
 @every_shape
-def test_all_lines_of_a_message_except_the_first_fit_the_terminal_width(name):
-    wide = set()
-    for room, _, message in messages(name):
-        for part in ALL_PROCESSES.split(message.partition("\n")[2]):
-            wide |= too_wide(part, room)
-    assert not wide, "\n".join(sorted(wide))
+def test_lines_after_the_first_fit_the_terminal_width_unless_a_single_word_is_longer(name):
+    for columns, sizes in messages(name).items():
+        for message in sizes:
+            parts = ALL_PROCESSES.split(message.partition("\n")[2])
+            lines = [line for part in parts for line in part.splitlines()]
+            wide = [line for line in lines if wcswidth(line) > columns - MARGIN]
+            assert not [line for line in wide if " " in re.sub(r"^ *(\w+  +)?", "", line)]
 
 
 @every_shape
-def test_message_contains_only_printable_characters(name):
-    for _, _, message in messages(name):
-        odd = {char for char in message if not char.isprintable()} - {"\n"}
-        assert not odd
+def test_message_contains_only_printable_characters_and_no_secret(name):
+    for message in chain(*messages(name).values()):
+        assert message.replace("\n", "").isprintable()
+        assert "abc" not in message
 
 
 @every_shape
-def test_no_message_shows_a_secret(name):
-    assert not [message for _, _, message in messages(name) if "abc" in message]
-
-
-@every_shape
-def test_message_is_never_shorter_at_higher_verbosity(name):
-    sizes = [len(message.splitlines()) for _, _, message in messages(name)]
-    half = len(VERBOSITIES)
-    assert sizes[:half] == sorted(sizes[:half])
-    assert sizes[half:] == sorted(sizes[half:])
-
-
-@every_shape
-def test_message_has_at_most_50_lines_at_the_default_verbosity(name):
-    sizes = [len(text.splitlines()) for _, verbosity, text in messages(name) if verbosity == 0]
-    assert max(sizes) <= 50
+def test_message_is_never_shorter_at_higher_verbosity_and_has_at_most_50_lines_by_default(name):
+    for sizes in messages(name).values():
+        lengths = [len(message.splitlines()) for message in sizes]
+        assert lengths == sorted(lengths)
+        assert lengths[[*VERBOSITIES].index(0)] <= 50

@@ -111,6 +111,12 @@ CHECKS = {
         "ProcessCrashed: Crashed with SIGSEGV: train.py", 0.1, 0.2),
     "exit code that is reported late": (
         {0: [LOST], 0.5: [EXITED]}, no_oom(suspected=True), "passes", 0.5, 0.6),
+    "exit code that is never reported": (
+        [LOST], no_oom(suspected=True),
+        "SuspectedOOMKill: End not known, possibly an OOM kill: train.py", 1, 1.1),
+    "exit code 137": (
+        [raw(41, **ended(137))], no_oom(suspected=True),
+        "SuspectedOOMKill: Exited 137, possibly an OOM kill: train.py", 0, 0),
     "outage of 7 s right after the first poll": (
         {0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]}, no_oom(), "passes", 7, 9.5),
 
