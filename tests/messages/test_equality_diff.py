@@ -10,27 +10,26 @@ SUPERVISED = managed(None, restart_count=2, last_exit={"exit_code": 1, "ended_at
 
 
 # fmt: off
-@pytest.mark.parametrize(
-    ("left", "right", "lines"),
-    [
-        (ended(1), ended(1) | {"status": "completed"}, ["  no field differs"]),
-        ({"managed": managed(None)}, {"managed": SUPERVISED}, [
-            "                         left  right",
-            "  managed.restart_count  0     2",
-            "  managed.last_exit      none  exited 1",
-        ]),
-        ({"args": ("train.py", "--token", "abc")}, {"args": ("train.py", "--token=abc", "x")}, [
-            "        left                            right",
-            "  args  ['train.py', '--token', '***']  ['train.py', '--token=***', 'x']",
-        ]),
-        ({"args": ("train.py", "--token=abc")}, {"args": ("train.py", "--token=def")}, [
-            "        left                         right",
-            "  args  ['train.py', '--token=***']  another, masked",
-        ]),
-    ],
-    ids=["corrected status", "supervisor", "secrets", "another secret"],
-)
+DIFFERENCES = {
+    "corrected status": (ended(1), ended(1) | {"status": "completed"}, ["  no field differs"]),
+    "supervisor": ({"managed": managed(None)}, {"managed": SUPERVISED}, [
+        "                         left  right",
+        "  managed.restart_count  0     2",
+        "  managed.last_exit      none  exited 1",
+    ]),
+    "secrets": ({"args": ("train.py", "--token", "abc")}, {"args": ("train.py", "--token=abc", "x")}, [
+        "        left                            right",
+        "  args  ['train.py', '--token', '***']  ['train.py', '--token=***', 'x']",
+    ]),
+    "another secret": ({"args": ("train.py", "--token=abc")}, {"args": ("train.py", "--token=def")}, [
+        "        left                         right",
+        "  args  ['train.py', '--token=***']  another, masked",
+    ]),
+}
 # fmt: on
+
+
+@pytest.mark.parametrize(("left", "right", "lines"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_only_fields_that_differ_are_shown(left, right, lines):
     told = compare(process(**left), process(**right), 100)
 

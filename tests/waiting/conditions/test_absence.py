@@ -86,58 +86,44 @@ def test_assertion_is_inconclusive_if_all_processes_vanished_and_the_test_did_no
 OOM_KILLED = "ProcessOOMKilled: OOM-killed: train.py"
 # For each check: what is listed, the call, the result, and when its last poll begins.
 # fmt: off
-CHECKS = {
-    "process object that is not listed": (
-        [OTHER], no_oom(process(41)), "ProcessNotFound: No process matches pid 41", 1, 1.1),
-    "text that does not match": (
-        [NEXT], no_oom("x.py"), 'ProcessNotFound: No process matches "x.py"', 0, 0),
-    "pid that is not listed": (
-        [NEXT], no_oom(99), "ProcessNotFound: No process matches pid 99", 0, 0),
-    "not running, of a process that is not listed": ([NEXT], not_running(99), "passes", 0, 0),
-    "process that is about to be restarted": (
-        [BACKING_OFF], not_running("web"),
-        "AssertionFailed: Unexpectedly backing off: web", 0.2, 0.3),
-    "status that is out of date right after a kill": (
-        {0: [RUNNING], 0.15: [raw(41, **signaled(9))]}, not_running(41), "passes", 0.15, 0.3),
+CHECKS = [
+    ([OTHER], no_oom(process(41)), "ProcessNotFound: No process matches pid 41", 1, 1.1),
+    ([NEXT], no_oom("x.py"), 'ProcessNotFound: No process matches "x.py"', 0, 0),
+    ([NEXT], no_oom(99), "ProcessNotFound: No process matches pid 99", 0, 0),
+    ([NEXT], not_running(99), "passes", 0, 0),
+    ([BACKING_OFF], not_running("web"), "AssertionFailed: Unexpectedly backing off: web", 0.2, 0.3),
+    # The status may be out of date right after a kill.
+    ({0: [RUNNING], 0.15: [raw(41, **signaled(9))]}, not_running(41), "passes", 0.15, 0.3),
 
     # How long the processes are polled.
-    "living process": ([RUNNING], no_oom(), "passes", 0.2, 0.3),
-    "ended process": ([EXITED], no_oom(), "passes", 0, 0),
-    "OOM kill within 200 ms": ({0: [RUNNING], 0.1: [KILLED]}, no_oom(), OOM_KILLED, 0.1, 0.2),
-    "OOM kill shown after a lost exit code": (
-        {0: [raw(41, **ended(None))], 0.1: [KILLED]}, no_oom(), OOM_KILLED, 0.1, 0.2),
-    "crash shown after a hang-up": (
-        {0: [raw(41, **signaled(1))], 0.1: [CRASHED]}, no_incidents(),
-        "ProcessCrashed: Crashed with SIGSEGV: train.py", 0.1, 0.2),
-    "exit code that is reported late": (
-        {0: [LOST], 0.5: [EXITED]}, no_oom(suspected=True), "passes", 0.5, 0.6),
-    "exit code that is never reported": (
-        [LOST], no_oom(suspected=True),
-        "SuspectedOOMKill: End not known, possibly an OOM kill: train.py", 1, 1.1),
-    "exit code 137": (
-        [raw(41, **ended(137))], no_oom(suspected=True),
-        "SuspectedOOMKill: Exited 137, possibly an OOM kill: train.py", 0, 0),
-    "outage of 7 s right after the first poll": (
-        {0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]}, no_oom(), "passes", 7, 9.5),
+    ([RUNNING], no_oom(), "passes", 0.2, 0.3),
+    ([EXITED], no_oom(), "passes", 0, 0),
+    ({0: [RUNNING], 0.1: [KILLED]}, no_oom(), OOM_KILLED, 0.1, 0.2),
+    ({0: [raw(41, **ended(None))], 0.1: [KILLED]}, no_oom(), OOM_KILLED, 0.1, 0.2),
+    ({0: [raw(41, **signaled(1))], 0.1: [CRASHED]}, no_incidents(),
+     "ProcessCrashed: Crashed with SIGSEGV: train.py", 0.1, 0.2),
+    ({0: [LOST], 0.5: [EXITED]}, no_oom(suspected=True), "passes", 0.5, 0.6),
+    ([LOST], no_oom(suspected=True),
+     "SuspectedOOMKill: End not known, possibly an OOM kill: train.py", 1, 1.1),
+    ([raw(41, **ended(137))], no_oom(suspected=True),
+     "SuspectedOOMKill: Exited 137, possibly an OOM kill: train.py", 0, 0),
+    # Two polls are enough, even with an outage between them.
+    ({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]}, no_oom(), "passes", 7, 9.5),
 
-    "unreadable row": (UNREADABLE, no_oom(), unreadable("for OOM kills"), 1, 1.1),
-    "unreadable row and selected text": (
-        UNREADABLE, no_oom("train.py"), unreadable('for OOM kills of "train.py"'), 1, 1.1),
-    "unreadable row and text that does not match": (
-        UNREADABLE, not_running("none"), unreadable('whether "none" is running'), 1, 1.1),
-    "unreadable row and another selected pid": (UNREADABLE, no_oom(41), "passes", 0, 0),
-    "not running, with an unreadable row": (UNREADABLE, not_running(41), "passes", 0, 0),
-
-    "process that several selectors match": (
-        [raw(8, managed=managed(health_status="unhealthy"))], no_incidents("web", "train.py"),
-        "ProcessUnhealthy: Unhealthy: web", 0, 0.3),
-}
+    # An unreadable row matters unless another pid is selected.
+    (UNREADABLE, no_oom(), unreadable("for OOM kills"), 1, 1.1),
+    (UNREADABLE, no_oom("train.py"), unreadable('for OOM kills of "train.py"'), 1, 1.1),
+    (UNREADABLE, not_running("none"), unreadable('whether "none" is running'), 1, 1.1),
+    (UNREADABLE, no_oom(41), "passes", 0, 0),
+    (UNREADABLE, not_running(41), "passes", 0, 0),
+    # Several selectors match the process.
+    ([raw(8, managed=managed(health_status="unhealthy"))], no_incidents("web", "train.py"),
+     "ProcessUnhealthy: Unhealthy: web", 0, 0.3),
+]
 # fmt: on
 
 
-@pytest.mark.parametrize(
-    ("script", "call", "expected", "earliest", "latest"), CHECKS.values(), ids=CHECKS
-)
+@pytest.mark.parametrize(("script", "call", "expected", "earliest", "latest"), CHECKS)
 def test_check_of_absence_has_the_expected_result_at_the_expected_time(
     script, call, expected, earliest, latest
 ):

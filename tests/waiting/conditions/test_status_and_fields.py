@@ -20,15 +20,16 @@ from tests.support import (
 )
 from tests.support import silent_box as box_of
 
-WEB = {"command": "web", "args": ()}
-
 
 def web(pid=40, restarts=0, status="running", *, end=None, **supervised):
     """Return a row of a managed process; its run with pid 40 + n began 10 s after the run before."""
     started_at = T0 + (pid - 40) * 10_000
     last = {"exit_code": 1, "ended_at": started_at - 1000} if restarts else None
     supervised = {"restart_count": restarts, "last_exit": last, **supervised}
-    return raw(pid, **WEB, **(end or {}), started_at=started_at, managed=managed("web", status, **supervised))  # fmt: skip
+    return raw(
+        pid, "web", (), started_at=started_at, managed=managed("web", status, **supervised),
+        **(end or {}),
+    )  # fmt: skip
 
 
 RUNNING, PAUSED = raw(41), raw(41, status="paused")
@@ -36,9 +37,9 @@ EXITED, FAILED = raw(41, **ended(0)), raw(41, **ended(1))
 TERMINATED, KILLED, LOST = (raw(41, **end) for end in (signaled(15), signaled(9), ended(-1)))
 FIRST, SECOND, THIRD = web(), web(41, 1), web(42, 2)
 BACKING_OFF = web(status="backing_off", end=ended(1))
-STARTING = web(health_status="starting")
-FULL, STOPPED = (web(restarts=5, last_error="restart limit reached", **of) for of in (
-    {}, {"status": "stopped", "end": ended(1)}))  # fmt: skip
+STARTING, HEALTHY = web(health_status="starting"), web(health_status="healthy")
+FULL = web(restarts=5)
+GAVE_UP = web(restarts=5, status="stopped", end=ended(1), last_error="restart limit reached")
 # Another process that has ended, and two that start later, match the same text.
 OTHER = raw(42, command="other", args=("train.py",), **ended(0))
 LATER = [raw(pid, started_at=T0 + 5000) for pid in (43, 44)]
@@ -66,110 +67,78 @@ def outage(until):
 
 FOREIGN = "UnexpectedExit: Killed by SIGTERM (not by this test)"
 NO_CHECK = "AssertionFailed: No health check is configured, wanted running and healthy"
-HEALTHY = "after 1 s, wanted running and healthy: web"
+NOT_HEALTHY = "after 1 s, wanted running and healthy: web"
 TOO_SHORT = "WaitTimedOut: Running for only 1 s, wanted a run time of 5 s"
 # For each call: what is listed, the result, and when its last poll begins.
 # fmt: off
-RESULTS = {
+RESULTS = [
     # wait_for_process
-    "one of several statuses": (
-        [TERMINATED], waits(status=["exited", "signaled"]), "pid 41", 0, 0),
-    "lost exit code, which is corrected later": (
-        {0: [LOST], 0.5: [KILLED]}, waits(status="exited"),
-        "UnexpectedExit: Killed by SIGKILL (not by this test), wanted exited: train.py", 0.5, 0.7),
-    "health check that passes after 3 s": (
-        {0: [STARTING], 3: [web(health_status="healthy")]}, waits("web", 5, healthy=True),
-        "pid 40", 3, 3.3),
-    "healthy, without a supervisor": (
-        [RUNNING], waits(healthy=True), f"{NO_CHECK}: train.py", 0, 0),
-    "healthy, without a health check": ([FIRST], waits("web", healthy=True), f"{NO_CHECK}: web", 0, 0),
-    "healthy, but starting": (
-        [STARTING], waits("web", healthy=True), f"WaitTimedOut: Still starting {HEALTHY}", 1, 1),
-    "healthy, but backing off": (
-        [web(status="backing_off", end=ended(1), health_status="starting")],
-        waits("web", healthy=True), f"WaitTimedOut: Still backing off {HEALTHY}", 1, 1),
-    "exited, but its supervisor is starting": (
-        [web(status="starting")], waits("web", status="exited"),
-        "WaitTimedOut: Still running after 1 s, wanted exited: web", 1, 1),
-    "run time until the deadline": ([RUNNING], waits(stable_for=5), f"{TOO_SHORT}: train.py", 1, 1),
-    "run time after a restart before the wait": (
-        [SECOND], waits("web", stable_for=5), f"{TOO_SHORT}: web", 1, 1),
-    "run time after a restart during the wait": (
-        {0: [FIRST], 0.6: [SECOND]}, waits("web", 5, stable_for=1), "pid 41", 1.6, 1.8),
-    "run time after an outage": (outage(20), waits(timeout=60, stable_for=2), "pid 41", 22, 30),
-    "run time after an outage of a second": (
-        outage(1.2), waits(timeout=60, stable_for=5), "pid 41", 6, 7.5),
-    "run time with an outage of less than a tenth of it": (
-        outage(1.2), waits(timeout=60, stable_for=20), "pid 41", 20, 21),
-    "run time after an outage of more than a tenth of it": (
-        outage(4), waits(timeout=60, stable_for=20), "pid 41", 24, 26.5),
-    "exit before the wait": (
-        [EXITED], waits(),
-        "UnexpectedExit: Exited 0 before the wait began, wanted running: train.py", 0, 0),
-    "exit before the wait, and no successor": (
-        [TERMINATED], waits("train.py", 5),
-        f"{FOREIGN} before the wait began, wanted running: train.py", 2, 2.1),
-    "exit of a process that is listed later": (
-        {0: [], 1: [EXITED]}, waits("train.py", 5),
-        "UnexpectedExit: Exited 0 after 9 s, wanted running: train.py", 3, 3.2),
-    "exit of a process that was paused": (
-        {0: [PAUSED], 1: [TERMINATED]}, waits(timeout=5),
-        f"{FOREIGN} after 9 s, wanted running: train.py", 1, 1.1),
+    ([TERMINATED], waits(status=["exited", "signaled"]), "pid 41", 0, 0),
+    ({0: [LOST], 0.5: [KILLED]}, waits(status="exited"),
+     "UnexpectedExit: Killed by SIGKILL (not by this test), wanted exited: train.py", 0.5, 0.7),
+    ({0: [STARTING], 3: [HEALTHY]}, waits("web", 5, healthy=True), "pid 40", 3, 3.3),
+    ([RUNNING], waits(healthy=True), f"{NO_CHECK}: train.py", 0, 0),
+    ([FIRST], waits("web", healthy=True), f"{NO_CHECK}: web", 0, 0),
+    ([STARTING], waits("web", healthy=True), f"WaitTimedOut: Still starting {NOT_HEALTHY}", 1, 1),
+    ([web(status="backing_off", end=ended(1), health_status="starting")],
+     waits("web", healthy=True), f"WaitTimedOut: Still backing off {NOT_HEALTHY}", 1, 1),
+    ([web(status="starting")], waits("web", status="exited"),
+     "WaitTimedOut: Still running after 1 s, wanted exited: web", 1, 1),
+    ([RUNNING], waits(stable_for=5), f"{TOO_SHORT}: train.py", 1, 1),
+    ([SECOND], waits("web", stable_for=5), f"{TOO_SHORT}: web", 1, 1),
+    # The run time begins anew after a restart, and after an outage of a tenth of it.
+    ({0: [FIRST], 0.6: [SECOND]}, waits("web", 5, stable_for=1), "pid 41", 1.6, 1.8),
+    (outage(20), waits(timeout=60, stable_for=2), "pid 41", 22, 30),
+    (outage(1.2), waits(timeout=60, stable_for=5), "pid 41", 6, 7.5),
+    (outage(1.2), waits(timeout=60, stable_for=20), "pid 41", 20, 21),
+    (outage(4), waits(timeout=60, stable_for=20), "pid 41", 24, 26.5),
+    ([EXITED], waits(),
+     "UnexpectedExit: Exited 0 before the wait began, wanted running: train.py", 0, 0),
+    ([TERMINATED], waits("train.py", 5),
+     f"{FOREIGN} before the wait began, wanted running: train.py", 2, 2.1),
+    ({0: [], 1: [EXITED]}, waits("train.py", 5),
+     "UnexpectedExit: Exited 0 after 9 s, wanted running: train.py", 3, 3.2),
+    ({0: [PAUSED], 1: [TERMINATED]}, waits(timeout=5),
+     f"{FOREIGN} after 9 s, wanted running: train.py", 1, 1.1),
 
     # assert_stays
-    "kept for exactly the requested time": ([RUNNING], stays(10, "train.py"), "pid 41", 10, 10.01),
-    "kept across a restart": (
-        {0: [FIRST], 0.5: [SECOND]}, stays(5, "web"),
-        "AssertionFailed: Exited 1, then restarted; wanted a run time of 5 s: web", 0.5, 0.6),
-    "kept, but ended, with no time for a successor": (
-        [FAILED], stays(10, "train.py"),
-        "UnexpectedExit: Exited 1 before the wait began, wanted a run time of 10 s: train.py", 0, 0),
-    "kept until the process that matched first exits": (
-        {0: [RUNNING, OTHER], 3: [FAILED, *LATER]}, stays(10, "train.py"),
-        "UnexpectedExit: Exited 1 after 9 s, wanted a run time of 10 s: train.py", 3, 3.3),
-    "kept, but another status": (
-        [PAUSED], stays(1, status=["running", "exited"]),
-        "AssertionFailed: Paused, wanted running or exited for 1 s: train.py", 0, 0),
+    ([RUNNING], stays(10, "train.py"), "pid 41", 10, 10.01),
+    ({0: [FIRST], 0.5: [SECOND]}, stays(5, "web"),
+     "AssertionFailed: Exited 1, then restarted; wanted a run time of 5 s: web", 0.5, 0.6),
+    # There is no time for a successor.
+    ([FAILED], stays(10, "train.py"),
+     "UnexpectedExit: Exited 1 before the wait began, wanted a run time of 10 s: train.py", 0, 0),
+    # Only the process that matched first counts.
+    ({0: [RUNNING, OTHER], 3: [FAILED, *LATER]}, stays(10, "train.py"),
+     "UnexpectedExit: Exited 1 after 9 s, wanted a run time of 10 s: train.py", 3, 3.3),
+    ([PAUSED], stays(1, status=["running", "exited"]),
+     "AssertionFailed: Paused, wanted running or exited for 1 s: train.py", 0, 0),
 
     # assert_process
-    "one of several values": ([FAILED], has(exit_code=(0, 1)), "pid 41", 0, 0),
-    "none of several values": (
-        [FAILED], has(exit_code=[0, 2]),
-        "AssertionFailed: Exited 1, wanted 0 or 2: train.py", 0, 0),
-    "several wrong fields of an ended process": (
-        [raw(41, **OOM)], has(status="exited", exit_code=0),
-        "AssertionFailed: OOM-killed, wanted status=exited and exit_code=0: train.py", 0, 0),
-    "wrong command of an ended process": (
-        [raw(41, **OOM)], has(status="exited", command="sh"),
-        "AssertionFailed: status was oom_killed, wanted exited (1 more field differs): train.py", 0, 0),
+    ([FAILED], has(exit_code=(0, 1)), "pid 41", 0, 0),
+    ([FAILED], has(exit_code=[0, 2]), "AssertionFailed: Exited 1, wanted 0 or 2: train.py", 0, 0),
+    ([raw(41, **OOM)], has(status="exited", exit_code=0),
+     "AssertionFailed: OOM-killed, wanted status=exited and exit_code=0: train.py", 0, 0),
+    ([raw(41, **OOM)], has(status="exited", command="sh"),
+     "AssertionFailed: status was oom_killed, wanted exited (1 more field differs): train.py", 0, 0),
 
     # wait_for_restart
-    **{
-        f"restart, selected by {how}": (
-            {0: [FIRST], 1: [BACKING_OFF], 2: [SECOND]}, restart(who), "pid 41", 2, 2.3)
-        for how, who in {"name": "web", "pid": 40, "function": lambda row: True}.items()
-    },
-    "two restarts between two polls": (
-        {0: [FIRST], 1: [THIRD]}, restart(count=2), "pid 42", 1, 1.1),
-    "restart by a supervisor that gives up": (
-        {0: [FULL], 2: [STOPPED]}, restart(),
-        "UnexpectedExit: Exited 1 (5 of 5 restarts used), wanted 1 restart: web", 2, 2.3),
-    "restart of a process that exits with 0": (
-        {0: [FIRST], 2: [web(status="stopped", end=ended(0))]}, restart(),
-        "UnexpectedExit: Exited 0 after 9 s, wanted 1 restart: web", 2, 2.3),
-    "restart of a process that is OOM-killed": (
-        {0: [FIRST], 2: [web(status="stopped", end=OOM)]}, restart(),
-        "ProcessOOMKilled: OOM-killed, wanted 1 restart: web", 2, 2.3),
-    "restart of a process without a supervisor": (
-        [raw(40, **WEB)], restart(),
-        "AssertionFailed: Has no supervisor, wanted 1 restart: web", 0, 0),
-}
+    *(({0: [FIRST], 1: [BACKING_OFF], 2: [SECOND]}, restart(who), "pid 41", 2, 2.3)
+      for who in ("web", 40, lambda row: row.command == "web")),
+    ({0: [FIRST], 1: [THIRD]}, restart(count=2), "pid 42", 1, 1.1),
+    ({0: [FULL], 2: [GAVE_UP]}, restart(),
+     "UnexpectedExit: Exited 1 (5 of 5 restarts used), wanted 1 restart: web", 2, 2.3),
+    ({0: [FIRST], 2: [web(status="stopped", end=ended(0))]}, restart(),
+     "UnexpectedExit: Exited 0 after 9 s, wanted 1 restart: web", 2, 2.3),
+    ({0: [FIRST], 2: [web(status="stopped", end=OOM)]}, restart(),
+     "ProcessOOMKilled: OOM-killed, wanted 1 restart: web", 2, 2.3),
+    ([raw(40, "web", ())], restart(),
+     "AssertionFailed: Has no supervisor, wanted 1 restart: web", 0, 0),
+]
 # fmt: on
 
 
-@pytest.mark.parametrize(
-    ("script", "call", "expected", "earliest", "latest"), RESULTS.values(), ids=RESULTS
-)
+@pytest.mark.parametrize(("script", "call", "expected", "earliest", "latest"), RESULTS)
 def test_check_of_a_state_has_the_expected_result_at_the_expected_time(
     script, call, expected, earliest, latest
 ):
@@ -237,7 +206,7 @@ def test_restart_that_the_plugin_requested_does_not_count(box):
 
 
 def test_restart_of_another_matching_process_does_not_count():
-    older = raw(7, **WEB, started_at=T0 - 1000, managed=managed("other"))
+    older = raw(7, "web", (), started_at=T0 - 1000, managed=managed("other"))
     box = box_of({0: [older, FIRST], 1: [older, SECOND]}).from_now()
     box._client.clock.now += 5
 
