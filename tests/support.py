@@ -163,15 +163,23 @@ def outcome(call: Callable[[], object]) -> tuple[str, str]:
     return type(error).__name__, error.first_line
 
 
-def result_of(call: Callable[[], Any]) -> str:
-    """Return the result of a call: the pid of the process that it returns, "passes", or its error.
+def make(recorded: Any, on: object) -> Any:
+    """Make a call that ``mock.call`` recorded."""
+    name, args, options = recorded
+    return getattr(on, name)(*args, **options)
 
-    An error is shown as its class and its first line.
+
+def result_of(call: Callable[[], Any]) -> str:
+    """Return "pid 41" for a process that a call returns, its error, or otherwise "passes".
+
+    Several processes are returned as "pids [41, 42]", and an error as its class and first line.
     """
     try:
         value = call()
     except TLSandboxError as error:
         return f"{type(error).__name__}: {error.first_line}"
+    if isinstance(value, list):
+        return f"pids {[row.pid for row in value]}"
     return f"pid {value.pid}" if isinstance(value, ProcessInfo) else "passes"
 
 

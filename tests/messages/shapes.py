@@ -18,7 +18,7 @@ from unittest.mock import call
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
-from tests.support import OOM, T0, box_of, ended, managed, raw, signaled, unreachable
+from tests.support import OOM, T0, box_of, ended, make, managed, raw, signaled, unreachable
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.sandbox import Sandbox
@@ -69,16 +69,11 @@ class Shape:
     def fail(self, box: Sandbox) -> None:
         """Make the call, or the checks in a soft block."""
         if not isinstance(self.calls, list):
-            _make(self.calls, box)
+            make(self.calls, box)
             return
         with box.soft() as check:
             for each in self.calls:
-                _make(each, check)
-
-
-def _make(recorded: Any, on: object) -> None:
-    name, args, options = recorded
-    getattr(on, name)(*args, **options)
+                make(each, check)
 
 
 def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError:
@@ -118,8 +113,8 @@ def kept(name: str) -> str:
         f"=== {columns} columns, {VERBOSITIES[verbosity]}\n{failure(shape, columns, verbosity)}\n"
         for columns, verbosity in (sizes if name in IN_ALL_SIZES else [(80, 0)])
     )
-    # The line number of a soft check changes with this file.
-    return re.sub(r"^(  check \d+  shapes\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
+    # The line number of a soft check changes with that file.
+    return re.sub(r"^(  check \d+  support\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
 
 
 BAD_GATEWAY = unreachable("502", "answered 502 with an HTML page (154 bytes)")

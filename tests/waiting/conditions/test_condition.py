@@ -1,5 +1,7 @@
 """Conditions on the whole list: ``wait_for_count``, and ``wait_until`` with a user's function."""
 
+from unittest.mock import call
+
 import pytest
 
 from pytest_tlsandbox import by, errors
@@ -8,12 +10,13 @@ from tests.support import (
     dedented,
     ended,
     failure,
+    make,
     managed,
-    outcome,
     pass_time,
     polls,
     process,
     raw,
+    result_of,
 )
 from tests.support import silent_box as box_of
 
@@ -24,78 +27,61 @@ OTHER = raw(50, command="sleep", args=("60",))
 WEB = raw(41, command="web", args=(), managed=managed("web"))
 BACKING_OFF = raw(41, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
 STARTS = {0: [OTHER], 1: [ONE, OTHER], 2: [ONE, EXITED, OTHER], 3: [ONE, EXITED, THREE, OTHER]}
+NONE_RUNS = '0 processes running, wanted 2: "worker.py"; 1 not running'
 
-# For each wait for a count that passes: what is listed, the selector, the pids, and when it passes.
+# For each wait for a number of processes: what is listed, the number, the result, and when it ends.
 # fmt: off
-COUNTED = {
-    "text": (STARTS, "worker.py", [41, 43], 3),
-    "function": (STARTS, lambda row: "worker.py" in row.args, [41, 43], 3),
-    "fewer than run now": ({0: [ONE, TWO], 2: [ONE, EXITED]}, "worker.py", [41], 2),
-    "none, of nothing": ([], "worker.py", [], 0),
-    "none, of an ended process": ([OTHER, EXITED], "worker.py", [], 0),
-    "managed process between two runs": ({0: [BACKING_OFF], 2: [WEB]}, "web", [41], 2),
-    "successor within the grace period": (
-        {0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]}, "worker.py", [41, 43], 3),
-}
-# For each wait for a count that fails: the same, and the count, the error, and when it fails.
-NOT_COUNTED = {
-    "too many": (
-        [ONE, TWO], "worker.py", 1, "WaitTimedOut",
-        '2 processes running after 5 s, wanted 1: "worker.py"', 5),
-    "none that matches": (
-        [ONE], "woker.py", 1, "ProcessNotFound",
-        'No process matches "woker.py" after 5 s: did you mean "worker.py"?', 5),
-    "all have exited": (
-        {0: [TWO], 1: [EXITED]}, "worker.py", 2, "UnexpectedExit",
-        '0 processes running, wanted 2: "worker.py"; 1 not running (exited 1)', 3),
-    "all were OOM-killed": (
-        {0: [TWO], 1: [KILLED]}, "worker.py", 2, "ProcessOOMKilled",
-        '0 processes running, wanted 2: "worker.py"; 1 not running (OOM-killed)', 3),
-}
+COUNTS = [
+    (STARTS, "worker.py", 2, "pids [41, 43]", 3),
+    (STARTS, lambda row: "worker.py" in row.args, 2, "pids [41, 43]", 3),
+    ({0: [ONE, TWO], 2: [ONE, EXITED]}, "worker.py", 1, "pids [41]", 2),
+    ([], "worker.py", 0, "pids []", 0),
+    ([OTHER, EXITED], "worker.py", 0, "pids []", 0),
+    # A process that backs off does not run.
+    ({0: [BACKING_OFF], 2: [WEB]}, "web", 1, "pids [41]", 2),
+    # A successor starts within the grace period.
+    ({0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]}, "worker.py", 2, "pids [41, 43]", 3),
+    ({0: [TWO], 1: [EXITED]}, "worker.py", 2, f"UnexpectedExit: {NONE_RUNS} (exited 1)", 3),
+    ({0: [TWO], 1: [KILLED]}, "worker.py", 2, f"ProcessOOMKilled: {NONE_RUNS} (OOM-killed)", 3),
+    ([ONE, TWO], "worker.py", 1,
+     'WaitTimedOut: 2 processes running after 5 s, wanted 1: "worker.py"', 5),
+    ([ONE], "woker.py", 1,
+     'ProcessNotFound: No process matches "woker.py" after 5 s: did you mean "worker.py"?', 5),
+]
 # fmt: on
 
 
-@pytest.mark.parametrize(("script", "selector", "pids", "at"), COUNTED.values(), ids=COUNTED)
-def test_wait_returns_the_running_processes_once_their_number_is_right(script, selector, pids, at):
-    box = box_of(script)
-
-    assert [row.pid for row in box.wait_for_count(selector, len(pids))] == pids
-    assert at <= polls(box)[-1] < at + 0.3
-
-
-@pytest.mark.parametrize(
-    ("script", "selector", "number", "error", "line", "at"), NOT_COUNTED.values(), ids=NOT_COUNTED
-)
-def test_wait_for_a_number_fails_at_its_deadline_or_2_s_after_all_matches_have_ended(
-    script, selector, number, error, line, at
+@pytest.mark.parametrize(("script", "selector", "number", "expected", "at"), COUNTS)
+def test_wait_ends_once_the_number_is_right_or_2_s_after_all_matches_have_ended(
+    script, selector, number, expected, at
 ):
     box = box_of(script)
 
-    assert outcome(lambda: box.wait_for_count(selector, number, timeout=5)) == (error, line)
-    assert at <= polls(box)[-1] < at + 0.5
+    assert result_of(lambda: box.wait_for_count(selector, number, timeout=5)) == expected
+    assert at <= polls(box)[-1] < at + 0.3
+
+
+ONLY_ONE = "a selector that can match several processes (text, a regex, by(...) or a function); got"
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("invalid", "message"),
     [
-        (lambda box: box.wait_for_count("x", -1), "'count' must be a number >= 0, got -1"),
-        (lambda box: box.wait_for_count("x", 1.5), "'count' must be a number >= 0, got 1.5"),
-        (lambda box: box.wait_for_restart("x", 0), "'count' must be a number >= 1, got 0"),
-        (lambda box: box.wait_for_restart("x", True), "'count' must be a number >= 1, got True"),
-        (lambda box: box.wait_for_port("x", 0), "'port' must be a number from 1 to 65535, got 0"),
-        (lambda box: box.wait_for_port("x", 65_536), "'port' must be a number from 1 to 65535, got 65536"),
-        *(
-            (lambda box, selector=selector: box.wait_for_count(selector, 1),
-             "'process' must be a selector that can match several processes (text, a regex, by(...) or a "
-             f"function); got {label}")
-            for selector, label in [(41, "pid 41"), (process(41), "pid 41"), (by(pid=41), "by(pid=41)")]
-        ),
+        (call.wait_for_count("x", -1), "'count' must be a number >= 0, got -1"),
+        (call.wait_for_count("x", 1.5), "'count' must be a number >= 0, got 1.5"),
+        (call.wait_for_restart("x", 0), "'count' must be a number >= 1, got 0"),
+        (call.wait_for_restart("x", True), "'count' must be a number >= 1, got True"),
+        (call.wait_for_port("x", 0), "'port' must be a number from 1 to 65535, got 0"),
+        (call.wait_for_port("x", 65_536), "'port' must be a number from 1 to 65535, got 65536"),
+        (call.wait_for_count(41, 1), f"'process' must be {ONLY_ONE} pid 41"),
+        (call.wait_for_count(process(41), 1), f"'process' must be {ONLY_ONE} pid 41"),
+        (call.wait_for_count(by(pid=41), 1), f"'process' must be {ONLY_ONE} by(pid=41)"),
     ],
-)  # fmt: skip
-def test_invalid_number_or_selector_is_rejected_before_the_first_poll(call, message):
+)
+def test_invalid_number_or_selector_is_rejected_before_the_first_poll(invalid, message):
     box = box_of([ONE])
 
-    error = failure(lambda: call(box), errors.InvalidArgument)
+    error = failure(lambda: make(invalid, box), errors.InvalidArgument)
 
     assert str(error) == f"argument {message}"
     assert polls(box) == []

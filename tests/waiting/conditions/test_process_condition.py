@@ -173,27 +173,35 @@ OTHER_PID = "select by text or managed name: a restarted process has a new pid"
 REGEX = "use re.compile(...): the text looks like a regular expression, but is matched literally"
 
 
+OTHER_PROCESS = "use by(...) or longer text to select another process"
+WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
+
+
 @pytest.mark.parametrize(
-    ("row", "who", "hint"),
+    ("row", "call", "hint"),
     [
-        (raw(1, **OOM), 1, MORE_MEMORY),
-        (raw(1, **ended(7, oom_killed=True)), 1, MORE_MEMORY),
-        (raw(1, **ended(5)), 1, None),
-        (raw(1, **ended(126)), 1, NOT_EXECUTABLE),
-        (raw(1, **ended(127)), 1, NOT_FOUND),
-        (raw(1, **ended(137)), 1, CHILD_KILLED),
-        (raw(1, **signaled(15)), 1, None),
-        (raw(1, **signaled(11)), 1, "use python -X faulthandler to see where the process crashed"),
-        (raw(1, "./solver", **signaled(11)), 1, None),
-        (raw(1), 1, None),
-        (raw(1), 7, OTHER_PID),
-        (raw(1), r"train\.py --lr \d+", REGEX),
+        (raw(41, **OOM), exits(), MORE_MEMORY),
+        (raw(41, **ended(7, oom_killed=True)), exits(), MORE_MEMORY),
+        (raw(41, **ended(5)), exits(), None),
+        (raw(41, **ended(126)), exits(), NOT_EXECUTABLE),
+        (raw(41, **ended(127)), exits(), NOT_FOUND),
+        (raw(41, **ended(137)), exits(), CHILD_KILLED),
+        (TERMINATED, exits(), None),
+        (raw(41, **signaled(11)), exits(), "use python -X faulthandler to see where the process crashed"),
+        (raw(41, "./solver", **signaled(11)), exits(), None),
+        (RUNNING, exits(timeout=3), None),
+        (RUNNING, exits(7, timeout=0), OTHER_PID),
+        (RUNNING, exits(r"train\.py --lr \d+", timeout=0), REGEX),
+        (RUNNING, has(command="sh"), None),
+        (RUNNING, lambda box: box.assert_process("train.py", command="sh"), OTHER_PROCESS),
+        (RUNNING, has(status="exited"), WAIT),
+        (BACKING_OFF, lambda box: box.assert_process("web", status="running"), WAIT),
     ],
-)
-def test_hint_depends_on_how_the_process_ended_or_was_selected(row, who, hint):
+)  # fmt: skip
+def test_hint_depends_on_how_the_process_ended_or_was_selected(row, call, hint):
     box = box_of([row], screen=Screen(columns=500))
 
-    message = str(failure(lambda: box.wait_for_exit(who, exit_code=3, timeout=3)))
+    message = str(failure(lambda: call(box)))
 
     found = re.search(r"^  hint +(.*)", message, re.MULTILINE)
     assert (found and found[1]) == hint

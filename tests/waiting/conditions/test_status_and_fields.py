@@ -11,7 +11,6 @@ from tests.support import (
     ended,
     failure,
     managed,
-    outcome,
     polls,
     raw,
     result_of,
@@ -35,9 +34,12 @@ def web(pid=40, restarts=0, status="running", *, end=None, **supervised):
 RUNNING, PAUSED = raw(41), raw(41, status="paused")
 EXITED, FAILED = raw(41, **ended(0)), raw(41, **ended(1))
 TERMINATED, KILLED, LOST = (raw(41, **end) for end in (signaled(15), signaled(9), ended(-1)))
+AB = raw(41, args=("a", "b"))
 FIRST, SECOND, THIRD = web(), web(41, 1), web(42, 2)
 BACKING_OFF = web(status="backing_off", end=ended(1))
 STARTING, HEALTHY = web(health_status="starting"), web(health_status="healthy")
+OLDER = raw(7, "web", (), started_at=T0 - 1000, managed=managed("other"))
+TWO_WEBS = {0: [OLDER, FIRST], 1: [OLDER, SECOND]}
 FULL = web(restarts=5)
 GAVE_UP = web(restarts=5, status="stopped", end=ended(1), last_error="restart limit reached")
 # Another process that has ended, and two that start later, match the same text.
@@ -53,8 +55,8 @@ def stays(stable_for, who=41, **options):
     return lambda box: box.assert_stays(who, stable_for=stable_for, **options)
 
 
-def restart(who="web", count=1):
-    return lambda box: box.from_now().wait_for_restart(who, count)
+def restart(who="web", count=1, **options):
+    return lambda box: box.from_now().wait_for_restart(who, count, **options)
 
 
 def has(who=41, **fields):
@@ -117,6 +119,13 @@ RESULTS = [
     # assert_process
     ([FAILED], has(exit_code=(0, 1)), "pid 41", 0, 0),
     ([FAILED], has(exit_code=[0, 2]), "AssertionFailed: Exited 1, wanted 0 or 2: train.py", 0, 0),
+    ([AB], has(args=["a"]), "AssertionFailed: args[1] was b, wanted (absent): a", 0, 0),
+    ([AB], has(args=["a", "b", "c"]), "AssertionFailed: args[2] was (absent), wanted c: a", 0, 0),
+    ([AB], has(args=["a", "x"]), "AssertionFailed: args[1] was b, wanted x: a", 0, 0),
+    ([AB], has(args=["c"]),
+     "AssertionFailed: args[0] was a, wanted c (1 more field differs): a", 0, 0),
+    ([raw(41, args=("--token=a",))], has(args=["--token=b"]),
+     "AssertionFailed: args was a secret, wanted another secret: python --token=***", 0, 0),
     ([raw(41, **OOM)], has(status="exited", exit_code=0),
      "AssertionFailed: OOM-killed, wanted status=exited and exit_code=0: train.py", 0, 0),
     ([raw(41, **OOM)], has(status="exited", command="sh"),
@@ -126,6 +135,12 @@ RESULTS = [
     *(({0: [FIRST], 1: [BACKING_OFF], 2: [SECOND]}, restart(who), "pid 41", 2, 2.3)
       for who in ("web", 40, lambda row: row.command == "web")),
     ({0: [FIRST], 1: [THIRD]}, restart(count=2), "pid 42", 1, 1.1),
+    # The restart of another process that matches does not count.
+    (TWO_WEBS, restart(by(command="web")),
+     "AmbiguousProcess: 2 processes match by(command='web'), wanted exactly one", 0, 0),
+    (TWO_WEBS, restart(by(command="web"), pick="newest"), "pid 41", 1, 1.1),
+    (TWO_WEBS, restart(by(command="web"), pick="oldest", timeout=2),
+     "WaitTimedOut: 0 restarts after 2 s, wanted 1: other", 2, 2),
     ({0: [FULL], 2: [GAVE_UP]}, restart(),
      "UnexpectedExit: Exited 1 (5 of 5 restarts used), wanted 1 restart: web", 2, 2.3),
     ({0: [FIRST], 2: [web(status="stopped", end=ended(0))]}, restart(),
@@ -203,55 +218,3 @@ def test_restart_that_the_plugin_requested_does_not_count(box):
     box._history.note_restart(box.baseline[0], box.list_processes()[0])
 
     assert result_of(lambda: box.wait_for_restart("web", timeout=1)) == NOT_RESTARTED
-
-
-def test_restart_of_another_matching_process_does_not_count():
-    older = raw(7, "web", (), started_at=T0 - 1000, managed=managed("other"))
-    box = box_of({0: [older, FIRST], 1: [older, SECOND]}).from_now()
-    box._client.clock.now += 5
-
-    def wait(pick):
-        call = lambda: box.wait_for_restart(by(command="web"), timeout=1, pick=pick)  # noqa: E731
-        return result_of(call).partition(":")[0]
-
-    expected = ["AmbiguousProcess", "WaitTimedOut", "pid 41"]
-    assert [wait(pick) for pick in (None, "oldest", "newest")] == expected
-
-
-# ---------------------------------------------------------------------- assert_process
-
-
-A_SECRET = "args was a secret, wanted another secret: python --token=***"
-
-
-@pytest.mark.parametrize(
-    ("args", "wanted", "line"),
-    [
-        (("a", "b"), ["a"], "args[1] was b, wanted (absent): a"),
-        (("a", "b"), ["a", "b", "c"], "args[2] was (absent), wanted c: a"),
-        (("a", "b"), ["a", "x"], "args[1] was b, wanted x: a"),
-        (("--token=a",), ["--token=b"], A_SECRET),
-        (("a", "b"), ["c"], "args[0] was a, wanted c (1 more field differs): a"),
-    ],
-)
-def test_error_about_unexpected_command_arguments_masks_secrets(args, wanted, line):
-    box = box_of([raw(41, args=args)])
-    assert outcome(lambda: box.assert_process(41, args=wanted)) == ("AssertionFailed", line)
-
-
-OTHER_PROCESS = "use by(...) or longer text to select another process"
-WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
-
-
-@pytest.mark.parametrize(
-    ("row", "call", "hint"),
-    [
-        (RUNNING, has(41, command="sh"), ""),
-        (RUNNING, has("train.py", command="sh"), OTHER_PROCESS),
-        (RUNNING, has(41, status="exited"), WAIT),
-        (BACKING_OFF, has("web", status="running"), WAIT),
-    ],
-)
-def test_hint_for_a_wrong_field_depends_on_whether_the_field_can_still_change(row, call, hint):
-    message = str(failure(lambda: call(box_of([row]))))
-    assert message.partition("\n  hint ")[2].strip() == hint
