@@ -11,7 +11,7 @@ from _pytest._io.wcwidth import wcswidth
 
 from pytest_tlsandbox import errors
 
-from .shapes import FOLDER, MARGIN, SHAPES, VERBOSITIES, WIDTHS, failure, kept
+from .shapes import FOLDER, MARGIN, SHAPES, VERBOSITIES, WIDTHS, error_of, kept
 
 AGAIN = "if it was changed on purpose: python -m tests.messages.shapes, and read what it wrote"
 ALL_PROCESSES = re.compile(r"\n  all \d+ process(?:es)?(?:\n|\Z)")
@@ -23,7 +23,7 @@ every_shape = pytest.mark.parametrize("name", SHAPES, scope="module")
 def messages(name: str) -> dict[int, list[str]]:
     """Return the messages of a shape at each terminal width, the least verbose first."""
     return {
-        columns: [str(failure(SHAPES[name], columns, verbosity)) for verbosity in VERBOSITIES]
+        columns: [str(error_of(SHAPES[name], columns, verbosity)) for verbosity in VERBOSITIES]
         for columns in WIDTHS
     }
 
@@ -52,7 +52,7 @@ def test_every_error_class_that_a_check_can_raise_has_a_stored_message():
         kinds |= more
     raised = {kind for kind in kinds if not kind.__subclasses__()} | {errors.AssertionFailed}
 
-    assert {type(failure(shape, 80, 0)) for shape in SHAPES.values()} == raised - others
+    assert {type(error_of(shape, 80, 0)) for shape in SHAPES.values()} == raised - others
 
 
 @every_shape
