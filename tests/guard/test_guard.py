@@ -72,13 +72,6 @@ def test_guard_waits_once_for_a_lost_exit_code_but_still_reports_a_late_oom_kill
     assert guarded.test("c", oom(1)) == ["oom 1"]
 
 
-def test_leak_is_reported_only_in_the_test_that_started_the_process():
-    guarded = GuardedBox()
-    assert guarded.test("a", raw(7)) == ["leak 7"]
-    assert guarded.test("b") == []
-    assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
-
-
 def test_allow_block_excuses_only_incidents_inside_the_block_even_if_the_block_raises():
     guarded = in_call(raw(1), raw(2))
     with pytest.raises(ZeroDivisionError), guarded.guard.allowing(("oom", "leak"), "meant"):

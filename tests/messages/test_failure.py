@@ -7,7 +7,7 @@ from unittest.mock import call
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import named, short_name
+from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import seconds
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.selectors import by
@@ -196,7 +196,3 @@ def test_duration_is_formatted_with_a_suitable_precision():
 )
 def test_short_name_of_a_process_is_its_script_or_module_or_program(command, args, expected):
     assert short_name(process(1, command=command, args=args)) == expected
-
-
-def test_messages_use_the_managed_name_of_a_process_if_it_has_one():
-    assert named(process(7, managed=managed("web"))) == "web (pid 7)"

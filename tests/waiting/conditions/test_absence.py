@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_tlsandbox import errors
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import (
     OOM,
@@ -44,12 +43,16 @@ def no_incidents(*processes):
     return lambda box: box.assert_no_incidents(*processes)
 
 
-def then(before, after, *, killed=None):
-    """Return a sandbox that listed ``before`` when the test began, and now lists ``after``."""
-    box = box_of({0: before, 1: after}).from_now()
-    if killed is not None:
-        box._history.note_signals(process(killed), 9)
-    return pass_time(box)
+def later(call, *, killed=None):
+    """Return a call that is made 1 s after the test began, perhaps after the test killed a process."""
+
+    def ask(box):
+        box = box.from_now()
+        if killed is not None:
+            box._history.note_signals(process(killed), 9)
+        return call(pass_time(box))
+
+    return ask
 
 
 def unknown_end(of: str) -> str:
@@ -60,29 +63,9 @@ def unreadable(check: str, rows: str = "1 of 2 rows") -> str:
     return f"Inconclusive: Cannot check {check}: {rows} in the process list cannot be read"
 
 
-NEXT = raw(43)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "killed", "call", "expected"),
-    [
-        ([RUNNING, OTHER], [NEXT], None, no_oom(), unknown_end("2 runs of train.py")),
-        ([RUNNING, OTHER], [NEXT], 41, no_oom(), unknown_end("train.py")),
-        ([RUNNING], [NEXT], 41, no_oom(), "passes"),
-        ([EXITED], [NEXT], None, no_oom(), "passes"),
-        ([RUNNING, OTHER], [OTHER], None, no_oom(), "passes"),
-        ([OTHER], [EXITED], None, no_oom(), unknown_end("train.py")),
-        ([OTHER], [EXITED], None, no_oom(41), "passes"),
-    ],
-)
-def test_assertion_is_inconclusive_if_all_processes_vanished_and_the_test_did_not_kill_them(
-    before, after, killed, call, expected
-):
-    box = then(before, after, killed=killed)
-
-    assert result_of(lambda: call(box)) == expected
-
-
+NEXT, WEB = raw(43), raw(7, managed=managed())
+LAST = {"signal": 9, "oom_killed": True, "ended_at": T0 + 4000}
+AGAIN = raw(8, started_at=T0 + 9000, managed=managed(restart_count=1, last_exit=LAST))
 OOM_KILLED = "ProcessOOMKilled: OOM-killed: train.py"
 # For each check: what is listed, the call, the result, and when its last poll begins.
 # fmt: off
@@ -116,6 +99,27 @@ CHECKS = [
     (UNREADABLE, not_running("none"), unreadable('whether "none" is running'), 1, 1.1),
     (UNREADABLE, no_oom(41), "passes", 0, 0),
     (UNREADABLE, not_running(41), "passes", 0, 0),
+    # What was unreadable or lost before the test does not matter.
+    ({0: [LOST, *UNREADABLE], 1: [LOST, *UNREADABLE]}, later(no_oom()), "passes", 1, 1),
+    ({0: UNREADABLE, 1: [*UNREADABLE, {"pid": 4}]}, later(no_oom()),
+     unreadable("for OOM kills", "1 of 3 rows"), 2, 2.1),
+
+    # All processes vanished, and the test did not kill them.
+    ({0: [RUNNING, OTHER], 1: [NEXT]}, later(no_oom()), unknown_end("2 runs of train.py"), 2, 2.1),
+    ({0: [RUNNING, OTHER], 1: [NEXT]}, later(no_oom(), killed=41), unknown_end("train.py"), 2, 2.1),
+    ({0: [RUNNING], 1: [NEXT]}, later(no_oom(), killed=41), "passes", 1.2, 1.3),
+    ({0: [EXITED], 1: [NEXT]}, later(no_oom()), "passes", 1.2, 1.3),
+    ({0: [RUNNING, OTHER], 1: [OTHER]}, later(no_oom()), "passes", 1.2, 1.3),
+    ({0: [OTHER], 1: [EXITED]}, later(no_oom()), unknown_end("train.py"), 2, 2.1),
+    ({0: [OTHER], 1: [EXITED]}, later(no_oom(41)), "passes", 1, 1),
+
+    # A pid selects one run, but the restart that led to the pid counts.
+    ({0: [WEB], 1: [AGAIN]}, later(no_oom(8)), "passes", 1.2, 1.3),
+    ({0: [WEB], 1: [AGAIN]}, later(no_oom("web")),
+     "ProcessOOMKilled: OOM-killed, then restarted: web", 1, 1),
+    ({0: [WEB], 1: [AGAIN]}, later(lambda box: box.assert_no_restart(8)),
+     "ProcessRestarted: OOM-killed, then restarted: web", 1, 1),
+
     # Several selectors match the process.
     ([raw(8, managed=managed(health_status="unhealthy"))], no_incidents("web", "train.py"),
      "ProcessUnhealthy: Unhealthy: web", 0, 0.3),
@@ -143,15 +147,6 @@ def test_assertion_waits_one_second_for_a_missing_process_unless_the_test_killed
     box._history.note_start(process(41))
     box._history.note_signals(process(41), 9)
     assert result_of(pass_time(box).assert_no_oom) == "passes"
-
-
-def test_assertion_ignores_what_was_unreadable_or_lost_before_the_test():
-    box = then([LOST, *UNREADABLE], [LOST, *UNREADABLE])
-    box.assert_no_oom()
-    assert polls(box) == [0.0, 1.0]
-
-    box = then([LOST, *UNREADABLE], [LOST, *UNREADABLE, {"pid": 4}])
-    assert result_of(box.assert_no_oom) == unreadable("for OOM kills", "1 of 4 rows")
 
 
 class _Alternating(ScriptedLister):
@@ -185,20 +180,8 @@ def test_negative_assertion_error_describes_the_expected_state_in_words():
     assert error.wanted == "no living process that matches pid 41"
 
 
-LAST = {"signal": 9, "oom_killed": True, "ended_at": T0 + 4000}
-AGAIN = raw(8, started_at=T0 + 9000, managed=managed(restart_count=1, last_exit=LAST))
-
-
 def test_message_about_a_run_that_was_never_listed_shows_no_output_of_the_next_run():
     error = failure(writing_box([AGAIN]).assert_no_oom)
 
     assert error.first_line == "OOM-killed, then restarted: web"
     assert "Traceback: no memory" not in str(error)
-
-
-def test_assertion_about_a_pid_ignores_earlier_runs_but_reports_the_restart_that_led_to_the_pid():
-    box = then([raw(7, managed=managed())], [AGAIN])
-
-    box.assert_no_oom(8)
-    failure(lambda: box.assert_no_oom("web"), errors.ProcessOOMKilled)
-    failure(lambda: box.assert_no_restart(8), errors.ProcessRestarted)

@@ -61,6 +61,7 @@ UNEXPECTED = "UnexpectedExit: Exited 1, wanted 0: train.py"
 NOT_READ = (
     "Inconclusive: Cannot check for exit code 0: 1 of 1 row in the process list cannot be read"
 )
+FOREIGN = "UnexpectedExit: Killed by SIGTERM (not by this test)"
 TWO = 'AmbiguousProcess: 2 processes match "train.py", wanted exactly one'
 BOTH = [RUNNING, NEXT, raw(43, started_at=T0 + 2000, **ended(0))]
 
@@ -93,6 +94,10 @@ RESULTS = [
     ([FAILED], exits("train.py", timeout=0.5), UNEXPECTED, 0.5, 0.5),
     ([SHELL], exits(), 'ProcessOOMKilled: A child was OOM-killed, wanted exit code 0: "x"', 0, 0),
     ([SHELL], exits(code=137), "pid 41", 0, 0),
+    ([TERMINATED], exits(code="any"), f"{FOREIGN}, wanted an exit code: train.py", 0, 0),
+    ([TERMINATED], exits(code=[0, 3]), f"{FOREIGN}, wanted exit code 0 or 3: train.py", 0, 0),
+    ([TERMINATED], waits(41, status=["running", "exited"], healthy=True),
+     f"{FOREIGN}, wanted running or exited and healthy: train.py", 0, 0),
 
     # It is not known how the process ended.
     ([LOST], exits(), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
@@ -150,20 +155,6 @@ def test_selector_prefers_a_living_process_to_an_ended_process():
 
 
 # -------------------------------------------------------------------------- messages
-
-
-WANTED = {
-    "an exit code": exits(code="any"),
-    "exit code 0 or 3": exits(code=[0, 3]),
-    "running or exited and healthy": waits(status=["running", "exited"], healthy=True),
-    "a run time of 2 s": lambda box: box.assert_stays(41, stable_for=2),
-    "status=exited and exit_code=0": has(status="exited", exit_code=0),
-}
-
-
-@pytest.mark.parametrize(("wanted", "ask"), WANTED.items())
-def test_wait_error_describes_the_expected_state_in_words(ask, wanted):
-    assert failure(lambda: ask(box_of([TERMINATED]))).wanted == wanted
 
 
 NOT_EXECUTABLE = 'make the program executable: exit code 126 of a shell means "permission denied"'
