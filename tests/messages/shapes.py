@@ -185,6 +185,7 @@ SHAPES: dict[str, Shape] = {
         [SERVE, job(OOM), KILLED_EVAL], call.assert_no_oom(), [SERVE, JOB, EVAL]),
     "oom_masked_by_a_restart": Shape(
         [SERVE, OOM_AGAIN], call.assert_no_oom(), [SERVE, web()], stderr=("[120] booting worker",)),
+    "oom_of_an_unlisted_run": Shape([OOM_AGAIN], call.assert_no_oom(), stderr=("booting",)),
     "oom_several": Shape(
         [WORKER, job(OOM), SHELL, OOM_AGAIN], call.assert_no_oom(),
         stderr=("MemoryError: no memory for token=abc" + " x" * 60,)),
