@@ -23,7 +23,7 @@ from pytest_tlsandbox.formatting.text import (
 )
 from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import UNKNOWN_EXIT_CODE
+from pytest_tlsandbox.types import UNKNOWN_EXIT_CODE, Screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.timeline import Timeline
     from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
-    from pytest_tlsandbox.types import Screen
 
 _INDENT = "  "
 LONGEST_LINE = 4096

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.text import seconds, shorten
-from pytest_tlsandbox.messages.explanation import Explanation
-from pytest_tlsandbox.messages.failure import (
-    MOST_OUTPUT,
-    OutputTail,
-    Renderer,
-    last_line,
-)
+from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.messages.failure import MOST_OUTPUT, OutputTail, Renderer, last_line
 from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
 
 if TYPE_CHECKING:
@@ -23,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
-    from pytest_tlsandbox.messages.explanation import Listed
     from pytest_tlsandbox.messages.failure import FailedCheck
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Screen, Stream
@@ -56,6 +50,8 @@ _HINTS_BY_LABEL = {
     ),
     "no such host": "check the id or URL of the sandbox, and the name server of this machine",
 }
+_RESUME = "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
+_ALLOW = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
 _MORE_LOCAL_MEMORY = "raise --tlsandbox-memory if this memory use is expected"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 
@@ -199,12 +195,10 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
 def _of_fault(fault: errors.InfrastructureError, timeline: Timeline) -> Explanation:
     """Explain an infrastructure error."""
     what, _, because = str(fault).partition("\n")
-    hint = hint_of(fault)
     if fault.transient and timeline.outages:
         outage = timeline.outages[-1]
-        lasted = seconds(outage.end - outage.start)
-        what = f"{what}; could not list the processes for {lasted}"
-    return Explanation(type(fault), what, because=because, hint=hint)
+        what += f"; could not list the processes for {seconds(outage.end - outage.start)}"
+    return Explanation(type(fault), what, because=because, hint=hint_of(fault))
 
 
 def hint_of(fault: errors.InfrastructureError) -> str:
@@ -212,13 +206,10 @@ def hint_of(fault: errors.InfrastructureError) -> str:
     if fault.label in _HINTS_BY_LABEL:
         return _HINTS_BY_LABEL[fault.label]
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        return (
-            "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
-        )
+        return _RESUME
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # The request did not reach the sandbox, so the hint about its memory does not apply.
-        blocked = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
-        return blocked if fault.label.endswith("BlockedError") else ""
+        return _ALLOW if fault.label.endswith("BlockedError") else ""
     return _HINTS.get(type(fault), "")
 
 

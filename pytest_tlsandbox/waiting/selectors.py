@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from pytest_tlsandbox.arguments.checks import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import shorten
-from pytest_tlsandbox.history.snapshot import check_fields, differences
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot, check_fields, differences
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Identity
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_tlsandbox.errors import ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line
 from pytest_tlsandbox.formatting.text import count, shorten
-from pytest_tlsandbox.history.snapshot import living_first
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.selectors import Selection, Selector
 

@@ -338,10 +338,8 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     first, alone = incidents[0], len(incidents) == 1
     because, hint, settling_time = describe(first) if alone else "", "", CORRECTION_TIME
     if first.kind == kinds.LOST_END:
-        because = (
-            f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s"
-        )
-        hint = RUN_AGAIN
+        lost = "the sandbox lost the exit code, and did not report it within"
+        because, hint = f"{lost} {CORRECTION_TIME:g} s", RUN_AGAIN
     elif _is_hidden(first.run):
         hint = "use assert_no_restart(), or list the processes after each restart"
         settling_time = 0.0

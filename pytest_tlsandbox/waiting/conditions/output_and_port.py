@@ -21,7 +21,7 @@ from pytest_tlsandbox.waiting.conditions.condition import (
 )
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.conditions.status_and_fields import Stays
-from pytest_tlsandbox.waiting.selectors import label_of
+from pytest_tlsandbox.waiting.selectors import Selection, label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import PortState
-    from pytest_tlsandbox.waiting.selectors import Selection
 
 
 class IsListed(ProcessCondition):

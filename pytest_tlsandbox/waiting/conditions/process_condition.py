@@ -11,7 +11,7 @@ from pytest_tlsandbox.formatting.processes import headline_of_end, living_state,
 from pytest_tlsandbox.formatting.text import seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.messages.incidents import used_restarts
-from pytest_tlsandbox.types import CRASH_SIGNALS
+from pytest_tlsandbox.types import CRASH_SIGNALS, Pick
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 
@@ -187,12 +186,10 @@ class ProcessCondition:
             return self._explain(errors.ProcessOOMKilled, what, row, MORE_MEMORY)
         if self._correction_time(row):
             waited = f"within {CORRECTION_TIME:g} s"
-            what, because = (
-                "Ended (cause unknown)",
-                f"the sandbox did not confirm the signal {waited}",
-            )
-            if row.state == "exited":
-                what, because = f"Exited, but no exit code was reported {waited}", ""
+            what, because = f"Exited, but no exit code was reported {waited}", ""
+            if row.state != "exited":
+                what = "Ended (cause unknown)"
+                because = f"the sandbox did not confirm the signal {waited}"
             return self._explain(errors.Inconclusive, what, row, RUN_AGAIN, because)
         if row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row):
             what += " (not by this test)"
