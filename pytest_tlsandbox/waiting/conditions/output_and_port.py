@@ -156,7 +156,7 @@ class AcceptsConnections(Stays):
         if state == "open":
             return met
         what = self._taken.capitalize() if state == "taken" else f"No connection on {self._port}"
-        explanation = replace(self._explain_delay(what, row), fields=())
+        explanation = self._explain_delay(what, row)
         return Pending(lambda: explanation, until_end_of=row, probes=True)
 
     def _explain_end(self, row: ProcessInfo) -> Explanation:

@@ -58,18 +58,12 @@ class HasExited(ProcessCondition):
     codes: tuple[int, ...] | None
 
     def __post_init__(self) -> None:
-        self._code_text = "any" if self.codes is None else " or ".join(map(str, self.codes))
-        self.wanted = "an exit code" if self.codes is None else f"exit code {self._code_text}"
+        codes = " or ".join(map(str, self.codes or ()))
+        self.wanted = f"exit code {codes}" if codes else "an exit code"
         self.wants_an_end = True
 
     def fits(self, row: ProcessInfo) -> bool:
         return row.state == "exited" and (self.codes is None or row.exit_code in self.codes)
-
-    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        if row.state == "exited":
-            return (Field("exit code", self._code_text, shown(row.exit_code)),)
-        ours = ", sent by this test" if row.signal and self._was_sent_its_signal(row) else ""
-        return (Field("status", f"exited {self._code_text}", describe_state(row) + ours),)
 
 
 @dataclass(eq=False, repr=False)
@@ -166,7 +160,7 @@ class Stays(HasStatus):
         run = self._run
         if run is not None and run.successor is not None:
             explanation = replace(explanation, process=ended_row(run), run=run)
-        return Impossible(replace(explanation, fields=()))
+        return Impossible(explanation)
 
 
 @dataclass(eq=False, repr=False)

@@ -187,6 +187,7 @@ WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
         (RUNNING, lambda box: box.assert_process("train.py", command="sh"), OTHER_PROCESS),
         (RUNNING, has(status="exited"), WAIT),
         (BACKING_OFF, lambda box: box.assert_process("web", status="running"), WAIT),
+        (RUNNING, lambda box: box.wait_for_restart(41), "start it with name= or restart="),
     ],
 )  # fmt: skip
 def test_hint_depends_on_how_the_process_ended_or_was_selected(row, call, hint):
