@@ -137,7 +137,8 @@ def job(end: dict[str, Any]) -> dict[str, Any]:
 
 
 STARTING = web(health_status="starting")
-UNHEALTHY = web(health_status="unhealthy", consecutive_health_failures=4)
+CHECK = {"type": "tcp", "port": 9, "interval_ms": 50}
+UNHEALTHY = web(health_status="unhealthy", consecutive_health_failures=4, health_check=CHECK)
 ONCE = {"restart_count": 1, "restart": {"policy": "always", "max_restarts": 1}}
 GAVE_UP = web(gone=ended(1), status="stopped", last_error="restart limit reached", **ONCE)
 OOM_AGAIN, FAILED_AGAIN = again(131, 1, signal=9, oom_killed=True), again(131, 1, exit_code=1)

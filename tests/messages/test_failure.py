@@ -9,7 +9,6 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import seconds
-from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import OOM, box_of, dedented, ended, failure, managed, process, raw, signaled
 
@@ -87,19 +86,6 @@ def test_last_output_line_is_appended_to_the_first_line_if_both_fit_in_100_colum
     assert message.partition("\n")[0] == f"Exited 1, wanted 0: train.py{appended}"
 
 
-@pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
-@pytest.mark.parametrize("calls", [call.wait_for_exit(41), [call.assert_process(41, exit_code=0)]])
-def test_message_names_the_sandbox_in_verbose_mode_or_with_several_sandboxes(
-    calls, verbosity, several
-):
-    box = box_of([FAILED], screen=Screen(verbosity, several_sandboxes=lambda: several))
-
-    message = str(failure(lambda: Shape([], calls).fail(box)))
-
-    assert ("my-sandbox" in message) == (several or verbosity > 0)
-
-
 def test_table_for_a_single_wrong_field_is_shown_only_if_the_first_line_truncates_its_value():
     row = raw(41, command="x" * 40, args=(), **ended(1))
 
@@ -107,16 +93,6 @@ def test_table_for_a_single_wrong_field_is_shown_only_if_the_first_line_truncate
     message = told([row], call.assert_process(41, command="sh"))
     assert message.startswith(f"command was {'x' * 25}… +15, wanted sh: {'x' * 23}…\n")
     assert f"\n  command  sh      {'x' * 40}\n" in message
-
-
-def test_message_shows_the_health_check_that_failed():
-    check = {"type": "tcp", "port": 9, "interval_ms": 50}
-    row = raw(41, managed=managed(health_status="unhealthy", health_check=check))
-
-    message = told([row], call.assert_no_incidents())
-
-    assert message.startswith("Unhealthy (tcp port 9): web\n")
-    assert "\n  managed  running, health: unhealthy (tcp port 9)\n" in message
 
 
 def test_long_command_line_is_shown_on_separate_lines_below_the_state():
