@@ -36,8 +36,8 @@ def test_guard_without_rules_does_not_poll_and_reports_no_findings():
     assert guarded.test("d", oom(1), oom(2)) == ["oom 2"]
 
 
-# How long the guard polls at the end of a phase: the rows after the call and after the teardown, the
-# rows of a later list call, the findings of both phases, and the seconds.
+# How long the guard polls at the end of a phase: the rows after the call and after the teardown,
+# the rows of a later list call, the findings of both phases, and the seconds.
 LOST = raw(1, **ended(-1))
 KILLED = raw(7, **signaled(9))
 POLLED = {

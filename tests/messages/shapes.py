@@ -146,9 +146,7 @@ SERVER, SERVED = raw(77, args=("server.py",)), raw(77, args=("server.py",), **en
 EVAL, KILLED_EVAL = (raw(52, args=("eval.py",), **end) for end in ({}, signaled(9)))
 SOLVER = raw(52, command="./solver", args=(), **signaled(6))
 UNREADABLE = {"pid": 9, "status": "running", "args": ["--token=abc"]}
-WORKERS = [
-    WORKER, raw(39, args=("worker.py", "--queue", "high")), raw(37, args=("worker.py",), **ended(1)),
-]  # fmt: skip
+WORKERS = [WORKER, raw(39, args=("worker.py", "--high")), raw(37, args=("worker.py",), **ended(1))]
 MANY = [raw(number, args=(f"worker.py --number {number}",)) for number in range(30, 50)]
 TUNNEL = errors.RequestRefused("my-sandbox has no tunnel to its ports", label="404")
 SICK = ("GET /health 503",) * 4
@@ -169,14 +167,16 @@ SHAPES: dict[str, Shape] = {
     # ---------------------------------------------------------------- unexpected end
     "wrong_exit_code": Shape(
         {0: [SERVE, JOB], 8.1: [SERVE, job(ended(3))]}, call.wait_for_exit(41), stderr=TRACEBACK),
-    "crash_signal": Shape({0: [JOB], 2: [job(signaled(11))]}, call.wait_for_exit(41), stdout=LONG_LOG),
+    "crash_signal": Shape(
+        {0: [JOB], 2: [job(signaled(11))]}, call.wait_for_exit(41), stdout=LONG_LOG),
     "ended_by_a_foreign_signal": Shape([job(signaled(15))], call.wait_for_exit("train.py")),
     "ended_already": Shape(
         [SERVED], call.wait_for_process("server.py"), stdout=("listening on 8080", "bye")),
     "unknown_end": Shape({0: [JOB], 1: [job(ended(-1))]}, call.wait_for_exit(41)),
     "port_closed": Shape([SERVER], call.wait_for_port(77, 8080, timeout=2), stdout=("migrating",)),
     "port_without_a_tunnel": Shape([SERVER], call.wait_for_port(77, 8080), port=TUNNEL),
-    "too_few_running": Shape(WORKERS, call.wait_for_count("worker.py", 3, timeout=2), stderr=TRACEBACK),
+    "too_few_running": Shape(
+        WORKERS, call.wait_for_count("worker.py", 3, timeout=2), stderr=TRACEBACK),
 
     # -------------------------------------------------------------------- out of memory
     "oom_confirmed": Shape(
@@ -199,7 +199,8 @@ SHAPES: dict[str, Shape] = {
     "timed_out_unstable": Shape(
         {0: [web()], 1.5: [FAILED_AGAIN]}, call.wait_for_process("web", stable_for=3, timeout=4)),
     "timed_out_unhealthy": Shape(
-        {0: [STARTING], 1: [UNHEALTHY]}, call.wait_for_process("web", healthy=True, timeout=5), stderr=SICK),
+        {0: [STARTING], 1: [UNHEALTHY]},
+        call.wait_for_process("web", healthy=True, timeout=5), stderr=SICK),
     "never_healthy": Shape([SERVER], call.wait_for_process(77, healthy=True)),
     "output_not_written": Shape([SERVER], call.wait_for_output("server.py", "ready", timeout=2)),
 
@@ -242,7 +243,7 @@ SHAPES: dict[str, Shape] = {
     "unhealthy": Shape([UNHEALTHY], call.assert_no_incidents(), stderr=SICK),
     "mismatch_of_fields": Shape(
         [SERVE, web(restart_count=1)],
-        call.assert_process("web", status="exited", exit_code=(0, 3), args=["app:web", "--token", "abc"])),
+        call.assert_process("web", status="exited", exit_code=(0, 3), args=["--token", "abc"])),
     "still_running": Shape([SERVE, JOB], call.assert_not_running("train.py")),
     "several_at_once": Shape(
         [SERVE, job(OOM), web(health_status="unhealthy")],
@@ -258,7 +259,8 @@ SHAPES: dict[str, Shape] = {
     "several_at_once_one_fails": Shape(
         {0: BAD_GATEWAY, 0.5: [SERVE, job(ended(3))]},
         [call.assert_process(41, exit_code=0), call.assert_no_crash()]),
-    "hostile_command_line": Shape(HOSTILE, call.wait_for_exit(66, timeout=1), stderr=HOSTILE_OUTPUT),
+    "hostile_command_line": Shape(
+        HOSTILE, call.wait_for_exit(66, timeout=1), stderr=HOSTILE_OUTPUT),
     "hostile_command_line_not_found": Shape(HOSTILE, call.wait_for_process("训练脚木.py", timeout=1)),
 }
 # fmt: on

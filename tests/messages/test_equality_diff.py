@@ -9,6 +9,10 @@ from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 SUPERVISED = managed(None, restart_count=2, last_exit={"exit_code": 1, "ended_at": T0})
 
 
+def args(*options):
+    return {"args": ("train.py", *options)}
+
+
 # fmt: off
 DIFFERENCES = {
     "corrected status": (ended(1), ended(1) | {"status": "completed"}, ["  no field differs"]),
@@ -17,11 +21,11 @@ DIFFERENCES = {
         "  managed.restart_count  0     2",
         "  managed.last_exit      none  exited 1",
     ]),
-    "secrets": ({"args": ("train.py", "--token", "abc")}, {"args": ("train.py", "--token=abc", "x")}, [
+    "secrets": (args("--token", "abc"), args("--token=abc", "x"), [
         "        left                            right",
         "  args  ['train.py', '--token', '***']  ['train.py', '--token=***', 'x']",
     ]),
-    "another secret": ({"args": ("train.py", "--token=abc")}, {"args": ("train.py", "--token=def")}, [
+    "another secret": (args("--token=abc"), args("--token=def"), [
         "        left                         right",
         "  args  ['train.py', '--token=***']  another, masked",
     ]),

@@ -48,7 +48,8 @@ CHANGES = {
         {at: [raw(41, **ended(at))] for at in range(6)},
         ["+0 s  exited 0", "+1 s  exited 1", "... 2 more ...", "+4 s  exited 4", "+5 s  exited 5"]),
     "as many states as lines": (
-        {at: [raw(41, **ended(at))] for at in range(5)}, [f"+{at} s  exited {at}" for at in range(5)]),
+        {at: [raw(41, **ended(at))] for at in range(5)},
+        [f"+{at} s  exited {at}" for at in range(5)]),
 }
 # fmt: on
 

@@ -38,7 +38,7 @@ def select(meant, rows, before=None):
     return Selector(meant, history, baseline).select(seen)
 
 
-# For each selector: the handles of the processes that it selects, the rows, and those before the test.
+# For each selector: the handles of the selected processes, the rows, and those before the test.
 @pytest.mark.parametrize(
     ("meant", "handles", "rows", "before"),
     [

@@ -42,7 +42,7 @@ def no_incidents(*processes):
 
 
 def later(call, *, killed=None):
-    """Return a call that is made 1 s after the test began, perhaps after the test killed a process."""
+    """Return a call 1 s after the test began, perhaps after the test killed a process."""
 
     def ask(box):
         box = box.from_now()

@@ -40,7 +40,8 @@ COUNTS = [
     # A process that backs off does not run.
     ({0: [BACKING_OFF], 2: [WEB]}, "web", 1, "pids [41]", 2),
     # A successor starts within the grace period.
-    ({0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]}, "worker.py", 2, "pids [41, 43]", 3),
+    ({0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]},
+     "worker.py", 2, "pids [41, 43]", 3),
     ({0: [TWO], 1: [EXITED]}, "worker.py", 2, f"UnexpectedExit: {NONE_RUNS} (exited 1)", 3),
     ({0: [TWO], 1: [KILLED]}, "worker.py", 2, f"ProcessOOMKilled: {NONE_RUNS} (OOM-killed)", 3),
     ([ONE, TWO], "worker.py", 1,

@@ -160,6 +160,7 @@ def test_selector_prefers_a_living_process_to_an_ended_process():
 NOT_EXECUTABLE = 'make the program executable: exit code 126 of a shell means "permission denied"'
 NOT_FOUND = 'check PATH and the spelling of the program: exit code 127 of a shell means "not found"'
 CHILD_KILLED = "look for an OOM kill: a shell exits 137 if SIGKILL ended its child"
+CRASHED = "use python -X faulthandler to see where the process crashed"
 OTHER_PID = "select by text or managed name: a restarted process has a new pid"
 REGEX = "use re.compile(...): the text looks like a regular expression, but is matched literally"
 
@@ -178,7 +179,7 @@ WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
         (raw(41, **ended(127)), exits(), NOT_FOUND),
         (raw(41, **ended(137)), exits(), CHILD_KILLED),
         (TERMINATED, exits(), None),
-        (raw(41, **signaled(11)), exits(), "use python -X faulthandler to see where the process crashed"),
+        (raw(41, **signaled(11)), exits(), CRASHED),
         (raw(41, "./solver", **signaled(11)), exits(), None),
         (RUNNING, exits(timeout=3), None),
         (RUNNING, exits(7, timeout=0), OTHER_PID),

@@ -21,7 +21,7 @@ from tests.support import silent_box as box_of
 
 
 def web(pid=40, restarts=0, status="running", *, end=None, **supervised):
-    """Return a row of a managed process; its run with pid 40 + n began 10 s after the run before."""
+    """Return a row of a managed process; the run with pid 40 + n began n * 10 s later."""
     started_at = T0 + (pid - 40) * 10_000
     last = {"exit_code": 1, "ended_at": started_at - 1000} if restarts else None
     supervised = {"restart_count": restarts, "last_exit": last, **supervised}
@@ -129,7 +129,8 @@ RESULTS = [
     ([raw(41, **OOM)], has(status="exited", exit_code=0),
      "AssertionFailed: OOM-killed, wanted status=exited and exit_code=0: train.py", 0, 0),
     ([raw(41, **OOM)], has(status="exited", command="sh"),
-     "AssertionFailed: status was oom_killed, wanted exited (1 more field differs): train.py", 0, 0),
+     "AssertionFailed: status was oom_killed, wanted exited (1 more field differs): train.py",
+     0, 0),
 
     # wait_for_restart
     *(({0: [FIRST], 1: [BACKING_OFF], 2: [SECOND]}, restart(who), "pid 41", 2, 2.3)
