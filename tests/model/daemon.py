@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import heapq
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 EPOCH = 1_790_000_000_000
 HUP, ABRT, KILL, SEGV, TERM = 1, 6, 9, 11, 15
@@ -19,8 +19,30 @@ CRASH_SIGNALS = frozenset({4, 5, ABRT, 7, 8, SEGV, 31})
 SIGNALS = (TERM, KILL, HUP, SEGV, ABRT)
 NAMES = ("web", "api", "db")
 COMMANDS = ("python", "serve", "train")
-# The fields of a row that describe an end: status, exit_code, signal, oom_killed.
-End = tuple[str, int | None, int | None, bool]
+
+
+class End(NamedTuple):
+    """The fields of a row that describe an end."""
+
+    status: str
+    exit_code: int | None
+    signal: int | None
+    oom_killed: bool = False
+
+    @property
+    def is_oom(self):
+        return self.oom_killed or self.status == "oom_killed"
+
+    @property
+    def is_lost(self):
+        """Return whether there is no real exit code and no signal."""
+        known = self.is_oom or self.status == "running" or self.signal is not None
+        return not known and self.exit_code in (None, -1)
+
+    @property
+    def is_hangup(self):
+        """Return whether this is a SIGHUP, also reported for processes that exited properly."""
+        return self.status == "signaled" and self.signal == HUP
 
 
 @dataclass(eq=False)
@@ -135,19 +157,15 @@ class Slot:
     now, listed = None, True
 
 
+RUNNING = End("running", None, None)
+
+
 def exited(code):
-    return "exited", code, None, False
+    return End("exited", code, None)
 
 
 def signaled(number):
-    return "signaled", None, number, False
-
-
-def is_lost(end):
-    """Return whether an end has no real exit code and no signal."""
-    if end is None or end[3] or end[0] == "oom_killed":
-        return False
-    return end[2] is None and end[1] in (None, -1)
+    return End("signaled", None, number)
 
 
 class Daemon:
@@ -285,12 +303,12 @@ class Daemon:
         elif draw < 0.7:
             end = signaled(rng.choice(SIGNALS))
         elif draw < 0.78:
-            end = "oom_killed", None, rng.choice((KILL, None)), False
+            end = End("oom_killed", None, rng.choice((KILL, None)))
         elif draw < 0.88:
-            end = rng.choice(("oom_killed", "signaled")), None, KILL, True
+            end = End(rng.choice(("oom_killed", "signaled")), None, KILL, True)
         else:  # a child is killed, and the process exits
             late = rng.random() < 0.5
-            end = "exited", rng.choice((0, 1, 137)), None, True
+            end = End("exited", rng.choice((0, 1, 137)), None, True)
         self._kill(run, end, "itself" if draw < 0.7 else "kernel", late=late)
 
     def _kill(self, run, end, cause, *, late=False, lag=0):
@@ -301,9 +319,9 @@ class Daemon:
         run.ended, run.ended_at = self.world, self.wire_time()
         run.truth, run.cause = end, cause
         if late:
-            shown = exited(end[1])
+            shown = exited(end.exit_code)
             self.after(lag + rng.choice((120, 400, 900, 2500, 4000)), self._flag_late, run)
-        elif end[3] or end[0] == "oom_killed":
+        elif end.is_oom:
             run.oom_at = self.world
         elif rng.random() < 0.09:
             shown = exited(rng.choice((-1, None)))
@@ -322,9 +340,9 @@ class Daemon:
             return  # a restart already listed this end
         self.note(f"end listed as {shown}", run)
         run.row_end = run.shown_exit = shown
-        if shown[0] == "oom_killed" and not shown[3]:
+        if shown.status == "oom_killed" and not shown.oom_killed:
             # Only the status shows the OOM kill; last_exit has no status and may show less.
-            run.shown_exit = ("signaled", None, shown[2], rng.random() < 0.5)
+            run.shown_exit = End("signaled", None, shown.signal, rng.random() < 0.5)
         # The supervisor may know the end before the row shows it.
         if gen.id is not None and rng.random() < 0.08:
             run.lags = True
@@ -344,7 +362,7 @@ class Daemon:
             self._stop(gen)
             return
         gen.status = "stopped"
-        if policy != "never" and (policy == "always" or shown[:2] != ("exited", 0)):
+        if policy != "never" and (policy == "always" or shown.exit_code != 0):
             if limit is not None and gen.used >= limit:
                 gen.gave_up = True
                 gen.last_error = "restart limit reached" if self.layout.says_why else None
@@ -387,7 +405,8 @@ class Daemon:
 
     def _flag_late(self, run):
         if run.row_end:
-            run.row_end, run.shown_exit = (*run.row_end[:3], True), (*run.shown_exit[:3], True)
+            run.row_end = run.row_end._replace(oom_killed=True)
+            run.shown_exit = run.shown_exit._replace(oom_killed=True)
         run.oom_at = self.world
         self.note("late OOM flag", run)
         self._show_again(run)
@@ -406,39 +425,34 @@ class Daemon:
         was, last = slot.now, gen.last_exit
         if not slot.listed or (was and was.run.handle > run.handle):
             return
-        status, code, signal, oom_killed = run.shown or ("running", None, None, False)
-        row = {"handle": run.handle} if self.layout.handles else {}
-        row |= {
-            "pid": run.pid, "status": status, "exit_code": code, "signal": signal,
-            "oom_killed": oom_killed, "stdin_writable": False, "command": gen.command,
-            "args": gen.args, "started_at": run.started_at,
-            "ended_at": run.ended_at if run.shown else None,
+        row = {
+            "pid": run.pid, **(run.shown or RUNNING)._asdict(),
+            "stdin_writable": False, "command": gen.command, "args": gen.args,
+            "started_at": run.started_at, "ended_at": run.ended_at if run.shown else None,
+            **({"handle": run.handle} if self.layout.handles else {}),
         }  # fmt: skip
-        slot.now = Shown(row, run, run.shown)
         if gen.id is None:
-            return
-        if run is not gen.run and was and was.run is run:
+            slot.now = Shown(row, run, run.shown)
+        elif run is not gen.run and was and was.run is run:
             # An older row keeps the state of its supervisor; only the end of its run may change.
-            row["managed"] = dict(was.row["managed"])
-            last = was.exit_run
-            state = last, was.exit, was.status, was.count, was.gave_up
-            if last is run:
-                row["managed"]["last_exit"] = _exit_json(run)
-                state = last, run.shown_exit, *state[2:]
-            slot.now = Shown(row, run, run.shown, *state)
-            return
-        row["managed"] = {
-            "id": gen.id, "name": gen.name, "status": gen.status, "restart_count": gen.count,
-            "restart": gen.restart,
-            "health_check": {"type": "tcp", "port": 8080} if gen.health else None,
-            "health_status": gen.health_status, "consecutive_health_failures": gen.failures,
-            "last_exit": _exit_json(last) if last else None, "last_error": gen.last_error,
-            "next_restart_at": gen.next_at,
-        }  # fmt: skip
-        slot.now = Shown(
-            row, run, run.shown, last, last.shown_exit if last else None,
-            gen.status, gen.count, gen.gave_up, gen.health_status == "unhealthy",
-        )  # fmt: skip
+            slot.now = replace(was, row=row | {"managed": was.row["managed"]}, end=run.shown)
+            if was.exit_run is run:
+                row = slot.now.row
+                row["managed"] = {**row["managed"], "last_exit": _exit_json(run)}
+                slot.now.exit = run.shown_exit
+        else:
+            row["managed"] = {
+                "id": gen.id, "name": gen.name, "status": gen.status, "restart_count": gen.count,
+                "restart": gen.restart,
+                "health_check": {"type": "tcp", "port": 8080} if gen.health else None,
+                "health_status": gen.health_status, "consecutive_health_failures": gen.failures,
+                "last_exit": _exit_json(last) if last else None, "last_error": gen.last_error,
+                "next_restart_at": gen.next_at,
+            }  # fmt: skip
+            slot.now = Shown(
+                row, run, run.shown, last, last.shown_exit if last else None,
+                gen.status, gen.count, gen.gave_up, gen.health_status == "unhealthy",
+            )  # fmt: skip
 
     def _remove(self, run):
         slot = run.slot
@@ -675,7 +689,6 @@ class Daemon:
 
 
 def _exit_json(run):
-    _, code, signal, oom_killed = run.shown_exit
-    return {
-        "exit_code": code, "signal": signal, "oom_killed": oom_killed, "ended_at": run.ended_at
-    }  # fmt: skip
+    ended = {**run.shown_exit._asdict(), "ended_at": run.ended_at}
+    del ended["status"]
+    return ended

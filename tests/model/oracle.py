@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
 
-from .daemon import CRASH_SIGNALS, KILL, TERM, Run, is_lost
+from .daemon import CRASH_SIGNALS, KILL, RUNNING, TERM, Run
 
 GONE_AFTER = 1.0  # a process counts as gone after it was not listed for this number of seconds
 RULE_OF = {
     "oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart",
-    "unhealthy": "unhealthy", "leak": "leak",
+    "unhealthy": "unhealthy", "leak": "leak", "unseen_end": "inconclusive", "lost_end": "inconclusive",
 }  # fmt: skip
+ERROR_OF = {"oom": "ProcessOOMKilled", "crash": "ProcessCrashed", "restart": "ProcessRestarted"}
 OPEN_ENDED = 1 << 30
 UNSURE = frozenset({
     "pass", "ProcessNotFound", "AmbiguousProcess", "WaitTimedOut", "UnexpectedExit", "ProcessOOMKilled",
@@ -181,13 +182,14 @@ class History:
         limit = gen.restart["max_restarts"]
         looks_so = (
             shown.status == "stopped" and end is not None and limit is not None
-            and gen.restart["policy"] != "never" and shown.count >= limit and end[1] != 0
+            and gen.restart["policy"] != "never" and shown.count >= limit and end.exit_code != 0
         )  # fmt: skip
         if shown.gave_up or looks_so:
             # U5: without last_error, a deliberate stop and a supervisor that gave up look alike;
             # documents are silent on a clean exit under "always", and on a lost end.
-            mild = end[2] in (TERM, KILL) or end[1] in (137, 143) or is_lost(end)
-            sure = shown.gave_up and end[1] != 0 and (self.daemon.layout.says_why or not mild)
+            mild = end.signal in (TERM, KILL) or end.exit_code in (137, 143) or end.is_lost
+            clear = self.daemon.layout.says_why or not mild
+            sure = shown.gave_up and end.exit_code != 0 and clear
             incident = self.incidents.get(("gave_up", run))
             if incident is None:
                 self._add("gave_up", run, view, run.ended or 0, required=sure)
@@ -206,11 +208,11 @@ class History:
             known.over = view.index
         at = run.ended or 0
         self._retract("unseen_end", run)
-        if (end[3] or end[0] == "oom_killed") and not known.oom:
+        if end.is_oom and not known.oom:
             known.oom = True
             self._add("oom", run, view, run.oom_at or at)
             self._correct_gave_up(run, view)
-        if is_lost(end) and not known.oom:
+        if end.is_lost and not known.oom:
             if not known.certain:
                 known.end = end
                 self._add("lost_end", run, view, at)
@@ -220,9 +222,9 @@ class History:
         known.certain = True
         if self._retract("lost_end", run):
             self._correct_gave_up(run, view)
-        if end[2] in CRASH_SIGNALS:
+        if end.signal in CRASH_SIGNALS:
             self._add("crash", run, view, at)
-        if (end[2] == KILL or end[1] == 137) and not known.oom:
+        if (end.signal == KILL or end.exit_code == 137) and not known.oom:
             self._add("suspected_oom", run, view, at)
 
     def _retract(self, kind, run):
@@ -413,12 +415,12 @@ class History:
         asked = bool(acts & {"kill", "restart", "stop"})
         strong = asked or KILL in acts
         end = known.end if known else None
-        if end is None or is_lost(end):
+        if end is None or end.is_lost:
             rule = strong or bool(acts & CRASH_SIGNALS)
-        elif end[2] is not None:
-            rule = end[2] in acts or (end[2] in (TERM, KILL) and asked)
+        elif end.signal is not None:
+            rule = end.signal in acts or (end.signal in (TERM, KILL) and asked)
         else:
-            rule = strong or (end[1] or 0) - 128 in acts
+            rule = strong or (end.exit_code or 0) - 128 in acts
         if rule != run.cause.startswith("own"):
             return BOTH  # U6
         return frozenset({rule})
@@ -429,7 +431,11 @@ class History:
         """Return the first error in the reported incidents, or ""."""
         seen, doubted = set(), {managed_id for managed_id, *_ in self.doubts}
         for found in reported:
-            options = [i for i in self.incidents.values() if self._may_be(i, found)]
+            options = [
+                i
+                for i in self.incidents.values()
+                if i.kind == found.kind and self.is_of(i.run, found)
+            ]
             right = [i for i in options if self._agrees(i, found)]
             before_the_first_list = found.view == 0 and found.kind in ("unseen_end", "restart")
             if not (right or found.managed_id in doubted or before_the_first_list):
@@ -438,20 +444,15 @@ class History:
             seen.update((i.kind, i.run) for i in right)
         return self._missing(seen)
 
-    def _may_be(self, incident, found):
-        """Return whether an incident has the kind and the process of a reported one."""
-        run, known = incident.run, self.known[incident.run]
-        if incident.kind != found.kind:
-            return False
+    def is_of(self, run, found):
+        """Return whether a reported incident or finding shows a run: by its row, or as hidden."""
         if found.pid is not None:
-            return known.listed and self.is_row_of(run, found)
-        return not known.listed and run.gen.id is not None and run.gen.id == found.managed_id
-
-    def is_row_of(self, run, found):
-        """Return whether a report shows the row of a run."""
-        handle = run.handle if self.daemon.layout.handles else None
-        shown = found.handle, found.pid, found.started_at
-        return shown == (handle, run.pid, run.started_at)
+            handle = run.handle if self.daemon.layout.handles else None
+            shown = found.handle, found.pid, found.started_at
+            return shown == (handle, run.pid, run.started_at)
+        known = self.known.get(run)
+        hidden = known is None or not known.listed
+        return hidden and run.gen.id is not None and run.gen.id == found.managed_id
 
     def _agrees(self, incident, found):
         """Return whether an incident has the view and the cause of a reported one."""
@@ -606,79 +607,74 @@ class History:
         return len(certain) >= enough or (None if len(restarts) >= enough else False)
 
     def _evaluate_row(self, question, target, shown):
-        end, options, helper = shown.end, question.options, question.helper
-        lost, child = is_lost(end), end is not None and end[3] and end[0] == "exited"
-        statuses, codes = options.get("status"), options.get("exit_code", ...)
-        if _is_hangup(end) or (
+        end, options, helper = shown.end or RUNNING, question.options, question.helper
+        child = end.oom_killed and end.status == "exited"
+        if end.is_hangup or (
             # The supervisor knows the end, but the row does not show it yet.
-            (end is None and shown.exit_run is shown.run)
+            (end is RUNNING and shown.exit_run is shown.run)
             # A pid of a managed process may identify the run or the whole.
             or (target.how == "pid" and shown.status and shown.run is not shown.run.gen.run)
         ):  # fmt: skip
             return UNSURE_RESULT
-        may_lose = {"Inconclusive", "UnexpectedExit"}
-        if helper == "wait_for_restart":
+        may_lose = {"Inconclusive", "UnexpectedExit"} if "signal" in options else INCONCLUSIVE
+        if helper == "assert_process" and "status" not in options:
+            if end.is_lost:
+                return "lost", may_lose
+            met = all(
+                _among(getattr(end, name), options[name]) for name in options if name != "pick"
+            )
+        elif helper == "wait_for_restart":
+            may_lose = {"Inconclusive", "UnexpectedExit"}
             if not shown.status:
-                if end is None:
-                    return "failed", frozenset({"AssertionFailed"})
+                if end is RUNNING:
+                    return "failed", {"AssertionFailed"}
                 return "over", {"AssertionFailed"} | self._end_classes(question, shown)
-            restarted = self._evaluate_restart(question, shown)
-            if restarted is not False:
-                return ("met", frozenset()) if restarted else UNSURE_RESULT
+            met = self._evaluate_restart(question, shown)
         elif helper == "wait_for_exit":
-            may_lose = INCONCLUSIVE
-            exited = end is not None and end[0] == "exited" and not lost
-            if exited and (codes == "any" or _among(end[1], codes)):
-                # Exited as wanted, and a child was OOM-killed, or it will be started again.
-                unsure = child or shown.status == "backing_off"
-                return UNSURE_RESULT if unsure else ("met", frozenset())
-        elif "signal" in options:
-            if end is not None and end[2] == options["signal"]:
-                return "met", frozenset()
-            if lost:
-                return "lost", frozenset(may_lose)
-        elif helper == "assert_process" and codes is not ...:
-            if lost:
-                return "lost", INCONCLUSIVE
-            if _among(end[1] if end else None, codes):
-                return "met", frozenset()
+            codes = options["exit_code"]
+            exited = end.status == "exited" and not end.is_lost
+            met = exited and (codes == "any" or _among(end.exit_code, codes))
+            if met and (child or shown.status == "backing_off"):
+                met = None  # a child was OOM-killed, or it will be started again
         else:
-            status = end[0] if end else "running"
+            statuses = options.get("status", "running")
             wanted = {
                 word for word in ("exited", "signaled", "oom_killed") if _among(word, statuses)
             }
-            if lost and "exited" in wanted:
+            if end.is_lost and "exited" in wanted:
                 return "lost", INCONCLUSIVE
+            may_lose = {"Inconclusive", "UnexpectedExit"}
+            met = _among(end.status, statuses)
             if (child and wanted & {"exited", "oom_killed"}) or (
-                end and end[3] and status == "signaled"
+                end.oom_killed and end.status == "signaled"
                 and len(wanted & {"signaled", "oom_killed"}) == 1
             ):  # fmt: skip
-                return UNSURE_RESULT
-            if _among(status, statuses or "running"):
-                return "met", frozenset()
-        if end is None:
-            return "pending", frozenset({"AssertionFailed"})
-        if shown.status and shown.status != "stopped":
+                met = None
+        if met is None:
+            return UNSURE_RESULT
+        if met:
+            return "met", frozenset()
+        if end is RUNNING:
+            return "pending", {"AssertionFailed"}
+        if shown.status not in ("", "stopped"):
             if target.how == "pid" or not self._is_last(shown.run.gen):
                 return UNSURE_RESULT  # of the run or the whole; or its name was taken
             return "pending", self._end_classes(question, shown)
-        if lost:
-            return "lost", frozenset(may_lose)
-        return "over", self._end_classes(question, shown)
+        return ("lost", may_lose) if end.is_lost else ("over", self._end_classes(question, shown))
 
     def _end_classes(self, question, shown):
         """Return the error classes that an unexpected end may raise."""
         end, asserts = shown.end, question.helper.startswith("assert")
         classes = {"UnexpectedExit"} | ({"AssertionFailed"} if asserts else set())
-        if is_lost(end) or _is_hangup(end):
+        if end.is_lost or end.is_hangup:
             classes.add("Inconclusive")
-        if end[3] or end[0] == "oom_killed":
+        if end.is_oom:
             classes.add("ProcessOOMKilled")
-            if not asserts and end[0] != "exited":
+            if not asserts and end.status != "exited":
                 classes.discard("UnexpectedExit")
         elif any(self.known[run].oom for run in shown.run.gen.runs if run in self.known):
             classes.add("ProcessOOMKilled")
-        return frozenset(classes)
+        return classes
 
     def _as_outcome(self, kind, classes):
         """Return the outcome of an assertion that sees only this view."""
@@ -813,13 +809,10 @@ class History:
         """Return the allowed outcomes of the four assertions on incidents."""
         position, view, helper = question.position, views[-1], question.helper
         target, last, suspected = question.target, view.index, "suspected" in question.options
-        error_of = {}
-        if helper in ("assert_no_oom", "assert_no_incidents"):
-            error_of["oom"] = {"ProcessOOMKilled"}
-        if helper in ("assert_no_crash", "assert_no_incidents"):
-            error_of["crash"] = error_of["gave_up"] = {"ProcessCrashed"}
-        if helper in ("assert_no_restart", "assert_no_incidents"):
-            error_of["restart"] = {"ProcessRestarted"}
+        checked = (
+            ERROR_OF if helper == "assert_no_incidents" else {helper.removeprefix("assert_no_")}
+        )
+        error_of = {kind: {ERROR_OF[rule]} for kind, rule in RULE_OF.items() if rule in checked}
         if suspected:
             error_of["suspected_oom"] = {"SuspectedOOMKill"}
             error_of["lost_end"] = {"SuspectedOOMKill", "Inconclusive"}
@@ -921,11 +914,6 @@ class History:
             for shown in views[-1].rows
         )
         return not alive or views[-1].at - views[0].at >= 0.199
-
-
-def _is_hangup(end):
-    """Return whether an end is a SIGHUP, which daemons report for processes that exited properly."""
-    return end is not None and end[0] == "signaled" and end[2] == 1
 
 
 def _picked(question, rows):

@@ -460,7 +460,7 @@ class Session:
         history, test, due = self.history, self.test, []
         for incident in (*history.incidents.values(), *history.unhealthy):
             kind, run = incident.kind, incident.run
-            rule = RULE_OF.get(kind, "inconclusive" if kind.endswith("_end") else "")
+            rule = RULE_OF.get(kind)
             if not rule or incident.low > last or incident.high <= self.guarded:
                 continue
             ours = history.caused(incident)
@@ -509,22 +509,15 @@ class Session:
                 due.append(("leak", leak, must))
         return due
 
-    def _same(self, report, run):
-        known = self.history.known.get(run)
-        if report.pid is not None:
-            return self.history.is_row_of(run, report)
-        hidden = known is None or not known.listed
-        return hidden and run.gen.id is not None and report.managed_id == run.gen.id
-
     def _fits(self, report, rule, incident):
         """Return whether a finding may be about an incident."""
         run = incident.run
         if rule == report.rule and report.observed:
             # A restart may be reported by the run that ended or by the run that began.
             whole = rule in ("restart", "leak")
-            return any(self._same(report, it) for it in (run.gen.runs if whole else [run]))
+            return any(self.history.is_of(it, report) for it in (run.gen.runs if whole else [run]))
         return rule == "inconclusive" and not report.observed and (
-            self._same(report, run)
+            self.history.is_of(run, report)
             or (run.gen.id is not None and report.managed_id == run.gen.id)
             or report.pid == run.pid
         )  # fmt: skip
