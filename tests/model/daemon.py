@@ -45,6 +45,24 @@ class End(NamedTuple):
         return self.status == "signaled" and self.signal == HUP
 
 
+def exited(code):
+    return End("exited", code, None)
+
+
+def signaled(number):
+    return End("signaled", None, number)
+
+
+# How runs end by themselves, and how often. In the last row, a child was OOM-killed.
+ENDS = {
+    exited(0): 30, exited(1): 11, exited(3): 5, exited(137): 6,
+    **{signaled(number): 4 for number in SIGNALS},
+    End("oom_killed", None, KILL): 4, End("oom_killed", None, None): 4,
+    End("oom_killed", None, KILL, True): 5, End("signaled", None, KILL, True): 5,
+    End("exited", 0, None, True): 4, End("exited", 1, None, True): 4, End("exited", 137, None, True): 4,
+}  # fmt: skip
+
+
 @dataclass(eq=False)
 class Run:
     """One execution of a program, and the causes of its start and its end.
@@ -160,14 +178,6 @@ class Slot:
 RUNNING = End("running", None, None)
 
 
-def exited(code):
-    return End("exited", code, None)
-
-
-def signaled(number):
-    return End("signaled", None, number)
-
-
 class Daemon:
     """One sandbox daemon, its processes and other clients."""
 
@@ -203,7 +213,9 @@ class Daemon:
             self.after(rng.randint(1000, 9000), self._replace)
         if rng.random() < 0.12:
             self.suspend_from = rng.randint(1000, 8000)
-            self.suspend_to = self.suspend_from + rng.randint(300, 4000)
+            self.suspend_to = self.suspend_from + rng.choice(
+                (rng.randint(300, 4000), 25_000, 40_000)
+            )
         # The first list call must find earlier ends and restarts.
         self._run_until(rng.randint(0, 4000))
         self.past = self.world
@@ -241,6 +253,10 @@ class Daemon:
             action(*args)
         self.world = max(world, self.world)
 
+    @property
+    def always_answers(self):
+        return not (self.layout.faults or self.frozen or self.suspend_from >= 0)
+
     def is_faulty(self, now):
         """Return whether a poll at this time fails."""
         at = random.Random(self.salt + round(now * 1000))
@@ -273,8 +289,12 @@ class Daemon:
             slot = Slot()
             # The order of the list has no meaning.
             self.slots.insert(rng.randint(0, len(self.slots)), slot)
+        ended = [shown.run.pid for shown in self.listed() if shown.end and not shown.status]
+        free = sorted({*ended} - {run.pid for run in self.runs if run.ended is None})
+        reuses = free and gen.id is None and rng.random() < 0.2
+        pid = rng.choice(free) if reuses else self.next_pid
         run = Run(
-            gen, len(gen.runs), self.next_handle, self.next_pid, self.wire_time(), self.world, by, slot
+            gen, len(gen.runs), self.next_handle, pid, self.wire_time(), self.world, by, slot
         )  # fmt: skip
         gen.runs.append(run)
         self.runs.append(run)
@@ -294,22 +314,9 @@ class Daemon:
         return run
 
     def _end_by_itself(self, run):
-        rng, late = self.random, False
-        draw = rng.random()
-        if draw < 0.3:
-            end = exited(0)
-        elif draw < 0.52:
-            end = exited(rng.choice((1, 1, 3, 137)))
-        elif draw < 0.7:
-            end = signaled(rng.choice(SIGNALS))
-        elif draw < 0.78:
-            end = End("oom_killed", None, rng.choice((KILL, None)))
-        elif draw < 0.88:
-            end = End(rng.choice(("oom_killed", "signaled")), None, KILL, True)
-        else:  # a child is killed, and the process exits
-            late = rng.random() < 0.5
-            end = End("exited", rng.choice((0, 1, 137)), None, True)
-        self._kill(run, end, "itself" if draw < 0.7 else "kernel", late=late)
+        end = self.random.choices([*ENDS], ENDS.values())[0]
+        late = end.oom_killed and end.status == "exited" and self.random.random() < 0.5
+        self._kill(run, end, "kernel" if end.is_oom else "itself", late=late)
 
     def _kill(self, run, end, cause, *, late=False, lag=0):
         """End a run now; the list shows it `lag` ms later, perhaps with a lost exit code."""
@@ -638,10 +645,11 @@ class Daemon:
         return [slot.now for slot in self.slots if slot.now]
 
     def find(self, key):
-        """Return the run with this pid or the newest run with this name."""
+        """Return the newest run with this pid or name."""
         if not key.isdigit():
             return self.names[key].run if key in self.names else None
-        return next((shown.run for shown in self.listed() if str(shown.run.pid) == key), None)
+        runs = [shown.run for shown in self.listed() if str(shown.run.pid) == key]
+        return max(runs, key=lambda run: run.handle, default=None)
 
     def request(self, method, path, body):
         """Answer one request (paths are relative to /api/v1)."""
@@ -652,7 +660,9 @@ class Daemon:
             return self._start(body)
         run = self.find(parts[1])
         if method == "GET" and len(parts) == 3:
-            lines = [f"ready, pid {run.pid}"] if run else []
+            # A run writes a line 0.3 s after its start, if it still runs then.
+            end = self.world if run is None or run.ended is None else run.ended
+            lines = ["ready"] if run and run.began + 300 <= end else []
             return 200, {"pid": run.pid if run else 0, "lines": lines, "line_count": len(lines)}
         if run is None:
             return 404, {"error": f"Process {parts[1]} not found", "code": "NOT_FOUND"}

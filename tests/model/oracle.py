@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from .daemon import CRASH_SIGNALS, KILL, RUNNING, TERM, Run
 
 GONE_AFTER = 1.0  # a process counts as gone after it was not listed for this number of seconds
+CORRECTION, SUCCESSOR = 1.0, 2.0  # seconds until a lost end is final, or no successor is expected
+OUTAGE_BUDGET = 30.0
 RULE_OF = {
     "oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart",
     "unhealthy": "unhealthy", "leak": "leak", "unseen_end": "inconclusive", "lost_end": "inconclusive",
@@ -82,7 +84,6 @@ class Target:
     value: object
     run: Run
     matches: Callable[[Run], bool]
-    text: str = ""
 
     @property
     def exact(self):
@@ -124,7 +125,8 @@ class History:
         self.late = []  # vanished runs whose time is not up
         self.partial = []  # from rows of our own calls, until the next list
         self.replaced = False  # by another daemon, or it looks so; nothing later is compared
-        self.probes = {}  # by the last view before it: whether a probe found the port open
+        self.probes = {}  # by the last view before it: whether the port was open, or "ready" written
+        self.failing = None  # since when no request succeeded
         self.way_known = False  # whether the count rises when backing off begins
 
     # --- the fold -----------------------------------------------------------------------------
@@ -484,22 +486,29 @@ class History:
         """Return the allowed outcomes of a call that ended at ``now``."""
         views = [view for view in self.views[question.first_view :] if view.full]
         waits = question.helper.startswith("wait") or question.helper == "stop_process"
+        deadline = question.began + question.options.get("timeout", OPEN_ENDED)
+        over = now >= deadline - 0.002
+        long_outage = self.failing is not None and now - self.failing >= OUTAGE_BUDGET - 0.6
+        gives_up = over or long_outage or question.helper == "stop_process"
         if not views:
-            # Only a wait has a deadline; an assertion rides out 30 s.
-            return frozenset({"SandboxUnreachable", "SandboxNotRunning", "WaitTimedOut"}
-                             if waits or now - question.began > 25 else ())  # fmt: skip
+            unreachable = {"SandboxUnreachable", "SandboxNotRunning"}
+            return unreachable | ({"WaitTimedOut"} if waits else set()) if gives_up else set()
         if self.replaced:
             return UNSURE | {"SandboxReplaced", "SandboxUnreachable"}
         answers = self._answers(question, views, now)
-        if waits and now - views[-1].at >= 0.9:
+        if gives_up and now - views[-1].at >= 0.9:
             # After such a long time without a snapshot, the last snapshot no longer counts.
             return answers | {"SandboxUnreachable"}
         return answers
 
     def _answers(self, question, views, now):
         target = question.target
+        if target is not None and target.how == "pid" and self._later_with_its_pid(target.run):
+            return UNSURE  # which of them the call selected depends on the time of its first poll
         if question.negative:
             return self._no_incident(question, views)
+        if target is None:
+            return self._wait(question, views, now)
         selected = [run for run in self.known if not target.exact and target.matches(run)]
         doubted = any(self.doubted_since(run, -1) for run in (target.run, *selected))
         if doubted and question.helper != "wait_for_count":
@@ -554,6 +563,9 @@ class History:
     def _evaluate(self, question, view):
         """Return (met, pending, over, failed, none, unsure) and the classes of a failure."""
         target, pick = question.target, question.options.get("pick")
+        if question.helper == "wait_until":
+            running = sum(row.end is None for row in view.rows)
+            return ("met" if running >= 2 else "pending"), set()
         if question.helper == "wait_for_count":
             return self._evaluate_count(question, view)
         rows, sure = self._candidates(target, view, question.position)
@@ -573,7 +585,32 @@ class History:
             if running < len(rows) or not pick:
                 return UNSURE_RESULT
             rows = [_picked(question, rows)]
+        if question.helper == "wait_for_output":
+            return self._evaluate_output(question, rows[0], view)
         return self._evaluate_row(question, target, rows[0])
+
+    def _later_with_its_pid(self, run):
+        same = [it for it in self.daemon.runs if it.pid == run.pid]
+        return same[same.index(run) + 1 :]
+
+    def _evaluate_output(self, question, shown, view):
+        later = self._later_with_its_pid(shown.run)
+        if any(row.run in later for row in view.rows):
+            return "failed", INCONCLUSIVE  # output is requested by pid
+        if later:
+            return UNSURE_RESULT
+        if self.probes.get(view.index):
+            return "met", set()
+        if shown.end is None or shown.status not in ("", "stopped"):
+            return "pending", set()
+        return "over", self._end_classes(question, shown)
+
+    def fits(self, question, run):
+        """Return whether a process that a passing call returned meets the condition."""
+        shown = next((shown for shown in self.views[-1].rows if shown.run is run), None)
+        if shown is None or question.helper in ("stop_process", "wait_for_output"):
+            return True
+        return self._evaluate_row(question, question.target, shown)[0] in ("met", "unsure")
 
     def _evaluate_count(self, question, view):
         rows = [row for row in view.rows if question.target.matches(row.run)]
@@ -685,18 +722,21 @@ class History:
         return UNSURE if kind == "unsure" else classes
 
     def _wait(self, question, views, now):
-        """Return the allowed outcomes of a wait; `checks.py` covers when exactly it must end."""
-        stable, seen = "stable_for" in question.options, question.target.exact
-        run = None
+        """Return the allowed outcomes of a wait."""
+        target, helper = question.target, question.helper
+        # From the first poll on, these waits keep to one process.
+        bound = helper == "wait_for_restart" or (target is not None and target.exact)
+        stable, seen = "stable_for" in question.options, bound
+        run = before = since = None
         for view in views:
             kind, classes = self._evaluate(question, view)
             seen = seen or kind != "none"
-            if question.helper == "wait_for_port":
+            if helper == "wait_for_port":
                 running = {row.run for row in view.rows if row.end is None}
                 if run is not None and run not in running:
                     return classes | NOT_THE_SAME  # the wait concerns the first run that it saw
                 if kind == "met":
-                    rows, _ = self._candidates(question.target, view, question.position)
+                    rows, _ = self._candidates(target, view, question.position)
                     run = run or _picked(question, rows).run
                     kind = "met" if self.probes.get(view.index) else "pending"
             if kind == "unsure":
@@ -705,14 +745,24 @@ class History:
                 return classes | ({"pass", "WaitTimedOut"} if stable else set())
             if kind == "met" and not stable:
                 return {"pass"}
+            kind = "over" if kind == "lost" else kind
+            since, before = (since if kind == before else view.at), kind
         timed_out = now - question.began >= question.options["timeout"] - 0.002
+        lasted = OPEN_ENDED if timed_out else views[-1].at - since + 0.003
         result = {"WaitTimedOut"} if timed_out else set()
         if kind == "met":
             result.add("pass")
-        elif kind == "none" and (seen or timed_out):
-            result |= {"ProcessNotFound"} | (INCONCLUSIVE if seen else set())
-        elif kind in ("over", "lost") or question.helper == "wait_for_port":
-            result |= classes  # a process that waits for its restart has ended, too
+        elif kind == "none" and seen and lasted >= (CORRECTION if bound else OPEN_ENDED):
+            result |= {"ProcessNotFound"} | INCONCLUSIVE
+        elif kind == "none" and timed_out:
+            result |= {"ProcessNotFound"}
+        elif helper == "wait_for_port":
+            result |= classes
+        elif kind == "over":
+            grace = CORRECTION if helper == "wait_for_output" else 0.0
+            grace = grace if bound or target.how == "name" else SUCCESSOR
+            result |= classes if lasted >= grace else set()
+            result -= INCONCLUSIVE if lasted < CORRECTION else set()
         if timed_out and self.daemon.layout.faults and now - views[-1].at > 0.3:
             result |= {"SandboxUnreachable", "WaitTimedOut"}  # the last polls of the wait failed
         return result
@@ -759,8 +809,7 @@ class History:
                 not row.status and row.run.ended > deadline and KILL not in row.run.acts
                 for row in rows
             )
-            undisturbed = not (daemon.layout.faults or daemon.frozen or daemon.suspend_from >= 0)
-            if late and undisturbed:
+            if late and daemon.always_answers:
                 return {"a kill after the grace period"}
             return {"pass"} if rows else {"pass"} | NOT_LISTED
         row = living[0]

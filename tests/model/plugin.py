@@ -9,7 +9,7 @@ from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.connections import Connection
-from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
+from pytest_tlsandbox.errors import AuthenticationFailed, RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.sandbox import Sandbox
@@ -36,24 +36,31 @@ class Transport:
         self.follow = follow
         self.daemon, self.history = daemon, history
         self.failed_polls = []
-        self.requests = 0
+        self.asked = []  # the time of each request
+        self.refuses = False  # whether the sandbox rejects the key
 
     def request(self, method, path, *, limit=5.0, json=None):
         """Answer a request, which takes 2 ms, or raise the error of the plugin."""
         self.clock.now += 0.002
-        self.requests += 1
-        assert self.requests < MOST_REQUESTS, f"more than {MOST_REQUESTS} requests"
         daemon, history, now = self.daemon, self.history, self.clock.now
+        self.asked.append(now)
+        assert len(self.asked) < MOST_REQUESTS, f"more than {MOST_REQUESTS} requests"
+        if self.refuses:
+            raise AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
         lists = (method, path) == ("GET", "/processes")
         if not daemon.advance(now) or (lists and daemon.is_faulty(now)):
             if lists:
                 self.failed_polls.append(f"{now:.3f}")
+            history.failing = now if history.failing is None else history.failing
             raise _unreachable()
+        history.failing = None
         if lists:
             history.see(now, daemon.listed(), full=True)
         elif method != "GET" and path != "/processes":
             history.act(daemon.find(path.split("/")[2]))
         status, document = daemon.request(method, path, json)
+        if "lines" in (document or ()):
+            history.probes[len(history.views) - 1] = bool(document["lines"])
         if status >= 400:
             code = " NOT_FOUND" if status == 404 else ""
             raise RequestRefused(f"{status} {document}", label=f"{status}{code}")

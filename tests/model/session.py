@@ -2,8 +2,11 @@
 
 import random
 import re
+from itertools import pairwise
 from types import SimpleNamespace
 from unittest import mock
+
+import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.waiting import polling
@@ -19,18 +22,40 @@ REFUSALS = (
     errors.Inconclusive, errors.SandboxUnreachable, errors.SandboxNotRunning, errors.UnexpectedExit,
     errors.InvalidArgument,
 )  # fmt: skip
-
-
-NEGATIVE = (
-    "assert_no_oom", "assert_no_oom", "assert_no_crash", "assert_no_restart", "assert_no_incidents",
-)  # fmt: skip
-POSITIVE = (
-    "assert_not_running", "assert_process", "assert_process", "assert_stays", "wait_for_process",
-    "wait_for_exit", "wait_for_port", "wait_for_restart", "wait_for_count",
-)  # fmt: skip
+STEPS = {"_pass_time": 20, "_list": 5, "_start": 12, "_do_something": 15, "_block": 8, "_ask": 40}
+WAYS = ("object", "pid", "text", "text", "name", "regex", "predicate", "by")
 STATUSES = (
     "running", "running", "exited", "exited", "signaled", "oom_killed", ["exited", "signaled"],
 )  # fmt: skip
+TIMEOUTS = {"timeout": (0.1, 1.0, 3.5)}
+COUNTS = {"count": (1, 1, 2), **TIMEOUTS}
+
+
+def two_run(snapshot):
+    return sum(row.status == "running" for row in snapshot) >= 2
+
+
+# Helpers, and the values from which their options are drawn.
+NEGATIVE = (
+    ("assert_no_oom", {}), ("assert_no_oom", {"suspected": [True]}), ("assert_no_crash", {}),
+    ("assert_no_restart", {}), ("assert_no_incidents", {}),
+)  # fmt: skip
+POSITIVE = (
+    ("assert_not_running", {}),
+    ("assert_process", {"status": STATUSES}),
+    ("assert_process", {"exit_code": (0, 0, 1, -1, [0, 1])}),
+    ("assert_process", {"signal": (SEGV, ABRT, KILL)}),
+    ("assert_stays", {"status": STATUSES[:3], "stable_for": (0.3, 1.2)}),
+    ("wait_for_process", {"status": STATUSES, **TIMEOUTS}),
+    ("wait_for_process", {"status": ["running"], "stable_for": (0.3, 1.0), **TIMEOUTS}),
+    ("wait_for_exit", {"exit_code": (0, 0, "any", 1, [0, 3]), "timeout": (0.1, 1.0, 3.5, 8.0)}),
+    ("wait_for_exit", {"exit_code": ("any", 1), "timeout": (1.0, 8.0)}),
+    ("wait_for_output", {"pattern": ["ready"], **TIMEOUTS}),
+    ("wait_for_port", {"port": [8080], **TIMEOUTS}),
+    ("wait_for_restart", COUNTS),
+    ("wait_for_count", COUNTS),
+    ("wait_until", {"condition": [two_run], **TIMEOUTS}),
+)
 
 
 def disagreement(seed, factory, counts):
@@ -64,8 +89,8 @@ class Session:
         self.guarded = -1  # the last view that the guard checked
         self.reported = set()
         self.steps = []
-        self.asked = self.answered = self.permitted = ""
         self.test = None
+        self.gap = False  # whether the guard could not poll at the end of the last phase
         self.same_rules = self.random.random() < 0.85
         self.rules = RULES if self.random.random() < 0.7 else self._some_rules(0.7)
 
@@ -77,9 +102,6 @@ class Session:
         daemon, history = self.daemon, self.history
         parts = {
             f"seed {self.seed}: {what}": [daemon.layout, f"stream {self.wire.follow}"],
-            "question": [self.asked],
-            "answer": [self.answered],
-            "allowed": [self.permitted],
             "log": [f"{at - daemon.past:6d} ms {text} {it or ''}" for at, text, it in daemon.log],
             "views (good answers), by world time": [
                 f"{view.index} at {view.at:.3f} s ({view.world - daemon.past} ms) "
@@ -108,6 +130,8 @@ class Session:
             rules = self.rules if self.same_rules else self._some_rules(0.6)
             allowed = {rule: "expected" for rule in rules if rng.random() < 0.08}
             self.note(f"begin test {number}, rules {rules}, allowed {[*allowed]}")
+            if not self.daemon.advance(self.clock.now):  # a baseline needs an answer
+                self.clock.now = self.daemon.suspend_to / 1000
             plugin.begin_test(rules, allowed)
             # declared: True if the test named the end exactly, None if the documentation does not
             # say whether the end counts as named.
@@ -135,27 +159,15 @@ class Session:
             self._pass_time()
         self._end_phase("")
         self._check_incidents()
+        self._check_refused_key()
 
     def _here(self):
         self.daemon.advance(self.clock.now)
         return len(self.history.views) - 1, self.daemon.world
 
     def _phase(self, steps):
-        for _ in range(steps):
-            draw = self.random.random()
-            if draw < 0.2:
-                self._pass_time()
-            elif draw < 0.25:
-                self.note("list")
-                self._list()
-            elif draw < 0.37:
-                self._start()
-            elif draw < 0.52:
-                self._do_something()
-            elif draw < 0.6:
-                self._block()
-            else:
-                self._ask()
+        for step in self.random.choices([*STEPS], STEPS.values(), k=steps):
+            getattr(self, step)()
         for block in self.test.blocks:
             if block.last_view == OPEN_ENDED:
                 self._leave(block)
@@ -174,13 +186,17 @@ class Session:
     def _list(self):
         return self._act(self.plugin.box.list_processes)
 
+    def _run_of(self, found):
+        """Return the run that a process object shows."""
+        shown = found.pid, round(found.started_at.timestamp() * 1000)
+        return next(run for run in self.daemon.runs if (run.pid, run.started_at) == shown)
+
     def _keep(self, found):
         """Keep a process object that an action returned; return its run, or None."""
-        runs = () if found is None else reversed(self.daemon.runs)
-        run = next((run for run in runs if run.pid == found.pid), None)
-        if run is not None:
-            self.objects.append((found, run))
-        return run
+        if found is None:
+            return None
+        self.objects.append((found, self._run_of(found)))
+        return self.objects[-1][1]
 
     def _start(self):
         rng, box = self.random, self.plugin.box
@@ -200,7 +216,7 @@ class Session:
                 "timeout": rng.choice((0.5, 4.0)),
             }
             question = self._question("wait_for_exit", None, options)
-            self._compare("run_process", question, "", **spec, health_check=health, **options)
+            self._compare("run_process", question, **spec, health_check=health, **options)
             return
         self.note(f"start {spec}")
         run = self._keep(self._act(box.start_process, **spec, health_check=health))
@@ -219,7 +235,7 @@ class Session:
             options = {"grace": rng.choice((0, 0.2, 2.0))}
             question = self._question("stop_process", target, options)
             lives = target.run.ended is None
-            self._compare("stop_process", question, target.run, value, **options)
+            self._compare("stop_process", question, value, **options)
             if lives and target.run.acts:
                 target.run.acts.add("stop")
         elif draw < 0.45:
@@ -258,10 +274,7 @@ class Session:
 
     # --- questions ----------------------------------------------------------------------------
 
-    def _draw_target(
-        self, *, alive=False,
-        ways=("object", "pid", "text", "text", "name", "regex", "predicate", "by"),
-    ):  # fmt: skip
+    def _draw_target(self, *, alive=False, ways=WAYS):
         """Draw a listed process and a way to select it."""
         rng, history = self.random, self.history
         runs = [run for run, known in history.known.items() if known.listed]
@@ -274,116 +287,97 @@ class Session:
         run = rng.choice(runs[-6:])
         gen, command, tag = run.gen, run.gen.command, run.gen.args[0]
         how = rng.choice(ways)
-        if how == "name" and gen.name is None:
-            how = "object"
-        if how == "object":
+        if how == "object" or (how == "name" and gen.name is None):
             made = next((obj for obj, its in self.objects if its is run), None)
-            made = made or next((row for row in self._list() or () if row.pid == run.pid), None)
+            made = made or next(
+                (row for row in self._list() or () if self._run_of(row) is run), None
+            )
             if made is not None:
-                return Target(how, made, run, lambda it: it.gen is gen if gen.id else it is run)
+                return Target(
+                    "object", made, run, lambda it: it.gen is gen if gen.id else it is run
+                )
             how = "pid"
         if how == "pid":
+            run = max((it for it in runs if it.pid == run.pid), key=lambda it: it.handle)
             return Target(how, run.pid, run, lambda it: it is run)
         if how == "name" or (how == "by" and gen.name and rng.random() < 0.5):
             value = gen.name if how == "name" else by(name=gen.name)
-            return Target(how, value, run, lambda it: it.gen.name == gen.name, gen.name)
-        text = f"{command} {tag}"
+            return Target(how, value, run, lambda it: it.gen.name == gen.name)
         value = {
             "by": by(command=command, args=[tag]),
-            "regex": re.compile(re.escape(text)),
+            "regex": re.compile(re.escape(f"{command} {tag}")),
             "predicate": lambda row: row.command == command and [*row.args] == [tag],
-        }.get(how, text)
+        }.get(how, f"{command} {tag}")
         return Target(
-            how, value, run, lambda it: (it.gen.args[0], it.gen.command) == (tag, command), text
-        )  # fmt: skip
-
-    def _draw_question(self):
-        """Draw a helper, its target (None for the whole sandbox) and its options."""
-        rng, options = self.random, {}
-        if rng.random() < 0.5:
-            helper = rng.choice(NEGATIVE)
-            target = self._draw_target() if rng.random() < 0.4 else None
-            if helper == "assert_no_oom" and rng.random() < 0.4:
-                options["suspected"] = True
-            return helper, target, options
-        target = self._draw_target()
-        if target is None:
-            return None
-        helper = rng.choice(POSITIVE)
-        if helper == "assert_process":
-            kind = rng.random()
-            if kind < 0.5:
-                options["status"] = rng.choice(STATUSES)
-            elif kind < 0.85:
-                options["exit_code"] = rng.choice((0, 0, 1, -1, [0, 1]))
-            else:
-                options["signal"] = rng.choice((SEGV, ABRT, KILL))
-        elif helper == "assert_stays":
-            options = {"stable_for": rng.choice((0.3, 1.2)), "status": rng.choice(STATUSES[:3])}
-        elif helper == "wait_for_process":
-            options = {"status": rng.choice(STATUSES), "timeout": rng.choice((0.1, 1.0, 3.5))}
-            if options["status"] == "running" and rng.random() < 0.4:
-                options["stable_for"] = rng.choice((0.3, 1.0))
-        elif helper == "wait_for_exit":
-            options["exit_code"] = rng.choice((0, 0, "any", 1, [0, 3]))
-            options["timeout"] = rng.choice((0.1, 1.0, 3.5, 8.0))
-        elif helper.startswith("wait"):
-            options = {"timeout": rng.choice((0.1, 1.0, 3.5))}
-            if helper == "wait_for_port":
-                options["port"] = 8080
-            else:
-                options["count"] = rng.choice((1, 1, 2))
-        if helper == "wait_for_count":
-            run, command = target.run, target.run.gen.command
-            target = Target("text", command, run, lambda it: it.gen.command == command, command)
-            return helper, target, options
-        if helper != "assert_not_running" and not target.exact and rng.random() < 0.15:
-            options["pick"] = rng.choice(("newest", "oldest"))
-        return helper, target, options
+            how, value, run, lambda it: (it.gen.args[0], it.gen.command) == (tag, command)
+        )
 
     def _ask(self):
-        """Call a helper, and compare its answer with the oracle."""
-        drawn = self._draw_question()
-        if drawn is None:
+        """Call a helper about a process or the whole sandbox, and compare its answer."""
+        rng = self.random
+        negative = rng.random() < 0.5
+        helper, options = rng.choice(NEGATIVE if negative else POSITIVE)
+        options = {name: rng.choice(values) for name, values in options.items()}
+        whole = helper == "wait_until" or (negative and rng.random() < 0.6)
+        target = None if whole else self._draw_target()
+        if target is None and not (whole or negative):
             return
-        helper, target, options = drawn
+        if helper == "wait_for_count":
+            run, command = target.run, target.run.gen.command
+            target = Target("text", command, run, lambda it: it.gen.command == command)
+        elif not (negative or whole or helper == "assert_not_running" or target.exact):
+            options |= {"pick": rng.choice(("newest", "oldest"))} if rng.random() < 0.15 else {}
         args = [target.value] if target else []
-        shown = f"{target.how} {target.text} {target.run}" if target else ""
-        self._compare(helper, self._question(helper, target, options), shown, *args, **options)
+        self._compare(helper, self._question(helper, target, options), *args, **options)
 
     def _question(self, helper, target, options):
         now, views = self.clock.now, len(self.history.views)
         return Question(helper, target, options, now, self.test.position, views)
 
-    def _compare(self, helper, question, shown, *args, **options):
+    def _compare(self, helper, question, *args, **options):
         """Call a helper, and compare its answer with the allowed answers to a question."""
-        at = f"at {self.clock.now:.3f} s, views from {question.first_view}"
-        self.asked = f"{helper}({shown} {options}) {at}"
-        self.note(self.asked)
-        self.answered, full, known = "pass", "", len(self.daemon.gens)
+        history, target, asked = self.history, question.target, len(self.wire.asked)
+        selected = f"{target.how} {target.run}" if target else ""
+        self.note(f"{helper}({selected} {question.options}), views from {question.first_view}")
+        answered, full, value, known = "pass", "", None, len(self.daemon.gens)
         try:
-            getattr(self.plugin.box, helper)(*args, **options)
+            value = getattr(self.plugin.box, helper)(*args, **options)
         except Exception as error:
-            self.answered, full = type(error).__name__, f": {error}"
+            answered, full = type(error).__name__, f": {error}"
         if helper == "run_process":
             started = next((gen for gen in self.daemon.gens[known:] if gen.ours), None)
             if started is None:
-                assert self.answered in {error.__name__ for error in REFUSALS}, full
+                assert answered in {error.__name__ for error in REFUSALS}, full
                 return
             self.test.started.add(started)
             question.target = Target(
                 "object", None, started.runs[0], lambda run: run.gen is started
             )
-        self.permitted = sorted(self.history.allowed(question, self.clock.now))
-        self.note(f"-> {self.answered}")
-        if not self.history.replaced:
-            self.counts["questions"] += 1
-            self.counts["unsure"] += len(self.permitted) > 8
-        assert self.answered in self.permitted, f"wrong answer{full}"
-        if self.answered == "pass":
-            settled = not question.negative or self.history.settled(question)
-            assert settled or self.history.replaced, "passed without two polls at least 0.2 s apart"
+        permitted = history.allowed(question, self.clock.now)
+        self.note(f"-> {answered}, allowed {sorted(permitted)}")
+        assert answered in permitted, f"wrong answer{full}"
+        if history.replaced:
+            return
+        self.counts["questions"] += 1
+        self.counts["unsure"] += len(permitted) > 8
+        if "timeout" in question.options and helper != "run_process":
+            self._check_times(question, self.wire.asked[asked:])
+        if answered == "pass":
+            if question.negative:
+                assert history.settled(question), "passed without two polls at least 0.2 s apart"
+            if target and hasattr(value, "started_at"):
+                run = self._run_of(value)
+                assert target.matches(run) or run.gen is target.run.gen, f"returned {run}"
+                assert history.fits(question, run), f"returned {run}"
             self._declare(question)
+
+    def _check_times(self, question, asked):
+        """Check the deadline of a wait, and that it polls at least once a second."""
+        deadline = question.began + question.options["timeout"]
+        assert self.clock.now <= deadline + 0.503, "past its deadline"
+        pauses = [after - before for before, after in pairwise(asked)]
+        if self.daemon.always_answers:
+            assert max(pauses, default=0.0) <= 1.003, "polled too rarely"
 
     def _declare(self, question):
         """Record the ends that a passing call named."""
@@ -410,34 +404,36 @@ class Session:
                     declared.setdefault((kind, shown.run), None)
 
     def _check_incidents(self):
-        self.asked, self.permitted = "incidents()", "see below"
         reported = [*self.plugin.incidents()]
-        self.answered = "\n  ".join(map(str, reported))
+        self.note("incidents:" + "".join(f"\n    {found}" for found in reported))
         wrong = "" if self.history.replaced else self.history.check_incidents(reported)
         assert not wrong, wrong
+
+    def _check_refused_key(self):
+        """Reject the key from now on: a wait ends at its first poll."""
+        self.wire.refuses, asked = True, len(self.wire.asked)
+        with pytest.raises(errors.AuthenticationFailed):
+            self.plugin.box.wait_for_exit("job", timeout=1)
+        assert len(self.wire.asked) == asked + 1
 
     # --- the guard ----------------------------------------------------------------------------
 
     def _end_phase(self, phase):
         """End a phase ("" for the session), and compare the findings."""
         plugin, history = self.plugin, self.history
-        self.asked = f"findings at the end of {phase or 'the session'}"
-        self.note(self.asked)
         seen = len(history.views)
         reports = plugin.end_phase(phase) if phase else plugin.end_session()
+        self.note(f"end of {phase or 'the session'}, findings {reports}")
         if history.replaced or (seen == len(history.views) and not reports):
+            self.gap = True
             return  # no poll succeeded, so no finding is required yet
-        self.answered = "\n  ".join(map(str, reports)) or "none"
         last = len(history.views) - 1
         rules = set(self.test.rules if phase else self.rules)
         strict = bool(phase) or self.same_rules
         due = self._due(last, rules) + (self._leaks(rules) if phase == "teardown" else [])
-        self.permitted = "\n  ".join(
-            f"{'must' if must else 'may'} {rule} {i.kind} {i.run}" for rule, i, must in due
-        )
         matched = set()
         for report in reports:
-            assert report.of_test == bool(phase), report
+            assert report.of_test == bool(phase) or self.gap, report
             assert not strict or report.rule in rules, f"the rule is off: {report}"
             matched |= self._check_report(report, due, phase, last)
         if strict:
@@ -453,7 +449,7 @@ class Session:
                 doubted = late and history.doubtful(run, 0, incident.low)
                 assert doubted, f"no finding for {incident.kind} of {run}"
         self.reported |= {(rule, incident) for rule, incident, must in due if must} | matched
-        self.guarded = last
+        self.guarded, self.gap = last, False
 
     def _due(self, last, rules):
         """Return the allowed and the required findings for the views since the last phase."""
@@ -542,7 +538,7 @@ class Session:
             assert doubted, f"unexpected finding: {report}"
             return set()
         doubted = doubted or any(i.kind == "leak" and not i.required for _, i in fits)
-        if doubted or (not report.observed and (test.blocks or test.allowed)):
+        if doubted or self.gap or (not report.observed and (test.blocks or test.allowed)):
             return {*fits}
         # An event that became certain after it was possible counts from either view on.
         flags = [
