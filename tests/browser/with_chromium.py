@@ -33,19 +33,18 @@ TWO_FRAMES = """() => new Promise((done) =>
     requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"""
 """Wait until everything is on the screen; return the milliseconds since the page was requested."""
 
-FRAMES = """async ([across, down]) => {
+FRAME = """async () => {
     const chart = document.getElementById("chart"), times = [];
     let last = performance.now();
     while (times.length < 120) {
         const now = await new Promise(requestAnimationFrame);
         times.push(now - last);
         last = now;
-        chart.scrollBy(across, down);
+        chart.scrollBy(60, 80);
     }
-    times.sort((a, b) => a - b);
-    return [times[60], times[113]];
+    return times.sort((a, b) => a - b)[60];
 }"""
-"""Scroll in 120 steps; return the median and the 95th percentile of the milliseconds per frame."""
+"""Scroll in 120 steps; return the median of the milliseconds per frame."""
 
 
 def seconds(time, since):
@@ -91,16 +90,16 @@ def test_position_of_every_bar_matches_the_times_in_the_report(show, shop):
     pids = {name: re.search(r", pid (\d+): ", name) for name in places}
     bars = {int(pid[1]): places[name] for name, pid in pids.items() if pid}
     assert bars.keys() == {row["pid"] for row in document["processes"]}
-    checked = 0
     for row in document["processes"]:
-        left, right = bars[row["pid"]]
         # Both use the clock of this machine, and no bar is narrower than 3 pixels.
+        left, right = bars[row["pid"]]
         assert left * span == pytest.approx(seconds(row["started_at"], start), abs=0.06)
-        ends = [one for one in row["changes"] if one["state"] not in ("running", "not listed")]
+        ends = [
+            one["at"] for one in row["changes"] if one["state"] not in ("running", "not listed")
+        ]
+        assert ends or row["name"] == "queue"
         if ends:
-            checked += 1
-            assert right * span == pytest.approx(seconds(ends[-1]["at"], start), abs=0.08)
-    assert checked >= 8
+            assert right * span == pytest.approx(seconds(ends[-1], start), abs=0.08)
     for test in document["tests"]:
         [place] = [place for name, place in places.items() if name.startswith(f"{test['id']}: ")]
         assert place[0] * span == pytest.approx(seconds(test["started_at"], start), abs=0.02)
@@ -109,24 +108,16 @@ def test_position_of_every_bar_matches_the_times_in_the_report(show, shop):
 def test_headline_and_first_card_and_first_row_show_the_worst_cause(show, shop):
     document, path = shop
     page = drawn(show(path))
-    headline = r"(\d) of 8 tests failed\. OOM-killed.*: web\. Exited 4: stock\.sh\."
-    assert int(re.fullmatch(headline, page.inner_text("h1"))[1]) >= 2
-    killed = [
-        row["pid"]
-        for row in document["processes"]
-        if row["name"] == "web" and any(one["state"] == "oom_killed" for one in row["changes"])
-    ]
-    card = page.locator(".cards > li").first
-    title = rf"OOM-killed( \d times)?, restarted( \d times)? web \(pids? {', '.join(map(str, killed))}\)"
-    assert re.fullmatch(title, card.locator("h2").inner_text().replace("\n", " "))
+    assert "of 8 tests failed. OOM-killed" in page.inner_text("h1")
+    card, first = page.locator(".cards > li").first, page.locator(".process").first
+    title = r"OOM-killed( \d times)?, restarted( \d times)? web \(pids? ([\d, ]+)\)"
+    title = re.fullmatch(title, card.locator("h2").inner_text().replace("\n", " "))
     assert "memory limit of the sandbox: 256 MiB" in card.inner_text()
-    first = page.locator(".process").first
     assert first.locator(".label bdi").first.inner_text() == "web"
+    states = [(row["pid"], one["state"]) for row in document["processes"] for one in row["changes"]]
+    killed = list(dict.fromkeys(pid for pid, state in states if state == "oom_killed"))
+    assert title[3] == ", ".join(map(str, killed))
     assert first.locator(".mark.oom").count() == len(killed)
-    exited = page.locator(".cards > li").nth(1).inner_text()
-    assert exited.startswith("Exited 4 stock.sh (pid ")
-    assert "failed test_stock: Exited 4, wanted 0: stock.sh: stock.db: no such table" in exited
-    assert "\nran 0." in exited
 
 
 def test_details_show_the_first_failure_until_an_item_is_selected(show, shop):
@@ -359,30 +350,25 @@ def test_each_of_52_links_highlights_and_shows_the_item_to_which_it_points(show,
     """The pointer rests on the link, and the page moves under it: nothing else may be shown."""
     jobs = [hog(n, n, n + 2) for n in range(26)]
     tests = [
-        attempt(f"test_a.py::test_{n}", n, n + 1, "failed", cause=cause("oom", jobs[n]))
-        for n in range(26)
+        attempt(f"test_a.py::test_{n}", n, n + 1, "failed", cause=cause("oom", job))
+        for n, job in enumerate(jobs)
     ]
-    page = show(
-        report(30, jobs, tests), viewport=dict(zip(("width", "height"), viewport, strict=True))
-    )
+    width, height = viewport
+    page = show(report(30, jobs, tests), viewport={"width": width, "height": height})
     page.click("summary")
     links = page.locator(".causes a")
     assert links.count() == 52
     for link in links.all():
         link.click()
         wanted = link.get_attribute("href")
-        item = page.locator(wanted)
         page.locator(f"{wanted}.pinned").wait_for()
-        assert page.evaluate(
-            "[...document.querySelectorAll('.pinned')].map((e) => '#' + e.id)"
-        ) == [wanted]
+        assert page.locator(".pinned").count() == 1
         assert page.url.endswith(wanted)
-        box, chart = item.bounding_box(), page.locator("#chart").bounding_box()
+        box, chart = page.locator(wanted).bounding_box(), page.locator("#chart").bounding_box()
         assert chart["x"] <= box["x"] + box["width"] / 2 <= chart["x"] + chart["width"]
         assert chart["y"] <= box["y"] <= chart["y"] + chart["height"]
         assert box["width"] > 0.15 * chart["width"]
-        number = wanted[2:]
-        name = f"test_a.py::test_{number}" if wanted[1] == "t" else f"job-{number}.py (pid "
+        name = wanted.replace("#t", "test_a.py::test_").replace("#p", "job-")
         assert details(page).startswith(name)
 
 
@@ -430,20 +416,10 @@ def test_hostile_text_is_shown_as_plain_text(show):
         shown = page.inner_text(".panel")
         if len(text) > 2000:
             assert shown == text[:2000] + " ... and 98,005 characters more"
-        elif text.isprintable() and text.isascii():
+        elif text.isprintable():
             assert shown == text
         else:  # a character that reverses the direction of writing or ends a line is escaped
             assert not re.search("[\u202e\u2066\u2028\u2029\x00\x1b]", shown)
-
-
-def test_names_that_are_written_from_right_to_left_keep_their_place(show):
-    name = "\u05e9\u05dc\u05d5\u05dd"
-    job = hog(1, 0, 2, name=name, command_line=f"sh -c '{name} >&2'")
-    page = show(report(5, [job], []))
-    page.click("#p0")
-    assert page.inner_text("#details h2") == f"{name} (pid 1001)"
-    page.click("[role=tab] >> text=Command")
-    assert page.inner_text(".panel") == f"sh -c '{name} >&2'"
     assert page.evaluate("getComputedStyle(document.querySelector('.panel')).direction") == "ltr"
 
 
@@ -454,13 +430,8 @@ def test_page_shows_the_causes_even_without_javascript(show, shop):
     assert page.locator("main").is_hidden()
 
 
-def test_report_without_failures_says_what_the_processes_did(show):
-    jobs = [process(n, n, change("exited", n + 1)) for n in range(3)]
-    page = show(report(9, jobs, [attempt("test_a.py::test_a", 0, 1)]))
-    assert page.inner_text("h1") == "1 test, none failed. No incident in 3 processes."
-    assert page.locator(".causes").is_hidden()
-    empty = show(report(9, [], []))
-    assert empty.inner_text("h1") == "No test ran. No process was seen."
+def test_page_of_an_empty_session_says_so(show):
+    assert show(report(9, [], [])).inner_text("h1") == "No test ran. No process was seen."
 
 
 def test_screen_reader_finds_a_list_of_causes_and_a_table(show):
@@ -484,30 +455,20 @@ def test_phone_shows_the_causes_first_and_the_bars_are_large_enough_for_a_finger
     assert min(bar.bounding_box()["height"] for bar in page.locator("#chart .bar").all()) >= 24
 
 
-def test_page_with_a_thousand_processes_is_small_and_fast(show, tmp_path, capsys):
+def test_page_with_a_thousand_processes_is_small_and_fast(show, tmp_path):
     page = show(large())
-    size = (tmp_path / "page.html").stat().st_size
+    assert (tmp_path / "page.html").stat().st_size < 1_000_000
     times = []
     for _ in range(3):
         page.reload()
         times.append(page.evaluate(TWO_FRAMES))
+    assert min(times) < 1000  # the machine may be busy
     unfold(page)
     assert page.locator(".process .bar").count() == 1000
-    down = min(page.evaluate(FRAMES, [0, by]) for by in (80, -80))  # the machine may be busy
+    assert page.locator(".lane .test").count() == 2000
     for _ in range(4):
         page.keyboard.press("+")
-    across = min(page.evaluate(FRAMES, [by, 0]) for by in (60, -60))
-    with capsys.disabled():
-        print(
-            f"\n{size / 1e6:.2f} MB, drawn in {min(times):.0f} ms; median and 95 % of a frame, in ms:"
-        )
-        print(
-            f"{down[0]:.0f}, {down[1]:.0f} scrolling down or up; {across[0]:.0f}, {across[1]:.0f} across"
-        )
-    assert page.locator(".lane .test").count() == 2000
-    assert size < 1_000_000
-    assert min(times) < 1000
-    assert max(down[0], across[0]) < 34  # two frames of a screen, without a GPU
+    assert min(page.evaluate(FRAME) for _ in range(2)) < 34  # two frames of a screen, without a GPU
     page.fill("#filter", "job-77")
     assert page.inner_text("#shown") == "11 of 1,000 runs"
 
@@ -633,12 +594,11 @@ def test_bars_and_marks_of_different_kinds_differ_by_more_than_colour(show):
     forms = page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll("#canvas .mark")].map((mark) => {
             const {clipPath, borderRadius, borderWidth} = getComputedStyle(mark);
-            return [mark.className, `${clipPath} ${borderRadius} ${borderWidth}`];
+            return [mark.className.split(" ")[1], `${clipPath} ${borderRadius} ${borderWidth}`];
         }))"""
     )
-    kinds = ["crash", "leak", "oom", "restart", "unhealthy"]
-    assert sorted({name.split()[1] for name in forms}) == kinds
-    assert len(set(forms.values())) == len(kinds)
+    assert sorted(forms) == ["crash", "leak", "oom", "restart", "unhealthy"]
+    assert len(set(forms.values())) == len(forms)
     outcomes = [text.split()[0] for text in page.locator("#chart .test").all_inner_texts()]
     assert outcomes == ["test_passed", "F", "E", "s", "x", "X", "R", "!"]
 
@@ -665,9 +625,11 @@ def test_page_never_scrolls_sideways(show, shop, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_sandboxes_and_workers_have_separate_rows(show):
-    ended = process(1, 1, change("exited", 3), sandbox="local@gw0")
-    jobs = [ended, hog(2, 2, 3, sandbox="local@gw1")]
+def test_tests_of_a_worker_are_behind_the_bars_of_its_sandbox(show):
+    jobs = [
+        process(1, 1, change("exited", 3), sandbox="local@gw0"),
+        hog(2, 2, 3, sandbox="local@gw1"),
+    ]
     tests = [
         attempt("test_a.py::test_0", 0, 0.9, worker="gw0"),
         attempt("test_a.py::test_1", 1, 1.9, "failed", worker="gw1"),
@@ -678,15 +640,4 @@ def test_sandboxes_and_workers_have_separate_rows(show):
         for n in range(2)
     ]
     page = show(report(5, jobs, tests, workers=workers, sandboxes=boxes))
-    labels = drawn(page).locator("main .row .label").all_inner_texts()
-    assert [text.split("\n")[0] for text in labels] == [
-        "time since the start",
-        "tests of gw0",
-        "tests of gw1",
-        "local@gw1",
-        "job-2.py python job-2.py --shard 2 of many --token=***",
-        "local@gw0",
-        "job-1.py python job-1.py --shard 1 of many --token=***",
-    ]
-    # The tests of a worker are behind the bars of its sandbox.
     assert [box.locator(".band.bad").count() for box in page.locator(".sandbox").all()] == [1, 0]

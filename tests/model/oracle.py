@@ -17,6 +17,7 @@ from .daemon import CRASH_SIGNALS, KILL, RUNNING, TERM, Run
 GONE_AFTER = 1.0  # a process counts as gone after it was not listed for this number of seconds
 CORRECTION, SUCCESSOR = 1.0, 2.0  # seconds until a lost end is final, or no successor is expected
 OUTAGE_BUDGET = 30.0
+LONGEST_GAP = 1.15  # after a longer time without a poll, a period begins again
 RULE_OF = {
     "oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart",
     "unhealthy": "unhealthy", "leak": "leak", "unseen_end": "inconclusive", "lost_end": "inconclusive",
@@ -727,7 +728,7 @@ class History:
         # From the first poll on, these waits keep to one process.
         bound = helper == "wait_for_restart" or (target is not None and target.exact)
         stable, seen = "stable_for" in question.options, bound
-        run = before = since = None
+        run = before = since = last = None
         for view in views:
             kind, classes = self._evaluate(question, view)
             seen = seen or kind != "none"
@@ -745,20 +746,26 @@ class History:
                 return classes | ({"pass", "WaitTimedOut"} if stable else set())
             if kind == "met" and not stable:
                 return {"pass"}
-            kind = "over" if kind == "lost" else kind
-            since, before = (since if kind == before else view.at), kind
+            state = "over" if kind == "lost" else kind
+            if stable and kind == "met":
+                rows, _ = self._candidates(target, view, question.position)
+                state = _picked(question, [row for row in rows if row.end is None]).run
+            if state != before or (stable and last and view.at - last.at > LONGEST_GAP):
+                since = view.at
+            before, last = state, view
         timed_out = now - question.began >= question.options["timeout"] - 0.002
-        lasted = OPEN_ENDED if timed_out else views[-1].at - since + 0.003
+        steady = last.at - since + 0.003
+        lasted = OPEN_ENDED if timed_out else steady
         result = {"WaitTimedOut"} if timed_out else set()
         if kind == "met":
-            result.add("pass")
+            result |= {"pass"} if steady >= question.options["stable_for"] else set()
         elif kind == "none" and seen and lasted >= (CORRECTION if bound else OPEN_ENDED):
             result |= {"ProcessNotFound"} | INCONCLUSIVE
         elif kind == "none" and timed_out:
             result |= {"ProcessNotFound"}
         elif helper == "wait_for_port":
             result |= classes
-        elif kind == "over":
+        elif before == "over":
             grace = CORRECTION if helper == "wait_for_output" else 0.0
             grace = grace if bound or target.how == "name" else SUCCESSOR
             result |= classes if lasted >= grace else set()
@@ -771,7 +778,7 @@ class History:
         """Return the allowed outcomes of a check that one run keeps running."""
         times = [view.at for view in views]
         # After a gap, the period begins again.
-        gaps = [after for before, after in pairwise(times) if after - before > 1.15]
+        gaps = [after for before, after in pairwise(times) if after - before > LONGEST_GAP]
         run = None
         for view in views:
             kind, classes = self._evaluate(question, view)
