@@ -144,31 +144,23 @@ def large() -> dict[str, Any]:
     """
     names = [f"tests/test_part_{n // 20}.py::test_number_{n}[several-parameters-{n}]" for n in range(2000)]  # fmt: skip
     processes = []
-    for number in range(900):
-        begun = number * 0.6
-        end = [
-            change("exited", begun + 0.5 + number % 7),
-            change("exited", begun + 3, exit_code=3),
-            change("oom_killed", begun + 2, signal=9),
-            change("signaled", begun + 9, signal=15, text="signaled 15 (SIGTERM)"),
-        ][0 if number % 10 else number // 10 % 4]
-        processes.append(process(number, begun, *[end][number % 97 == 96 :], test=names[number]))
-    for number in range(100):
-        killed = change("oom_killed", number * 6 + 50, signal=9)
-        name = f"service-{number % 10}"
-        processes.append(
-            service(1000 + number, number * 6, killed, restarts=number // 10, name=name)
-        )
-    trace = [
-        f"tests/conftest.py:{n}: in helper_{n}\n    return call(argument_{n})" for n in range(200)
-    ]
+    for n in range(900):
+        begun = n * 0.6
+        ends = [
+            change("exited", begun + 0.5 + n % 7), change("exited", begun + 3, exit_code=3),
+            change("oom_killed", begun + 2, signal=9), change("signaled", begun + 9, signal=15),
+        ]  # fmt: skip
+        end = ends[0 if n % 10 else n // 10 % 4]
+        processes.append(process(n, begun, *[end][n % 97 == 96 :], test=names[n]))
+    for n in range(100):
+        killed = change("oom_killed", n * 6 + 50, signal=9)
+        name = f"service-{n % 10}"
+        processes.append(service(1000 + n, n * 6, killed, restarts=n // 10, name=name))
+    trace = [f"tests/conftest.py:{n}: in helper\n    return call({n})" for n in range(200)]
     lost = {"failure": failure("ConnectionError: the connection was refused", *trace)}
-    tests = [
-        attempt(
-            name, n * 0.3, n * 0.3 + 0.29, *["failed"][n % 20 != 7 :], **lost if n % 20 == 7 else {}
-        )
-        for n, name in enumerate(names)
-    ]
+    tests = [attempt(name, n * 0.3, n * 0.3 + 0.29) for n, name in enumerate(names)]
+    for test in tests[7::20]:
+        test |= {"outcome": "failed", **lost}
     killed = [row for row in processes if row["changes"][-1]["state"] == "oom_killed"]
     findings = [finding("oom", "OOM-killed", row, names[0]) for row in killed[:60]]
     return report(650, processes, tests, findings=findings)

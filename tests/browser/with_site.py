@@ -7,46 +7,16 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
-SITE = Path(__file__).parent.parent.parent / "build" / "site"
+from .colors import contrast
+from .conftest import SITE
+
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 PAGES.remove("404.html")  # its addresses begin with the host
 LINKS = """() => [...document.querySelectorAll("a[href], img[src], link[rel=stylesheet], script[src]")]
     .map((each) => each.href || each.src)"""
-CONTRAST = """() => {
-    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-    const light = (colour) => parts(colour).slice(0, 3).map((value) => value / 255)
-        .map((value) => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-    const pair = [getComputedStyle(document.querySelector("article p")).color,
-        getComputedStyle(document.body).backgroundColor].map(light).sort();
-    return (pair[1] + 0.05) / (pair[0] + 0.05);
-}"""
-"""The contrast between a paragraph and the page."""
-
-
-@pytest.fixture
-def tab(browser):
-    """Return a function that opens a page and fails if it logs anything or asks another host."""
-    complaints = []
-    context = browser.new_context()
-
-    def open_page(name, width=1280, scheme="light"):
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: check(request.url))
-        page.goto((SITE / name).as_uri())
-        return page
-
-    def check(url):
-        if not url.startswith(("file:", "data:", "blob:")):
-            complaints.append(url)
-
-    yield open_page
-    assert complaints == []
-    context.close()
+COLORS = """() => ["color", "backgroundColor"].map((name, index) =>
+    getComputedStyle([document.querySelector("article p"), document.body][index])[name])"""
+"""The colors of a paragraph and of the page."""
 
 
 @cache
@@ -56,8 +26,8 @@ def anchors(page):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_has_no_broken_link_and_fits_a_phone(name, tab):
-    page = tab(name, width=390)
+def test_page_has_no_broken_link_and_fits_a_phone(name, show):
+    page = show(SITE / name, viewport={"width": 390, "height": 900})
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for link in page.evaluate(LINKS):
@@ -69,16 +39,17 @@ def test_page_has_no_broken_link_and_fits_a_phone(name, tab):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable_in_both_themes(scheme, tab):
-    page = tab("index.html", scheme=scheme)
+def test_text_is_readable_in_both_themes(scheme, show):
+    page = show(SITE / "index.html", color_scheme=scheme)
 
     expected = {"light": "default", "dark": "slate"}[scheme]
     assert page.locator("body").get_attribute("data-md-color-scheme") == expected
-    assert page.evaluate(CONTRAST) >= 7
+    text, paper = [re.findall(r"[\d.]+", color)[:3] for color in page.evaluate(COLORS)]
+    assert contrast([*map(float, text)], [*map(float, paper)]) >= 7
 
 
-def test_search_finds_a_helper_without_a_network(tab):
-    page = tab("index.html")
+def test_search_finds_a_helper_without_a_network(show):
+    page = show(SITE / "index.html")
     page.keyboard.press("Control+k")
     page.get_by_text("Loading search").wait_for(state="hidden")
     page.get_by_placeholder("Search").fill("wait_for_port")

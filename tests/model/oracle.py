@@ -585,10 +585,16 @@ class History:
                 return "ambiguous", frozenset({"AmbiguousProcess"})
             if running < len(rows) or not pick:
                 return UNSURE_RESULT
-            rows = [_picked(question, rows)]
+        shown = self._chosen(question, view)
         if question.helper == "wait_for_output":
-            return self._evaluate_output(question, rows[0], view)
-        return self._evaluate_row(question, target, rows[0])
+            return self._evaluate_output(question, shown, view)
+        return self._evaluate_row(question, target, shown)
+
+    def _chosen(self, question, view):
+        """Return the only candidate, or the one that the question's ``pick`` selects."""
+        rows, _ = self._candidates(question.target, view, question.position)
+        first_or_last = max if question.options.get("pick") == "newest" else min
+        return first_or_last(rows, key=lambda shown: shown.run.handle)
 
     def _later_with_its_pid(self, run):
         same = [it for it in self.daemon.runs if it.pid == run.pid]
@@ -737,8 +743,7 @@ class History:
                 if run is not None and run not in running:
                     return classes | NOT_THE_SAME  # the wait concerns the first run that it saw
                 if kind == "met":
-                    rows, _ = self._candidates(target, view, question.position)
-                    run = run or _picked(question, rows).run
+                    run = run or self._chosen(question, view).run
                     kind = "met" if self.probes.get(view.index) else "pending"
             if kind == "unsure":
                 return UNSURE
@@ -748,8 +753,7 @@ class History:
                 return {"pass"}
             state = "over" if kind == "lost" else kind
             if stable and kind == "met":
-                rows, _ = self._candidates(target, view, question.position)
-                state = _picked(question, [row for row in rows if row.end is None]).run
+                state = self._chosen(question, view).run
             if state != before or (stable and last and view.at - last.at > LONGEST_GAP):
                 since = view.at
             before, last = state, view
@@ -790,12 +794,11 @@ class History:
                 return classes | INCONCLUSIVE
             if kind != "met":
                 return classes | NOT_THE_SAME | (INCONCLUSIVE if kind == "lost" else set())
-            rows, _ = self._candidates(question.target, view, question.position)
-            row = _picked(question, rows)
-            if run is not None and row.run is not run:
+            its = self._chosen(question, view).run
+            if run is not None and its is not run:
                 # A deployment that took the name leaves nothing listed of the run.
                 return UNSURE if "pick" in question.options else NOT_THE_SAME
-            run = row.run
+            run = its
         # The documents do not say whether the time counts from the call or from the first poll.
         began = max([question.began, *gaps])
         return {"pass"} if now - began >= question.options["stable_for"] - 0.05 else set()
@@ -970,12 +973,6 @@ class History:
             for shown in views[-1].rows
         )
         return not alive or views[-1].at - views[0].at >= 0.199
-
-
-def _picked(question, rows):
-    """Return the row that the question's ``pick`` selects from several."""
-    first_or_last = max if question.options.get("pick") == "newest" else min
-    return first_or_last(rows, key=lambda shown: shown.run.handle)
 
 
 def _among(value, wanted):

@@ -1,7 +1,6 @@
 """Run the plugin for the driver of the model: helpers and guard on a simulated daemon."""
 
 import json as encoder
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 from pytest_tlsandbox.client import retry
@@ -105,44 +104,31 @@ class Plugin:
         self.client = SandboxClient(transport)
         self.client.notice_end, self.client.probe_port = transport.notice_end, transport.probe_port
         self.box = Sandbox(self.client)
-        self._monitor = Monitor(self.client.clock)
-        self._guard = Guard(Settings(), self._monitor, Screen)
+        self.monitor = Monitor(self.client.clock)
+        self.guard = Guard(Settings(), self.monitor, Screen)
         self._connection = Connection(self.client, shared=False)
-        self._monitors = False
 
     def begin_test(self, rules, allowed):
         """Begin the setup of a test and take its baseline."""
-        self._guard._settings = Settings(guard=tuple(rules))
-        self._guard.begin_test(rules, allowed)
-        self._monitor.begin_test("test", 1)
-        if not self._monitors:
-            self._monitors = True
-            self._monitor.add(self._connection)
+        self.guard._settings = Settings(guard=tuple(rules))
+        self.guard.begin_test(rules, allowed)
+        self.monitor.begin_test("test", 1)
+        if not self.monitor.sandboxes:
+            self.monitor.add(self._connection)
         self._reported()  # incidents that this list call shows happened between two tests
         self.box = Sandbox(self.client).from_now(self._connection.baseline)
 
-    def begin_call(self):
-        self._monitor.begin_call(fixtures=True)
-
     def end_phase(self, phase):
-        """End "call" or "teardown"; return the findings."""
-        self._monitor.end_phase(phase)
+        """End "call", "teardown" or, if ``phase`` is "", the session; return the findings."""
+        if phase:
+            self.monitor.end_phase(phase)
+        else:
+            self.monitor.end_session()
         return self._reported()
 
     def end_test(self):
-        self._monitor.end_test()
-        self._guard.end_test()
-
-    @contextmanager
-    def allow(self, *rules):
-        """Return a block that allows findings."""
-        with self._guard.allowing(rules, "the model allows it"):
-            yield
-
-    def end_session(self):
-        """End the session; return the findings that belong to no test."""
-        self._monitor.end_session()
-        return self._reported()
+        self.monitor.end_test()
+        self.guard.end_test()
 
     def incidents(self):
         """Return all incidents so far, each with its run, its view and whether we caused it."""
@@ -160,7 +146,7 @@ class Plugin:
             yield SimpleNamespace(kind=incident.kind, view=view, ours=ours, **_identity(run))
 
     def _reported(self):
-        found, self._guard._findings = self._guard._findings, []
+        found, self.guard._findings = self.guard._findings, []
         return [
             SimpleNamespace(
                 rule=finding.rule,

@@ -41,7 +41,7 @@ NEGATIVE = (
     ("assert_no_restart", {}), ("assert_no_incidents", {}),
 )  # fmt: skip
 POSITIVE = (
-    ("assert_not_running", {}),
+    ("assert_not_running", {}), ("assert_not_running", {}),
     ("assert_process", {"status": STATUSES}),
     ("assert_process", {"exit_code": (0, 0, 1, -1, [0, 1])}),
     ("assert_process", {"signal": (SEGV, ABRT, KILL)}),
@@ -103,10 +103,9 @@ class Session:
         parts = {
             f"seed {self.seed}: {what}": [daemon.layout, f"stream {self.wire.follow}"],
             "log": [f"{at - daemon.past:6d} ms {text} {it or ''}" for at, text, it in daemon.log],
-            "views (good answers), by world time": [
-                f"{view.index} at {view.at:.3f} s ({view.world - daemon.past} ms) "
-                f"{'list' if view.full else 'own call'}: {view.rows}"
-                for view in history.views
+            "views (good answers)": [
+                f"{it.index} at {it.world - daemon.past} ms, list {it.full}: {it.rows}"
+                for it in history.views
             ],
             "failed polls": [", ".join(self.wire.failed_polls)],
             "steps": self.steps,
@@ -142,7 +141,7 @@ class Session:
             if number == 0:
                 self.guarded = test.position
             self._phase(rng.choice((0, 1, 2)))
-            plugin.begin_call()
+            plugin.monitor.begin_call(fixtures=True)
             test.call_view, test.call_world = self._here()
             self.note("begin call")
             self._phase(rng.randint(3, 6))
@@ -257,7 +256,7 @@ class Session:
             return
         rules = tuple(self.random.sample(RULES, self.random.choice((1, 1, 2))))
         _, world = self._here()
-        manager = self.plugin.allow(*rules)
+        manager = self.plugin.guard.allowing(rules, "the model allows it")
         manager.__enter__()
         # If entering the block makes a list call, its incidents happened before the block.
         view = len(self.history.views) - 1
@@ -420,9 +419,9 @@ class Session:
 
     def _end_phase(self, phase):
         """End a phase ("" for the session), and compare the findings."""
-        plugin, history = self.plugin, self.history
+        history = self.history
         seen = len(history.views)
-        reports = plugin.end_phase(phase) if phase else plugin.end_session()
+        reports = self.plugin.end_phase(phase)
         self.note(f"end of {phase or 'the session'}, findings {reports}")
         if history.replaced or (seen == len(history.views) and not reports):
             self.gap = True
