@@ -114,7 +114,6 @@ class Generation:
     """
 
     order: int
-    epoch: int
     id: str | None
     name: str | None
     command: str
@@ -164,6 +163,11 @@ class Shown:
     gave_up: bool = False
     unhealthy: bool = False
 
+    @property
+    def lags(self):
+        """Whether the supervisor knows the end of the run, but the row does not show it yet."""
+        return self.end is None and self.exit_run is self.run
+
     def __repr__(self):
         end = self.end or "running"
         return f"{self.run} {end} {self.status} {self.count} last {self.exit}"
@@ -202,15 +206,13 @@ class Daemon:
         self.suspend_from = self.suspend_to = -1
         self.log, self.slots, self.gens, self.runs, self.heap = [], [], [], [], []
         self.names = {}
-        self.epoch = self.sequence = self.tags = 0
+        self.sequence = self.tags = 0
         self.next_handle, self.next_pid = rng.randint(1, 30), rng.randint(40, 900)
         self.salt = rng.getrandbits(32)
         self.calm = rng.random() < 0.25  # fewer outside events
         for _ in range(rng.randint(1, 4)):
             self._deploy_something()
         self.after(self._gap(), self._outside)
-        if rng.random() < 0.06:
-            self.after(rng.randint(1000, 9000), self._replace)
         if rng.random() < 0.12:
             self.suspend_from = rng.randint(1000, 8000)
             self.suspend_to = self.suspend_from + rng.choice(
@@ -226,7 +228,7 @@ class Daemon:
     # --- time ---------------------------------------------------------------------------------
 
     def after(self, milliseconds, action, *args):
-        """Schedule an action; it is dropped if the daemon is replaced before."""
+        """Schedule an action."""
         self.sequence += 1
         heapq.heappush(self.heap, (self.world + milliseconds, self.sequence, action, args))
 
@@ -272,7 +274,7 @@ class Daemon:
             "initial_backoff_ms": 500, "max_backoff_ms": 30000, **(restart or {}),
         }  # fmt: skip
         managed_id = (name or f"p-{order:02x}") if managed else None
-        gen = Generation(order, self.epoch, managed_id, name, command, args, restart, health, ours)
+        gen = Generation(order, managed_id, name, command, args, restart, health, ours)
         self.gens.append(gen)
         old = self.names.get(name)
         if name:
@@ -555,10 +557,10 @@ class Daemon:
         rng = self.random
         self.after(self._gap(), self._outside)
         draw = rng.random()
-        recent = [gen for gen in self.gens[-8:] if gen.epoch == self.epoch]
+        recent = self.gens[-8:]
         living = [gen for gen in recent if gen.run.ended is None]
         managed = [gen for gen in recent if gen.id and self.names.get(gen.name, gen) is gen]
-        if draw < 0.3 or not self.gens:
+        if draw < 0.3:
             self._deploy_something()
         elif draw < 0.5 and living:
             signal = rng.choice(SIGNALS)
@@ -616,27 +618,6 @@ class Daemon:
             } if managed else None,
             "health": managed and rng.random() < 0.3,
         }  # fmt: skip
-
-    def _replace(self):
-        """Replace the daemon: all processes end; some older ended rows may stay listed."""
-        self.note("daemon replaced")
-        for run in self.runs:
-            if run.ended is None:
-                run.ended, run.cause = self.world, "daemon"
-        old = [slot for slot in self.slots if slot.now and slot.now.end]
-        for slot in self.slots:
-            slot.listed = False  # no later event of the old world changes a row
-        self.epoch += 1
-        self.heap.clear()
-        self.names = {}
-        # A snapshot may restore an older list, but only the rows of ended processes.
-        self.slots = old[: len(old) // 2] if self.random.random() < 0.3 else []
-        kept = [slot.now.run for slot in self.slots]
-        self.next_handle = max([0, *(run.handle for run in kept)])
-        self.next_pid = max([39, *(run.pid for run in kept)])
-        for _ in range(self.random.choice((0, 1, 2))):
-            self._deploy_something()
-        self.after(self._gap(), self._outside)
 
     # --- the wire -----------------------------------------------------------------------------
 

@@ -125,8 +125,8 @@ class History:
         self.doubts = []  # managed id, view, case
         self.late = []  # vanished runs whose time is not up
         self.partial = []  # from rows of our own calls, until the next list
-        self.replaced = False  # by another daemon, or it looks so; nothing later is compared
-        self.probes = {}  # by the last view before it: whether the port was open, or "ready" written
+        self.replaced = False  # by another daemon, as it seems; nothing later is compared
+        self.probes = {}  # whether "port" was open, or "output" written; by the last view before it
         self.failing = None  # since when no request succeeded
         self.way_known = False  # whether the count rises when backing off begins
 
@@ -134,12 +134,12 @@ class History:
 
     def see(self, at, rows, *, full):
         """Fold one successful answer: a list, or the row that our own start or restart returned."""
-        world, epoch = self.daemon.world, self.daemon.epoch
+        world = self.daemon.world
         view = SimpleNamespace(index=len(self.views), at=at, world=world, rows=rows, full=full)
         before = self.shown
         ended = {shown.end is None for shown in before.values()}
         all_new = full and len(ended) == 2 and not before.keys() & {shown.run for shown in rows}
-        self.replaced = self.replaced or epoch != 0 or all_new
+        self.replaced = self.replaced or all_new
         self.views.append(view)
         if self.replaced:
             return
@@ -561,6 +561,10 @@ class History:
         """Return whether nothing was deployed later under the id of a generation."""
         return self.by_id.get(gen.id, gen) is gen
 
+    def _lives(self, shown):
+        waits = shown.status == "backing_off" and self._is_last(shown.run.gen)
+        return shown.end is None or waits
+
     def _evaluate(self, question, view):
         """Return (met, pending, over, failed, none, unsure) and the classes of a failure."""
         target, pick = question.target, question.options.get("pick")
@@ -604,9 +608,9 @@ class History:
         later = self._later_with_its_pid(shown.run)
         if any(row.run in later for row in view.rows):
             return "failed", INCONCLUSIVE  # output is requested by pid
-        if later:
+        if later or (question.target.how == "pid" and shown.status):
             return UNSURE_RESULT
-        if self.probes.get(view.index):
+        if self.probes.get(("output", view.index)):
             return "met", set()
         if shown.end is None or shown.status not in ("", "stopped"):
             return "pending", set()
@@ -621,15 +625,11 @@ class History:
 
     def _evaluate_count(self, question, view):
         rows = [row for row in view.rows if question.target.matches(row.run)]
-        if any(row.end is None and row.exit_run is row.run for row in rows):
-            return UNSURE_RESULT  # the supervisor knows the end, but the row does not show it yet
+        if any(row.lags for row in rows):
+            return UNSURE_RESULT
         if sum(row.end is None for row in rows) == question.options["count"]:
             return "met", frozenset()
-        newest = [row for row in rows if not self._is_replaced(row.run, view)]
-        if any(
-            row.end is None or (row.status == "backing_off" and self._is_last(row.run.gen))
-            for row in newest
-        ):
+        if any(self._lives(row) for row in rows if not self._is_replaced(row.run, view)):
             return "pending", frozenset()
         # Processes that ended before the test began do not count.
         ended = {"UnexpectedExit", "ProcessOOMKilled"} if rows else set()
@@ -654,8 +654,7 @@ class History:
         end, options, helper = shown.end or RUNNING, question.options, question.helper
         child = end.oom_killed and end.status == "exited"
         if end.is_hangup or (
-            # The supervisor knows the end, but the row does not show it yet.
-            (end is RUNNING and shown.exit_run is shown.run)
+            shown.lags
             # A pid of a managed process may identify the run or the whole.
             or (target.how == "pid" and shown.status and shown.run is not shown.run.gen.run)
         ):  # fmt: skip
@@ -744,7 +743,7 @@ class History:
                     return classes | NOT_THE_SAME  # the wait concerns the first run that it saw
                 if kind == "met":
                     run = run or self._chosen(question, view).run
-                    kind = "met" if self.probes.get(view.index) else "pending"
+                    kind = "met" if self.probes.get(("port", view.index)) else "pending"
             if kind == "unsure":
                 return UNSURE
             if kind in ("ambiguous", "failed"):
@@ -813,14 +812,6 @@ class History:
             return UNSURE  # its name was taken, or its newest row was removed
         living = [row for row in rows if row.end is None or row.status not in ("", "stopped")]
         if not living:
-            daemon, options = self.daemon, question.options
-            deadline = daemon.past + (question.began + options["grace"] + 1.0) * 1000
-            late = any(
-                not row.status and row.run.ended > deadline and KILL not in row.run.acts
-                for row in rows
-            )
-            if late and daemon.always_answers:
-                return {"a kill after the grace period"}
             return {"pass"} if rows else {"pass"} | NOT_LISTED
         row = living[0]
         allowed = {"RequestRefused", "WaitTimedOut"} if KILL in row.run.acts else {"RequestRefused"}
@@ -837,12 +828,9 @@ class History:
         }:
             # The newest row was removed; the remaining row may look like a pending restart.
             return PASS_OR_FAIL | INCONCLUSIVE
-        if any(row.end is None and row.exit_run is row.run for row in rows):
+        if any(row.lags for row in rows):
             return PASS_OR_FAIL
-        if any(
-            row.end is None or (row.status == "backing_off" and self._is_last(row.run.gen))
-            for row in rows
-        ):
+        if any(map(self._lives, rows)):
             # A pid stands for its run; whether the next one counts too is not documented.
             ended = target.how == "pid" and all(row.end is not None for row in rows)
             return PASS_OR_FAIL if ended else {"AssertionFailed"}
@@ -966,7 +954,7 @@ class History:
             name = shown.run.gen.id or shown.run.pid
             newest[name] = max(newest.get(name, (-1, -1)), (shown.run.gen.order, shown.run.number))
         alive = any(
-            (shown.end is None or shown.status == "backing_off")
+            self._lives(shown)
             and (shown.run.gen.order, shown.run.number) in newest.values()
             and self._is_last(shown.run.gen)
             and question.selects(shown.run)

@@ -59,7 +59,7 @@ class Transport:
             history.act(daemon.find(path.split("/")[2]))
         status, document = daemon.request(method, path, json)
         if "lines" in (document or ()):
-            history.probes[len(history.views) - 1] = bool(document["lines"])
+            history.probes["output", len(history.views) - 1] = bool(document["lines"])
         if status >= 400:
             code = " NOT_FOUND" if status == 404 else ""
             raise RequestRefused(f"{status} {document}", label=f"{status}{code}")
@@ -76,7 +76,7 @@ class Transport:
             raise _unreachable()
         run = self.daemon.find(str(process.pid))
         is_open = run is not None and run.ended is None and self.daemon.world - run.began >= 100
-        self.history.probes[len(self.history.views) - 1] = is_open
+        self.history.probes["port", len(self.history.views) - 1] = is_open
         return "open" if is_open else "closed"
 
     def notice_end(self, pid, _limit, wake):
