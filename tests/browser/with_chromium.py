@@ -125,8 +125,6 @@ def test_details_show_the_first_failure_until_an_item_is_selected(show, shop):
     page = show(shop[1])
     assert details(page).startswith("tests/browser/shop.py::test_orders")
     assert "ProcessOOMKilled: OOM-killed" in page.inner_text(".panel")
-    page.keyboard.press("Escape")
-    assert details(page).startswith("Click a bar to keep its details. ")
 
 
 def test_details_of_a_bar_show_its_state_and_output_and_command_and_history(show, shop):

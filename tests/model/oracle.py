@@ -30,6 +30,7 @@ UNSURE = frozenset({
     "SuspectedOOMKill",
 })  # fmt: skip
 UNSURE_RESULT = "unsure", UNSURE
+MET = "met", frozenset({"pass"})
 INCONCLUSIVE = frozenset({"Inconclusive"})
 NOT_LISTED = frozenset({"ProcessNotFound", "Inconclusive"})
 NOT_THE_SAME = frozenset({
@@ -514,16 +515,7 @@ class History:
         doubted = any(self.doubted_since(run, -1) for run in (target.run, *selected))
         if doubted and question.helper != "wait_for_count":
             return UNSURE
-        if question.helper == "assert_not_running":
-            return self._not_running(question, views)
-        if question.helper == "assert_stays":
-            return self._stays(question, views, now)
-        if question.helper == "assert_process":
-            results = [self._evaluate(question, view) for view in views]
-            return frozenset().union(*(self._as_outcome(*result) for result in results))
-        if question.helper == "stop_process":
-            return self._stop(question, views[-1])
-        return self._wait(question, views, now)
+        return getattr(self, f"_{question.helper}", self._wait)(question, views, now)
 
     def _eligible(self, target, shown, position):
         """Return whether a row counts for a selector, or None if the documentation does not say."""
@@ -570,7 +562,7 @@ class History:
         target, pick = question.target, question.options.get("pick")
         if question.helper == "wait_until":
             running = sum(row.end is None for row in view.rows)
-            return ("met" if running >= 2 else "pending"), set()
+            return MET if running >= 2 else ("pending", set())
         if question.helper == "wait_for_count":
             return self._evaluate_count(question, view)
         rows, sure = self._candidates(target, view, question.position)
@@ -611,7 +603,7 @@ class History:
         if later or (question.target.how == "pid" and shown.status):
             return UNSURE_RESULT
         if self.probes.get(("output", view.index)):
-            return "met", set()
+            return MET
         if shown.end is None or shown.status not in ("", "stopped"):
             return "pending", set()
         return "over", self._end_classes(question, shown)
@@ -628,7 +620,7 @@ class History:
         if any(row.lags for row in rows):
             return UNSURE_RESULT
         if sum(row.end is None for row in rows) == question.options["count"]:
-            return "met", frozenset()
+            return MET
         if any(self._lives(row) for row in rows if not self._is_replaced(row.run, view)):
             return "pending", frozenset()
         # Processes that ended before the test began do not count.
@@ -659,7 +651,10 @@ class History:
             or (target.how == "pid" and shown.status and shown.run is not shown.run.gen.run)
         ):  # fmt: skip
             return UNSURE_RESULT
-        may_lose = {"Inconclusive", "UnexpectedExit"} if "signal" in options else INCONCLUSIVE
+        may_lose = INCONCLUSIVE
+        if "exit_code" not in options:
+            asserts = {"AssertionFailed"} if helper.startswith("assert") else set()
+            may_lose = {"Inconclusive", "UnexpectedExit"} | asserts
         if helper == "assert_process" and "status" not in options:
             if end.is_lost:
                 return "lost", may_lose
@@ -667,7 +662,6 @@ class History:
                 _among(getattr(end, name), options[name]) for name in options if name != "pick"
             )
         elif helper == "wait_for_restart":
-            may_lose = {"Inconclusive", "UnexpectedExit"}
             if not shown.status:
                 if end is RUNNING:
                     return "failed", {"AssertionFailed"}
@@ -686,7 +680,6 @@ class History:
             }
             if end.is_lost and "exited" in wanted:
                 return "lost", INCONCLUSIVE
-            may_lose = {"Inconclusive", "UnexpectedExit"}
             met = _among(end.status, statuses)
             if (child and wanted & {"exited", "oom_killed"}) or (
                 end.oom_killed and end.status == "signaled"
@@ -696,7 +689,7 @@ class History:
         if met is None:
             return UNSURE_RESULT
         if met:
-            return "met", frozenset()
+            return MET
         if end is RUNNING:
             return "pending", {"AssertionFailed"}
         if shown.status not in ("", "stopped"):
@@ -719,13 +712,8 @@ class History:
             classes.add("ProcessOOMKilled")
         return classes
 
-    def _as_outcome(self, kind, classes):
-        """Return the outcome of an assertion that sees only this view."""
-        if kind == "met":
-            return {"pass"}
-        if kind == "lost" and "UnexpectedExit" in classes:
-            return classes | {"AssertionFailed"}
-        return UNSURE if kind == "unsure" else classes
+    def _assert_process(self, question, views, _now):
+        return frozenset().union(*(self._evaluate(question, view)[1] for view in views))
 
     def _wait(self, question, views, now):
         """Return the allowed outcomes of a wait."""
@@ -777,7 +765,7 @@ class History:
             result |= {"SandboxUnreachable", "WaitTimedOut"}  # the last polls of the wait failed
         return result
 
-    def _stays(self, question, views, now):
+    def _assert_stays(self, question, views, now):
         """Return the allowed outcomes of a check that one run keeps running."""
         times = [view.at for view in views]
         # After a gap, the period begins again.
@@ -802,8 +790,9 @@ class History:
         began = max([question.began, *gaps])
         return {"pass"} if now - began >= question.options["stable_for"] - 0.05 else set()
 
-    def _stop(self, question, view):
+    def _stop_process(self, question, views, _now):
         """Return the allowed outcomes of a call that stops a process."""
+        view = views[-1]
         rows, _ = self._candidates(question.target, view, question.position)
         if not question.target.exact and any(
             row.run.gen is not question.target.run.gen or self._is_replaced(row.run, view)
@@ -818,7 +807,7 @@ class History:
         # The supervisor may know the end before the row shows it.
         return allowed | ({"pass"} if row.exit_run is row.run else set())
 
-    def _not_running(self, question, views):
+    def _assert_not_running(self, question, views, _now):
         target, view = question.target, views[-1]
         rows, sure = self._candidates(target, view, question.position)
         if not sure:

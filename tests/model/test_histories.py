@@ -13,7 +13,7 @@ from .plugin import Plugin
 from .session import disagreement
 
 # Each run uses the same few histories, or the number that `make nightly` sets.
-HISTORIES = int(os.environ.get("HISTORIES", "200"))
+HISTORIES = int(os.environ.get("HISTORIES", "300"))
 SHARDS = 10
 
 
