@@ -385,6 +385,11 @@ class History:
             for managed_id, at, case in self.doubts
         )
 
+    def is_certain(self, incident):
+        """Return whether a client must find an incident once all its views were seen."""
+        doubtful = self.doubtful(incident.run, incident.low - 1, incident.low + 1)
+        return incident.required and not incident.retracted and not doubtful
+
     def doubted_since(self, run, position):
         """Return whether a case concerns this process after the position."""
         return self.doubtful(run, position + 1, OPEN_ENDED)
@@ -471,9 +476,7 @@ class History:
         last = next((view.index for view in reversed(self.views) if view.full), -1)
         for (kind, run), incident in self.incidents.items():
             if not (
-                (kind, run) in seen or not incident.required or incident.retracted
-                or incident.high > last
-                or self.doubtful(run, incident.low - 1, incident.low + 1)
+                (kind, run) in seen or not self.is_certain(incident) or incident.high > last
                 or (kind == "suspected_oom" and self.known[run].oom)
                 or (kind in CORRECTABLE and self.doubted_since(run, -1))
                 # One end or two: which of them was seen is not known either.
@@ -505,8 +508,11 @@ class History:
 
     def _answers(self, question, views, now):
         target = question.target
-        if target is not None and target.how == "pid" and self._later_with_its_pid(target.run):
-            return UNSURE  # which of them the call selected depends on the time of its first poll
+        if target is not None and target.how == "pid":
+            same = [run for run in self.daemon.runs if run.pid == target.value]
+            listed = any(row.run is target.run for row in views[0].rows)
+            if same[-1] is not target.run or (len(same) > 1 and not listed):
+                return UNSURE  # the call selected the newest run that its first poll listed
         if question.negative:
             return self._no_incident(question, views)
         if target is None:
@@ -863,7 +869,7 @@ class History:
                 if target.how == "pid" and target.run.gen is run.gen:
                     possible |= found  # a pid may select the whole process
                 continue
-            weak = not incident.required or incident.low <= position
+            weak = not self.is_certain(incident) or incident.low <= position
             first = self.known.get(run.gen.runs[0])
             started = run.gen.ours and first is not None and first.first > position
             if kind == "lost_end" and not suspected:
@@ -884,7 +890,6 @@ class History:
             if ours == {True}:
                 continue
             weak = weak or (kind == "suspected_oom" and self.known[run].oom)
-            weak = weak or self.doubtful(run, incident.low - 1, incident.low + 1)
             if weak or True in ours:
                 possible |= found
             elif kind in ("lost_end", "unseen_end"):
