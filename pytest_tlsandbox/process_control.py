@@ -11,6 +11,7 @@ from pytest_tlsandbox.arguments.checks import check_choice, check_text, must_be
 from pytest_tlsandbox.arguments.start_options import StartOptions, check_option
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
 from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
+from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.runs import STOPS
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -192,6 +193,8 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:
     """Kill a process, or stop a managed process's supervisor, and record the action."""
+    if row.ended and row.managed is None:
+        return  # another process may have its pid
     signals = {SIGKILL} if row.managed is None else STOPS
     forget = client.history.note_signals(row, *signals)
     if not client.kill(row):
@@ -211,6 +214,11 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int, *more: int
         RequestRefused: the process has ended, or the sandbox does not know it.
 
     """
+    others = [other for other in client.history.last or () if other.pid == row.pid]
+    if row.ended and any(not other.ended for other in others):
+        name = short_name(row)
+        text = f"Signal not sent: {name} has ended, and another process has pid {row.pid} now"
+        raise RequestRefused(text, label="ended")
     forget = client.history.note_signals(row, number, *more)
     try:
         client.signal(row, number)

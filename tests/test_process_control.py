@@ -5,7 +5,18 @@ from unittest import mock
 import pytest
 
 from pytest_tlsandbox import errors
-from tests.support import box_of, ended, failure, managed, outcome, polls, process, raw, signaled
+from tests.support import (
+    T0,
+    box_of,
+    ended,
+    failure,
+    managed,
+    outcome,
+    polls,
+    process,
+    raw,
+    signaled,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,16 @@ def test_process_that_is_not_managed_cannot_be_restarted():
     error = failure(lambda: box_of([raw(41)]).restart_process(41), errors.InvalidArgument)
 
     assert str(error).startswith("restart_process: train.py (pid 41) is not a managed process; ")
+
+
+def test_process_that_has_the_pid_of_an_ended_one_gets_neither_its_signal_nor_its_kill():
+    ended_one = process(41, **signaled(15))
+    box = box_of([raw(41, **signaled(15)), raw(41, started_at=T0 + 20_000)])
+    line = "Signal not sent: train.py has ended, and another process has pid 41 now"
+
+    box.kill_process(ended_one)
+    assert outcome(lambda: box.send_signal(ended_one, 9)) == ("RequestRefused", line)
+    assert {*box._client.requests} == {"GET /processes"}
 
 
 # ------------------------------------------------------------------------- stop
