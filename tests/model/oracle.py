@@ -747,7 +747,7 @@ class History:
             state = "over" if kind == "lost" else kind
             if stable and kind == "met":
                 state = self._chosen(question, view).run
-            if state != before or (stable and last and view.at - last.at > LONGEST_GAP):
+            if state != before or (kind == "met" and view.at - last.at > LONGEST_GAP):
                 since = view.at
             before, last = state, view
         timed_out = now - question.began >= question.options["timeout"] - 0.002
