@@ -1,6 +1,7 @@
 """Run the plugin for the driver of the model: helpers and guard on a simulated daemon."""
 
 import json as encoder
+from math import inf
 from types import SimpleNamespace
 
 from pytest_tlsandbox.client import retry
@@ -36,7 +37,7 @@ class Transport:
         self.daemon, self.history = daemon, history
         self.failed_polls = []
         self.asked = []  # the time of each request
-        self.refuses = False  # whether the sandbox rejects the key
+        self.refuses_from = inf  # when the sandbox begins to reject the key
 
     def request(self, method, path, *, limit=5.0, json=None):
         """Answer a request, which takes 2 ms, or raise the error of the plugin."""
@@ -44,7 +45,7 @@ class Transport:
         daemon, history, now = self.daemon, self.history, self.clock.now
         self.asked.append(now)
         assert len(self.asked) < MOST_REQUESTS, f"more than {MOST_REQUESTS} requests"
-        if self.refuses:
+        if now >= self.refuses_from:
             raise AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
         lists = (method, path) == ("GET", "/processes")
         if not daemon.advance(now) or (lists and daemon.is_faulty(now)):

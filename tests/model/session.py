@@ -45,9 +45,9 @@ POSITIVE = (
     ("assert_process", {"status": STATUSES}),
     ("assert_process", {"exit_code": (0, 0, 1, -1, [0, 1])}),
     ("assert_process", {"signal": (SEGV, ABRT, KILL)}),
-    ("assert_stays", {"status": STATUSES[:3], "stable_for": (0.3, 1.2)}),
+    ("assert_stays", {"status": STATUSES[:3], "stable_for": (0.3, 1.2, 3.0)}),
     ("wait_for_process", {"status": STATUSES, **TIMEOUTS}),
-    ("wait_for_process", {"status": ["running"], "stable_for": (0.3, 1.0), **TIMEOUTS}),
+    ("wait_for_process", {"status": ["running"], "stable_for": (0.3, 1.0, 2.0), **TIMEOUTS}),
     ("wait_for_exit", {"exit_code": (0, 0, "any", 1, [0, 3]), "timeout": (0.1, 1.0, 3.5, 8.0)}),
     ("wait_for_exit", {"exit_code": ("any", 1), "timeout": (1.0, 8.0)}),
     ("wait_for_output", {"pattern": ["ready"], **TIMEOUTS}),
@@ -390,11 +390,12 @@ class Session:
         assert not wrong, wrong
 
     def _check_refused_key(self):
-        """Reject the key from now on: a wait ends at its first poll."""
-        self.wire.refuses, asked = True, len(self.wire.asked)
-        with pytest.raises(errors.AuthenticationFailed):
-            self.plugin.box.wait_for_exit("job", timeout=1)
-        assert len(self.wire.asked) == asked + 1
+        """Reject the key soon: a wait ends at its next poll."""
+        if self.history.failing is None:
+            self.wire.refuses_from = self.clock.now + 0.2
+            with pytest.raises(errors.AuthenticationFailed):
+                self.plugin.box.wait_for_exit("no such job", timeout=1)
+            assert self.wire.asked[-2] < self.wire.refuses_from
 
     # --- the guard ----------------------------------------------------------------------------
 
