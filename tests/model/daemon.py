@@ -332,7 +332,7 @@ class Daemon:
             self.after(lag + rng.choice((120, 400, 900, 2500, 4000)), self._flag_late, run)
         elif end.is_oom:
             run.oom_at = self.world
-        elif rng.random() < 0.09:
+        elif rng.random() < 0.15:
             shown = exited(rng.choice((-1, None)))
             if rng.random() < 0.5:
                 self.after(lag + rng.choice((30, 150, 500, 900, 2500)), self._correct, run)

@@ -805,6 +805,8 @@ class History:
             for row in rows
         ):
             return UNSURE  # its name was taken, or its newest row was removed
+        if question.target.how == "pid" and self._is_replaced(question.target.run, view):
+            return UNSURE  # of the run or the whole
         living = [row for row in rows if row.end is None or row.status not in ("", "stopped")]
         if not living:
             return {"pass"} if rows else {"pass"} | NOT_LISTED

@@ -1,7 +1,8 @@
 """Run random sessions on a simulated daemon; an oracle compares every answer with the truth.
 
-The simulator, the oracle and the driver were written from the documentation of the API alone,
-without knowledge of the plugin.
+The simulator, the oracle and the driver were written from the documentation alone, without knowledge
+of the code of the plugin. The oracle checks which incidents the history contains, which answers of a
+helper are right, when a wait may give up, and what the guard reports.
 """
 
 import os
@@ -13,7 +14,7 @@ from .plugin import Plugin
 from .session import disagreement
 
 # Each run uses the same few histories, or the number that `make nightly` sets.
-HISTORIES = int(os.environ.get("HISTORIES", "300"))
+HISTORIES = int(os.environ.get("HISTORIES", "400"))
 SHARDS = 10
 
 
