@@ -1,7 +1,5 @@
 """Run the contract on a sandbox: ``python -m tests.contract TARGET [--oom]`` (see README.md)."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -22,12 +20,10 @@ It starts about 200 small processes (sh, sleep, true), and kills those that it s
 It writes files below /tmp/contract-*, and deletes them.
 Its requests keep the sandbox awake, and wake it up if it is suspended.
 """
-ANNOUNCED_OOM = (
-    "It fills the memory of the sandbox twice, so the kernel may kill any process there.\n"
-)
+ANNOUNCED_OOM = "It fills the memory of the sandbox twice, so the kernel may kill any process there.\n"  # fmt: skip
 
 
-def main() -> int:
+def main():
     """Run the contract, write the results, and return 0 if the run was complete."""
     parser = argparse.ArgumentParser("python -m tests.contract", description=__doc__)
     parser.add_argument("target", help="the id, the name or the URL of a sandbox")

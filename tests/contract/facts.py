@@ -4,13 +4,7 @@ A test of this folder states one fact; its name is the fact. The sources are exp
 ``docs/contributing/api-notes.md``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import pytest
-
-from .sandbox_api import SandboxApi
 
 TRAITS = {
     "key": "the proxy checks the key; a daemon without a proxy accepts every request",
@@ -38,10 +32,10 @@ TRAITS = {
 """What sandboxes may do differently, and how the plugin copes with that."""
 
 
-def _fact(basis: str) -> Callable[..., pytest.MarkDecorator]:
+def _fact(basis):
     """Return a mark: what the fact ``needs``, and which ``trait`` it shows ("not ..." excludes it)."""
 
-    def mark(source: str, *, needs: str = "", trait: str = "") -> pytest.MarkDecorator:
+    def mark(source, *, needs="", trait=""):
         assert {*needs.split(), trait.removeprefix("not ")} <= {"", *TRAITS}
         return pytest.mark.fact(basis, source, needs, trait)
 
@@ -53,13 +47,13 @@ measured = _fact("measured")
 assumed = _fact("assumed")
 
 
-def _starts_managed(api: SandboxApi) -> bool:
+def _starts_managed(api):
     row = api.start_row("sleep", "1", name=api.new_name())
     api.kill(row["pid"])
     return row.get("managed") is not None
 
 
-FEATURES: dict[str, Callable[[SandboxApi], bool]] = {
+FEATURES = {
     "key": lambda api: api.call("GET", "/processes", headers={"Authorization": None}).status_code in (401, 403),
     "handles": lambda api: "handle" in api.start_row("true"),
     "managed": _starts_managed,

@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,11 +18,6 @@ from pytest_tlsandbox import __version__
 from pytest_tlsandbox.redact import mask_text
 
 from .facts import TRAITS
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-
-    from .sandbox_api import SandboxApi
 
 FOLDER = Path("contract-results")
 AS_ASSUMED, DIFFERENT, UNKNOWN = "as assumed", "different", "unknown"
@@ -58,38 +52,35 @@ class Results:
 
     """
 
-    def __init__(self, target: str, api: SandboxApi) -> None:
+    def __init__(self, target, api):
         self.target = target
         self.api = api
-        self.features: dict[str, bool] = {}
-        self._facts: dict[str, Result] = {}
+        self.features = {}
+        self._facts = {}
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Function
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(self, item):
         """Record a report; a failure is recorded and does not fail the run."""
         report = yield
-        mark = item.get_closest_marker("fact")
-        assert mark is not None
         fact = fact_of(item.originalname)
-        self._add(self._facts.setdefault(fact, Result(fact, *mark.args)), report)
+        result = Result(fact, *item.get_closest_marker("fact").args)
+        self._add(self._facts.setdefault(fact, result), report)
         if report.failed:
-            report.outcome, report.wasxfail = "skipped", "different"  # type: ignore[attr-defined]
+            report.outcome, report.wasxfail = "skipped", "different"
         return report
 
     @staticmethod
-    def _add(result: Result, report: pytest.TestReport) -> None:
+    def _add(result, report):
         if report.passed or result.result == DIFFERENT:
             return
         if report.skipped:
-            message = report.longrepr[2].removeprefix("Skipped: ")  # type: ignore[index]
+            message = report.longrepr[2].removeprefix("Skipped: ")
         else:
-            message = report.longrepr.reprcrash.message  # type: ignore[union-attr]
+            message = report.longrepr.reprcrash.message
         result.result = DIFFERENT if report.failed and report.when == "call" else UNKNOWN
         result.detail = re.sub(r"\s+", " ", message)[:LONGEST_DETAIL]
 
-    def write(self, secrets: Mapping[str, str]) -> str:
+    def write(self, secrets):
         """Write the results to ``FOLDER``.
 
         Args:
@@ -121,42 +112,32 @@ class Results:
         (FOLDER / "contract.md").write_text(page, encoding="utf-8")
         return f"\n{page}\nWritten to {FOLDER}/contract.json and {FOLDER}/contract.md"
 
-    def _traits(self) -> dict[str, bool]:
-        shown = [
-            result for result in self._facts.values() if result.trait and result.result != UNKNOWN
-        ]
-        return self.features | {
-            result.trait.removeprefix("not "): (result.result == AS_ASSUMED)
-            != result.trait.startswith("not ")
-            for result in shown
-        }
+    def _traits(self):
+        shown = {}
+        for result in self._facts.values():
+            if result.trait and result.result != UNKNOWN:
+                excludes = result.trait.startswith("not ")
+                has = (result.result == AS_ASSUMED) != excludes
+                shown[result.trait.removeprefix("not ")] = has
+        return self.features | shown
 
-    def _page(self) -> str:
+    def _page(self):
         results = self._facts.values()
         counts = Counter(result.result for result in results)
-        lines = ["# The contract of the sandbox API", ""]
-        lines += [
-            ", ".join(f"{counts[kind]} {kind}" for kind in (AS_ASSUMED, DIFFERENT, UNKNOWN)),
-            "",
-        ]
+        kinds = (AS_ASSUMED, DIFFERENT, UNKNOWN)
+        summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+        lines = ["# The contract of the sandbox API", "", summary, ""]
         for kind in (DIFFERENT, UNKNOWN):
-            rows = [
+            if rows := [
                 f"| {one.fact} | {one.basis}: {one.source} | {one.detail.replace('|', '/')} |"
                 for one in results
                 if one.result == kind
-            ]
-            header = [
-                f"## {kind.capitalize()}",
-                "",
-                "| fact | basis | what was found |",
-                "|---|---|---|",
-            ]
-            lines += [*header, *rows, ""] if rows else []
+            ]:
+                lines += [f"## {kind.capitalize()}", "", "| fact | basis | what was found |"]
+                lines += ["|---|---|---|", *rows, ""]
         lines += ["## Traits", "", "| trait | here | how the plugin copes |", "|---|---|---|"]
-        lines += [
-            f"| {name} | {'yes' if has else 'no'} | {TRAITS[name]} |"
-            for name, has in self._traits().items()
-        ]
+        for name, has in self._traits().items():
+            lines.append(f"| {name} | {'yes' if has else 'no'} | {TRAITS[name]} |")
         return "\n".join([*lines, ""])
 
 

@@ -1,18 +1,20 @@
 """A plain HTTP client of the sandbox API, which does not use the package."""
 
-from __future__ import annotations
-
 import itertools
+import json
 import time
-from typing import TYPE_CHECKING, Any
 
 import requests
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
-def until(probe: Callable[[], Any], seconds: float = 30) -> Any:
+def until(probe, seconds=30):
     """Call ``probe`` until its result is truthy, and return the result."""
     deadline = time.monotonic() + seconds
     while not (answer := probe()):
@@ -21,12 +23,12 @@ def until(probe: Callable[[], Any], seconds: float = 30) -> Any:
     return answer
 
 
-def outcome(row: Any) -> tuple[Any, ...]:
+def outcome(row):
     """Return the status, the exit code, the signal and the OOM flag of a row."""
     return row["status"], row["exit_code"], row["signal"], row.get("oom_killed") or False
 
 
-def refusal(answer: requests.Response) -> tuple[int, str, str | None]:
+def refusal(answer):
     """Return the status, the error and the code of a rejected request."""
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
@@ -34,7 +36,20 @@ def refusal(answer: requests.Response) -> tuple[int, str, str | None]:
     return answer.status_code, body["error"], body.get("code")
 
 
-def flat(row: Any) -> Any:
+def events(answer):
+    """Yield the name (None without a name) and the data of each server-sent event as it arrives."""
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    name = None
+    for line in answer.iter_lines(chunk_size=None, delimiter=b"\n"):
+        field, _, value = line.partition(b": ")
+        if field == b"event":
+            name = value.decode()
+        elif field == b"data":
+            yield name, json.loads(value)
+            name = None
+
+
+def flat(row):
     """Return the fields of a row and of its managed part in one dict; ``run`` is the row status."""
     managed = row.pop("managed")
     return {**row, "run": row["status"], **managed}
@@ -51,14 +66,7 @@ class SandboxApi:
 
     """
 
-    def __init__(
-        self,
-        url: str,
-        key: str,
-        headers: Mapping[str, str] | None = None,
-        *,
-        may_exceed_memory: bool = False,
-    ) -> None:
+    def __init__(self, url, key, headers=None, *, may_exceed_memory=False):
         self.url = url
         self.may_exceed_memory = may_exceed_memory
         self._names = itertools.count()
@@ -66,87 +74,95 @@ class SandboxApi:
         self._session.trust_env = not url.startswith("http://127.")
         self._session.headers.update({"Authorization": f"Bearer {key}", **(headers or {})})
 
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+    def call(self, method, path, **options):
         return self._session.request(method, f"{self.url}/api/v1{path}", timeout=60, **options)
 
-    def start_row(self, command: str, *args: str, **fields: Any) -> Any:
+    def start_row(self, command, *args, **fields):
         body = {"command": command, "args": args, **fields}
         answer = self.call("POST", "/processes", json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    def start(self, command: str, *args: str, **fields: Any) -> Any:
+    def start(self, command, *args, **fields):
         return self.start_row(command, *args, **fields)["pid"]
 
-    def send(self, pid: int | str, action: str, **body: Any) -> requests.Response:
+    def send(self, pid, action, **body):
         return self.call("POST", f"/processes/{pid}/{action}", **body)
 
-    def kill(self, pid: int | str) -> requests.Response:
+    def kill(self, pid):
         return self.call("DELETE", f"/processes/{pid}")
 
-    def run(self, command: str, *args: str, **fields: Any) -> Any:
+    def run(self, command, *args, **fields):
         """Start a program, wait until it ends, and return its row."""
         return self.ended(self.start(command, *args, **fields))
 
-    def printed(self, command: str, *args: str, **fields: Any) -> Any:
+    def printed(self, command, *args, **fields):
         """Run a program to its end and return the lines of its stdout."""
         return self.lines(self.run(command, *args, **fields)["pid"])
 
-    def python(self, program: str, *args: str, **fields: Any) -> Any:
-        return self.start("python", "-c", program, *args, **fields)
-
-    def get(self, pid: int | str) -> Any:
+    def get(self, pid):
         return self.call("GET", f"/processes/{pid}").json()
 
-    def ended(self, pid: int | str) -> Any:
+    def ended(self, pid):
         return until(lambda: (row := self.get(pid))["status"] != "running" and row)
 
-    def is_alive(self, pid: int) -> bool:
+    def is_alive(self, pid):
         """Return whether a process of the sandbox is alive, even one that is not listed."""
         script = f"case $(cut -d')' -f2 /proc/{pid}/stat) in ''|' Z'*) exit 1; esac"
-        row: Any = self.run("sh", "-c", script)
-        return bool(row["exit_code"] == 0)
+        return self.run("sh", "-c", script)["exit_code"] == 0
 
-    def lines(self, pid: int | str, stream: str = "stdout", at_least: int = 0) -> Any:
-        def read() -> Any:
+    def lines(self, pid, stream="stdout", at_least=0):
+        def read():
             answer = self.call("GET", f"/processes/{pid}/{stream}").json()
             return len(answer["lines"]) >= at_least and answer
 
         return until(read)["lines"]
 
-    def rows(self) -> Any:
+    def follow(self, pid, stream="stdout"):
+        """Yield the name and the data of each event of a stream."""
+        return events(self.call("GET", f"/processes/{pid}/{stream}/follow", stream=True))
+
+    def rows(self):
         return self.call("GET", "/processes").json()["processes"]
 
-    def new_name(self) -> str:
+    def handshake(self, query, **headers):
+        """Open a tunnel as a plain HTTP client; use the connection only once."""
+        sent = {**HANDSHAKE, **headers}
+        with self.call("GET", f"/tunnels/tcp{query}", headers=sent, stream=True) as answer:
+            assert answer.status_code == 101 or answer.content is not None  # this reads the content
+        self.close()
+        return answer
+
+    def new_name(self):
         """Return a name that no process of this sandbox has."""
         return f"contract-{time.time_ns()}-{next(self._names)}"
 
-    def close(self) -> None:
+    def close(self):
         self._session.close()
 
 
 class Managed:
     """A managed process with a unique name."""
 
-    def __init__(self, api: SandboxApi, name: str) -> None:
+    def __init__(self, api, name):
         self.api = api
         self.name = name
 
-    def post(self, command: str = "true", *args: str, **fields: Any) -> Any:
+    def post(self, command="true", *args, **fields):
         body = {"command": command, "args": args, "name": self.name, **fields}
         return self.api.call("POST", "/processes", json=body)
 
-    def start(self, script: str, **fields: Any) -> Any:
+    def start(self, script, **fields):
         answer = self.post("sh", "-c", script, **fields)
         assert answer.status_code == 201, answer.text
         return flat(answer.json())
 
-    def restart(self) -> Any:
+    def restart(self):
         return self.api.send(self.name, "restart")
 
-    def row(self) -> Any:
+    def row(self):
         return flat(self.api.get(self.name))
 
-    def when(self, **fields: Any) -> Any:
+    def when(self, **fields):
         """Wait until the row has these fields, and return the row."""
         return until(lambda: (row := self.row()).items() >= fields.items() and row)

@@ -1,12 +1,11 @@
 """How the routes reject requests that they cannot serve."""
 
-from __future__ import annotations
-
 import pytest
 
 from .facts import documented, measured
-from .sandbox_api import SandboxApi, refusal
+from .sandbox_api import refusal
 
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 NOT_JSON = "Failed to parse the request body as JSON: "
 OTHER_FIELDS = "Failed to deserialize the JSON body into the target type: "
 OTHER_TYPE = "Expected request with `Content-Type: application/json`"
@@ -15,9 +14,7 @@ OTHER_TYPE = "Expected request with `Content-Type: application/json`"
 @documented("doc", needs="key")
 @pytest.mark.parametrize("given", [None, "Bearer wrong", "Basic wrong"])
 @pytest.mark.parametrize("path", ["/processes", "/health"])
-def test_request_without_a_valid_key_is_rejected(
-    api: SandboxApi, path: str, given: str | None
-) -> None:
+def test_request_without_a_valid_key_is_rejected(api, path, given):
     answer = api.call("GET", path, headers={"Authorization": given})
     assert answer.status_code in (401, 403)
 
@@ -27,39 +24,34 @@ def test_request_without_a_valid_key_is_rejected(
     ("method", "rest"),
     [("GET", ""), ("DELETE", ""), ("POST", "/signal"), ("POST", "/stdin"), ("POST", "/stdin/close")],
 )  # fmt: skip
-def test_request_for_an_unknown_pid_returns_404(api: SandboxApi, method: str, rest: str) -> None:
+def test_request_for_an_unknown_pid_returns_404(api, method, rest):
     answer = api.call(method, f"/processes/999999{rest}", json={"signal": 15})
     assert refusal(answer) == (404, "Process 999999 not found", "NOT_FOUND")
 
 
 @measured("old daemon")
 @pytest.mark.parametrize("rest", ["stdout", "stderr", "output"])
-def test_output_request_for_an_unknown_pid_returns_no_lines(api: SandboxApi, rest: str) -> None:
+def test_output_request_for_an_unknown_pid_returns_no_lines(api, rest):
     answer = api.call("GET", f"/processes/999999/{rest}")
-    assert (answer.status_code, answer.json()) == (
-        200,
-        {"pid": 999999, "lines": [], "line_count": 0},
-    )
+    assert answer.status_code == 200
+    assert answer.json() == {"pid": 999999, "lines": [], "line_count": 0}
 
 
 @measured("old daemon")
-def test_request_for_a_pid_that_is_too_large_returns_400_in_plain_text(api: SandboxApi) -> None:
+def test_request_for_a_pid_that_is_too_large_returns_400_in_plain_text(api):
     answer = api.call("GET", "/processes/4294967296")
-    assert (answer.status_code, answer.headers["content-type"]) == (
-        400,
-        "text/plain; charset=utf-8",
-    )
+    assert (answer.status_code, answer.headers["content-type"]) == (400, TEXT)
 
 
 @measured("old daemon")
 @pytest.mark.parametrize("path", ["/nope", "/processes/", "/processes/1/nope"])
-def test_unknown_route_returns_404_without_a_body(api: SandboxApi, path: str) -> None:
+def test_unknown_route_returns_404_without_a_body(api, path):
     answer = api.call("GET", path)
     assert (answer.status_code, answer.content) == (404, b"")
 
 
 @measured("old daemon")
-def test_unsupported_method_returns_405_without_a_body(api: SandboxApi) -> None:
+def test_unsupported_method_returns_405_without_a_body(api):
     answer = api.call("PUT", "/processes", json={})
     assert (answer.status_code, answer.content) == (405, b"")
     assert set(answer.headers["allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
@@ -69,24 +61,21 @@ def test_unsupported_method_returns_405_without_a_body(api: SandboxApi) -> None:
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "text"),
     [
-        ("application/json", b"not json", 400, NOT_JSON),
-        ("application/json", b"{}", 422, OTHER_FIELDS),
-        ("application/json", b'{"command":1}', 422, OTHER_FIELDS),
+        (JSON, b"not json", 400, NOT_JSON),
+        (JSON, b"{}", 422, OTHER_FIELDS),
+        (JSON, b'{"command":1}', 422, OTHER_FIELDS),
         ("text/plain", b"{}", 415, OTHER_TYPE),
     ],
 )
 def test_unusable_body_of_a_start_request_is_rejected_in_plain_text(
-    api: SandboxApi, content_type: str, body: bytes, status: int, text: str
-) -> None:
+    api, content_type, body, status, text
+):
     answer = api.call("POST", "/processes", data=body, headers={"Content-Type": content_type})
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert (answer.status_code, answer.headers["content-type"]) == (status, TEXT)
     assert answer.text.startswith(text)
 
 
 @measured("old daemon")
-def test_signal_request_without_a_signal_is_rejected_in_plain_text(
-    api: SandboxApi, sleeper: int
-) -> None:
+def test_signal_request_without_a_signal_is_rejected_in_plain_text(api, sleeper):
     answer = api.send(sleeper, "signal", json={})
     assert (answer.status_code, answer.text[: len(OTHER_FIELDS)]) == (422, OTHER_FIELDS)

@@ -1,20 +1,18 @@
 """How processes end: exit codes, signals, kills and OOM kills."""
 
-from __future__ import annotations
-
 import signal
 
 import pytest
 
 from .facts import assumed, documented, measured
-from .sandbox_api import SandboxApi, outcome, refusal, until
+from .sandbox_api import outcome, refusal, until
 
 FILL_MEMORY = "a=0123456789; while :; do a=$a$a; done"
 
 
 @documented("doc")
 @pytest.mark.parametrize("code", [0, 3, 137, 255])
-def test_row_of_an_exited_process_contains_its_exit_code(api: SandboxApi, code: int) -> None:
+def test_row_of_an_exited_process_contains_its_exit_code(api, code):
     row = api.run("sh", "-c", f"exit {code}")
     assert outcome(row) == ("exited", code, None, False)
     assert row["ended_at"] >= row["started_at"]
@@ -22,18 +20,14 @@ def test_row_of_an_exited_process_contains_its_exit_code(api: SandboxApi, code: 
 
 @documented("doc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
-def test_row_of_a_process_that_a_signal_ended_contains_the_signal(
-    api: SandboxApi, sleeper: int, number: int
-) -> None:
+def test_row_of_a_process_that_a_signal_ended_contains_the_signal(api, sleeper, number):
     answer = api.send(sleeper, "signal", json={"signal": int(number)})
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert outcome(api.ended(sleeper)) == ("signaled", None, number, False)
 
 
 @documented("sdk")
-def test_signal_reaches_the_whole_process_group_and_no_other_process(
-    api: SandboxApi, sleeper: int
-) -> None:
+def test_signal_reaches_the_whole_process_group_and_no_other_process(api, sleeper):
     pid = api.start("sh", "-c", "sleep 600 & echo $!; wait")
     child = int(api.lines(pid, at_least=1)[0])
     api.send(pid, "signal", json={"signal": 15})
@@ -42,7 +36,7 @@ def test_signal_reaches_the_whole_process_group_and_no_other_process(
 
 
 @documented("doc")
-def test_kill_request_ends_an_unmanaged_process_and_its_group_at_once(api: SandboxApi) -> None:
+def test_kill_request_ends_an_unmanaged_process_and_its_group_at_once(api):
     pid = api.start("sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait")
     child = int(api.lines(pid, at_least=1)[0])
     answer = api.kill(pid)
@@ -52,7 +46,7 @@ def test_kill_request_ends_an_unmanaged_process_and_its_group_at_once(api: Sandb
 
 
 @measured("old daemon")
-def test_signal_and_kill_requests_for_an_ended_process_fail(api: SandboxApi) -> None:
+def test_signal_and_kill_requests_for_an_ended_process_fail(api):
     pid = api.run("true")["pid"]
     error = f"Process {pid} is not running"
     assert refusal(api.send(pid, "signal", json={"signal": 15})) == (400, error, None)
@@ -61,17 +55,17 @@ def test_signal_and_kill_requests_for_an_ended_process_fail(api: SandboxApi) -> 
 
 @measured("old daemon")
 @pytest.mark.parametrize("number", [0, 99])
-def test_invalid_signal_number_is_rejected(api: SandboxApi, sleeper: int, number: int) -> None:
+def test_invalid_signal_number_is_rejected(api, sleeper, number):
     answer = api.send(sleeper, "signal", json={"signal": number})
     assert refusal(answer) == (400, "Invalid signal number", None)
 
 
 @documented("rust sdk", needs="oom")
-def test_row_of_an_oom_killed_process_has_its_own_status_and_a_flag(api: SandboxApi) -> None:
+def test_row_of_an_oom_killed_process_has_its_own_status_and_a_flag(api):
     assert outcome(api.run("sh", "-c", FILL_MEMORY)) == ("oom_killed", None, 9, True)
 
 
 @assumed("no source", needs="oom", trait="flags_children")
-def test_row_of_a_shell_whose_child_was_oom_killed_has_the_flag(api: SandboxApi) -> None:
+def test_row_of_a_shell_whose_child_was_oom_killed_has_the_flag(api):
     row = api.run("sh", "-c", f"sh -c '{FILL_MEMORY}'; exit 7")
     assert outcome(row) == ("exited", 7, None, True)

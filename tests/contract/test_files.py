@@ -1,42 +1,30 @@
 """Files and the tunnel."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
 
 import pytest
-import requests
 
 from .facts import assumed, documented, measured
-from .sandbox_api import SandboxApi, refusal
+from .sandbox_api import refusal
 
 PORT = 18_458
 LISTEN = f"import socket; s = socket.create_server(('127.0.0.1', {PORT})); print('up', flush=True)\nwhile True: s.accept()"
-HANDSHAKE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
 
 
 class Folder:
     """A folder in the sandbox."""
 
-    def __init__(self, api: SandboxApi) -> None:
+    def __init__(self, api):
         self.api = api
         self.path = f"/tmp/contract-{time.time_ns()}"
 
-    def call(self, method: str, name: str, route: str = "", **more: Any) -> requests.Response:
+    def call(self, method, name, route="", **more):
         path = name if name.startswith("/") else f"{self.path}/{name}"
         return self.api.call(method, f"/files{route}", params={"path": path}, **more)
 
 
 @pytest.fixture
-def folder(api: SandboxApi) -> Iterator[Folder]:
+def folder(api):
     folder = Folder(api)
     yield folder
     api.run("rm", "-rf", folder.path)
@@ -47,7 +35,7 @@ def folder(api: SandboxApi) -> Iterator[Folder]:
     ("name", "content"),
     [("plain", bytes(range(256))), ("new/folders/a b?#%+", b"text\r\n"), ("\u00fc", b"")],
 )
-def test_file_can_be_written_read_and_deleted(folder: Folder, name: str, content: bytes) -> None:
+def test_file_can_be_written_read_and_deleted(folder, name, content):
     answer = folder.call("PUT", name, data=content)
     assert (answer.status_code, answer.content) == (204, b"")
     answer = folder.call("GET", name)
@@ -58,13 +46,13 @@ def test_file_can_be_written_read_and_deleted(folder: Folder, name: str, content
 
 
 @documented("doc", needs="files")
-def test_program_reads_the_file_that_a_client_wrote(folder: Folder) -> None:
+def test_program_reads_the_file_that_a_client_wrote(folder):
     folder.call("PUT", "file", data=b"content\n")
     assert folder.api.printed("cat", f"{folder.path}/file") == ["content"]
 
 
 @measured("old daemon", needs="files")
-def test_folder_listing_contains_folders_first_and_does_not_follow_links(folder: Folder) -> None:
+def test_folder_listing_contains_folders_first_and_does_not_follow_links(folder):
     script = "mkdir -p z a && printf 12345 >b && ln -s z link"
     folder.call("PUT", "b", data=b"")
     folder.api.run("sh", "-c", script, working_dir=folder.path)
@@ -91,9 +79,7 @@ def test_folder_listing_contains_folders_first_and_does_not_follow_links(folder:
         ("PUT", "", "folder/../folder/file", 403, "PATH_TRAVERSAL"),
     ],
 )
-def test_file_request_with_an_unusable_path_is_rejected(
-    folder: Folder, method: str, route: str, name: str, status: int, code: str
-) -> None:
+def test_file_request_with_an_unusable_path_is_rejected(folder, method, route, name, status, code):
     folder.call("PUT", "folder/file", data=b"kept")
     found, _, found_code = refusal(folder.call(method, name, route))
     assert (found, found_code) == (status, code)
@@ -101,13 +87,13 @@ def test_file_request_with_an_unusable_path_is_rejected(
 
 
 @measured("old daemon", needs="files")
-def test_file_in_proc_is_read_completely(folder: Folder) -> None:
+def test_file_in_proc_is_read_completely(folder):
     fields = dict(line.split(":") for line in folder.call("GET", "/proc/meminfo").text.splitlines())
     assert int(fields["MemTotal"].split()[0]) > 0
 
 
 @assumed("no source", needs="files", trait="kernel_counter")
-def test_sandbox_counts_oom_kills_in_proc_vmstat(folder: Folder) -> None:
+def test_sandbox_counts_oom_kills_in_proc_vmstat(folder):
     lines = folder.call("GET", "/proc/vmstat").text.splitlines()
     assert int(dict(line.split() for line in lines)["oom_kill"]) >= 0
 
@@ -115,28 +101,19 @@ def test_sandbox_counts_oom_kills_in_proc_vmstat(folder: Folder) -> None:
 # ------------------------------------------------------------------------ tunnel
 
 
-def handshake(api: SandboxApi, query: str) -> requests.Response:
-    """Send a handshake as a plain HTTP client; use the connection only once."""
-    answer = api.call("GET", f"/tunnels/tcp{query}", headers=HANDSHAKE, stream=True)
-    with closing(answer):
-        assert answer.status_code == 101 or answer.content is not None  # this reads the content
-    api.close()
-    return answer
-
-
 @documented("doc", needs="tunnel")
 @pytest.mark.parametrize("query", ["", "?port=0", "?port=65536", "?port=http"])
-def test_tunnel_to_an_invalid_port_is_rejected_with_400(api: SandboxApi, query: str) -> None:
-    assert handshake(api, query).status_code == 400
+def test_tunnel_to_an_invalid_port_is_rejected_with_400(api, query):
+    assert api.handshake(query).status_code == 400
 
 
 @documented("doc", needs="tunnel")
-def test_tunnel_to_a_port_that_no_program_listens_on_is_rejected_with_502(api: SandboxApi) -> None:
-    assert handshake(api, "?port=9").status_code == 502
+def test_tunnel_to_a_port_that_no_program_listens_on_is_rejected_with_502(api):
+    assert api.handshake("?port=9").status_code == 502
 
 
 @documented("doc", needs="tunnel python")
-def test_tunnel_to_a_port_that_a_program_listens_on_is_opened(api: SandboxApi) -> None:
+def test_tunnel_to_a_port_that_a_program_listens_on_is_opened(api):
     api.lines(api.start("python3", "-c", LISTEN), at_least=1)
-    answer = handshake(api, f"?port={PORT}")
+    answer = api.handshake(f"?port={PORT}")
     assert (answer.status_code, answer.headers["upgrade"].lower()) == (101, "websocket")

@@ -1,14 +1,11 @@
 """What the list shows: fields, types, identity, retention and times."""
 
-from __future__ import annotations
-
 import time
-from typing import Any
 
 import pytest
 
 from .facts import assumed, documented, measured
-from .sandbox_api import SandboxApi, outcome, until
+from .sandbox_api import outcome, until
 
 FIELDS = {
     "pid": int, "status": str, "exit_code": int, "signal": int, "stdin_writable": bool,
@@ -17,16 +14,14 @@ FIELDS = {
 
 
 @documented("doc")
-def test_list_call_returns_an_object_with_the_rows_of_all_processes(
-    api: SandboxApi, sleeper: int
-) -> None:
+def test_list_call_returns_an_object_with_the_rows_of_all_processes(api, sleeper):
     answer = api.call("GET", "/processes")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert [row["pid"] for row in answer.json()["processes"]].count(sleeper) == 1
 
 
 @documented("doc")
-def test_row_contains_the_documented_fields(api: SandboxApi) -> None:
+def test_row_contains_the_documented_fields(api):
     row = api.start_row("true", "--flag")
     for each in (row, api.ended(row["pid"])):
         assert set(FIELDS) - set(each) <= {"exit_code", "signal", "ended_at"}
@@ -36,7 +31,7 @@ def test_row_contains_the_documented_fields(api: SandboxApi) -> None:
 
 
 @documented("doc, old daemon")
-def test_response_to_a_start_request_is_the_row_of_the_running_process(api: SandboxApi) -> None:
+def test_response_to_a_start_request_is_the_row_of_the_running_process(api):
     answer = api.call("POST", "/processes", json={"command": "true"})
     row = answer.json()
     assert answer.status_code == 201
@@ -45,33 +40,31 @@ def test_response_to_a_start_request_is_the_row_of_the_running_process(api: Sand
 
 
 @documented("doc")
-def test_list_and_single_request_return_the_same_row(api: SandboxApi) -> None:
+def test_list_and_single_request_return_the_same_row(api):
     row = api.run("true")
     assert row in api.rows()
 
 
 @documented("doc", needs="handles")
-def test_handle_of_each_process_is_higher_than_the_handles_of_earlier_processes(
-    api: SandboxApi,
-) -> None:
+def test_handle_of_each_process_is_higher_than_the_handles_of_earlier_processes(api):
     handles = [api.start_row("true")["handle"] for _ in range(3)]
     assert handles == sorted(set(handles))
 
 
 @assumed("no source", trait="sorted")
-def test_list_is_sorted_by_start_time(api: SandboxApi) -> None:
+def test_list_is_sorted_by_start_time(api):
     pids = [api.start("true") for _ in range(20)]
     assert [row["pid"] for row in api.rows() if row["pid"] in pids] == pids
 
 
 @measured("old daemon")
-def test_query_parameters_do_not_change_the_list(api: SandboxApi, sleeper: int) -> None:
+def test_query_parameters_do_not_change_the_list(api, sleeper):
     rows = api.call("GET", "/processes?limit=1&status=exited").json()["processes"]
     assert sleeper in [row["pid"] for row in rows]
 
 
 @documented("doc")
-def test_list_contains_processes_but_not_their_children(api: SandboxApi) -> None:
+def test_list_contains_processes_but_not_their_children(api):
     pid = api.start("sh", "-c", "sleep 600 & echo $!; wait")
     child = int(api.lines(pid, at_least=1)[0])
     pids = [row["pid"] for row in api.rows()]
@@ -79,22 +72,23 @@ def test_list_contains_processes_but_not_their_children(api: SandboxApi) -> None
 
 
 @measured("old daemon")
-def test_list_keeps_the_rows_of_ended_processes(api: SandboxApi) -> None:
+def test_list_keeps_the_rows_of_ended_processes(api):
     pid = api.run("true")["pid"]
     for _ in range(20):
         api.run("true")
     assert pid in [row["pid"] for row in api.rows()]
 
 
+@pytest.mark.slow
 @assumed("cli", trait="not reaps")
-def test_list_keeps_the_row_of_a_killed_process(api: SandboxApi, sleeper: int) -> None:
+def test_list_keeps_the_row_of_a_killed_process(api, sleeper):
     api.kill(sleeper)
     time.sleep(1)  # the row of a removed process is gone by then
     assert sleeper in [row["pid"] for row in api.rows()]
 
 
 @documented("doc")
-def test_times_are_milliseconds_since_1970_by_the_clock_of_the_sandbox(api: SandboxApi) -> None:
+def test_times_are_milliseconds_since_1970_by_the_clock_of_the_sandbox(api):
     clock = api.run("sh", "-c", "date +%s; sleep 0.2")
     began = int(api.lines(clock["pid"])[0])
     assert began * 1000 - 1000 <= clock["started_at"] <= began * 1000 + 1999
@@ -102,7 +96,7 @@ def test_times_are_milliseconds_since_1970_by_the_clock_of_the_sandbox(api: Sand
 
 
 @documented("sdk")
-def test_start_request_sets_arguments_environment_and_working_folder(api: SandboxApi) -> None:
+def test_start_request_sets_arguments_environment_and_working_folder(api):
     printed = api.printed(
         "sh", "-c", 'echo "$0" "$A"; pwd', "a  b", env={"A": "c  d"}, working_dir="/tmp"
     )
@@ -110,7 +104,7 @@ def test_start_request_sets_arguments_environment_and_working_folder(api: Sandbo
 
 
 @measured("old daemon")
-def test_start_request_ignores_null_and_unknown_fields(api: SandboxApi) -> None:
+def test_start_request_ignores_null_and_unknown_fields(api):
     fields = {"working_dir": None, "env": None, "user": None, "unknown": 1}
     assert api.run("true", **fields)["exit_code"] == 0
 
@@ -119,7 +113,7 @@ def test_start_request_ignores_null_and_unknown_fields(api: SandboxApi) -> None:
 @pytest.mark.parametrize(
     "fields", [{"command": "no-such-program"}, {"working_dir": "/no/such/folder"}]
 )
-def test_failed_start_returns_500_and_adds_no_row(api: SandboxApi, fields: Any) -> None:
+def test_failed_start_returns_500_and_adds_no_row(api, fields):
     before = len(api.rows())
     answer = api.call("POST", "/processes", json={"command": "true", **fields})
     assert answer.json() == {"error": "Failed to spawn process"}
@@ -128,7 +122,7 @@ def test_failed_start_returns_500_and_adds_no_row(api: SandboxApi, fields: Any) 
 
 
 @documented("doc")
-def test_info_counts_running_and_all_processes(api: SandboxApi, sleeper: int) -> None:
+def test_info_counts_running_and_all_processes(api, sleeper):
     info = api.call("GET", "/info").json()
     api.run("true")
     later = api.call("GET", "/info").json()
@@ -138,5 +132,5 @@ def test_info_counts_running_and_all_processes(api: SandboxApi, sleeper: int) ->
 
 
 @measured("old daemon")
-def test_health_request_reports_a_healthy_sandbox(api: SandboxApi) -> None:
+def test_health_request_reports_a_healthy_sandbox(api):
     assert until(lambda: api.call("GET", "/health").json()) == {"healthy": True}

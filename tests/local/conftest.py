@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import socket
 from contextlib import closing, contextmanager
 from io import FileIO
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -14,30 +11,31 @@ from pytest_tlsandbox.local.request_bodies import StartRequest
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.contract.sandbox_api import SandboxApi
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
-
 # This program allocates memory until it is killed.
 HOG = "b = bytearray()\nwhile True: b += b'x' * (1 << 20)"
 
 
-def is_gone(pid: int) -> bool:
+def is_gone(pid):
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def unstarted(handle: int = 1, pid: int = 1, stdout: int | None = None) -> Process:
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def unstarted(handle=1, pid=1, stdout=None):
     """Return a process without a running program; ``stdout`` is the reading end of a pipe."""
     pipe = None if stdout is None else FileIO(stdout)
-    child: Any = SimpleNamespace(pid=pid, stdin=None, stdout=pipe, stderr=None)
+    child = SimpleNamespace(pid=pid, stdin=None, stdout=pipe, stderr=None)
     return Process(handle, StartRequest("true"), child, now_ms())
 
 
-def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
+def send_raw(sandbox, data):
     """Send bytes unchanged; an HTTP client would reject or correct invalid requests."""
     host, port = sandbox.url.removeprefix("http://").split(":")
     client = socket.create_connection((host, int(port)))
@@ -45,12 +43,10 @@ def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
     return client
 
 
-def request_bytes(
-    sandbox: LocalSandbox, line: str, *headers: str, body: bytes = b"", version: str = "1.1"
-) -> bytes:
+def request_bytes(sandbox, line, *headers, body=b""):
     """Return a request as bytes; ``line`` is the method and the path below ``/api/v1``."""
     method, path = line.split(" ", 1)
-    head = [f"{method} /api/v1{path} HTTP/{version}", "Host: local.local"]
+    head = [f"{method} /api/v1{path} HTTP/1.1", "Host: local.local"]
     head += [f"Authorization: Bearer {sandbox.api_key.reveal()}", *headers, "", ""]
     return "\r\n".join(head).encode() + body
 
@@ -58,32 +54,32 @@ def request_bytes(
 class Api(SandboxApi):
     """Call the API of an embedded sandbox with a plain HTTP client."""
 
-    def __init__(self, sandbox: LocalSandbox) -> None:
+    def __init__(self, sandbox):
         super().__init__(sandbox.url, sandbox.api_key.reveal())
         self.sandbox = sandbox
 
 
 @contextmanager
-def new_sandbox(**options: Any) -> Iterator[Api]:
+def new_sandbox(**options):
     """Start a separate sandbox for a test."""
     with start_local_sandbox(**options) as sandbox, closing(Api(sandbox)) as api:
         yield api
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[LocalSandbox]:
+def sandbox():
     with start_local_sandbox() as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="session")
-def api(sandbox: LocalSandbox) -> Iterator[Api]:
+def api(sandbox):
     with closing(Api(sandbox)) as api:
         yield api
 
 
 @pytest.fixture
-def sleeper(api: Api) -> Iterator[Any]:
+def sleeper(api):
     pid = api.start("sleep", "600")
     yield pid
     api.kill(pid)

@@ -1,11 +1,8 @@
 """Test that the sandbox distinguishes real OOM kills from every other SIGKILL."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -15,57 +12,43 @@ from pytest_tlsandbox.local.memory_cgroup import CgroupV1, CgroupV2, own_groups
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.contract.sandbox_api import outcome
 
-from .conftest import HOG, Api, new_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_tlsandbox.local.memory_limit import Mechanism
+from .conftest import HOG, new_sandbox
 
 LIMIT = 64 << 20
-# This program runs for six polls of the watchdog.
+# These programs run for six polls of the watchdog.
 HOLDER = "import time; b = bytearray(20 << 20); time.sleep(0.3)"
-SHARERS = """
-import os, time
-b = bytearray(40 << 20)
-child = os.fork()
-time.sleep(0.3)
-if child:
-    os.wait()
-"""
+SHARERS = "import os, time; b = bytearray(40 << 20); os.fork(); time.sleep(0.3)"
 
 
-def hold(megabytes: int) -> str:
+def hold(megabytes):
     return f"b = bytearray({megabytes} << 20); print('held', flush=True); input()"
 
 
-def limits_memory(cgroup: type[CgroupV1 | CgroupV2]) -> bool:
-    """Return whether this machine can limit memory with a version of cgroups."""
-    try:
-        cgroup(own_groups()[cgroup.mechanism], LIMIT).close()
-    except (KeyError, OSError):
-        return False
-    return True
-
-
-def parameter(cgroup: type[CgroupV1 | CgroupV2]) -> Any:
+def parameter(cgroup):
     """Return a parameter that is skipped if this machine cannot use the version of cgroups.
 
     In the virtual machine of `make kernel`, TEST_CGROUP names the version that must work.
     """
-    required = cgroup.mechanism == os.environ.get("TEST_CGROUP")
-    reason = f"no writable memory controller of {cgroup.mechanism}"
-    skip = pytest.mark.skipif(not required and not limits_memory(cgroup), reason=reason)
-    return pytest.param(cgroup.mechanism, marks=skip)
+    mechanism, marks = cgroup.mechanism, []
+    try:
+        cgroup(own_groups()[mechanism], LIMIT).close()
+    except (KeyError, OSError):
+        if mechanism != os.environ.get("TEST_CGROUP"):
+            marks = [pytest.mark.skip(f"no writable memory controller of {mechanism}")]
+    return pytest.param(mechanism, marks=marks)
 
 
 CGROUPS = [parameter(CgroupV1), parameter(CgroupV2)]
 
 
 @pytest.fixture(scope="module", params=[*CGROUPS, "watchdog"])
-def limited(request: pytest.FixtureRequest) -> Iterator[Api]:
+def limited(request):
     with new_sandbox(memory_limit=LIMIT, mechanism=request.param) as api:
         yield api
+
+
+CHILD_OVER = 'python -c "$1"; '
+"""Starts a child above the limit from a shell."""
 
 
 @pytest.mark.parametrize(
@@ -73,23 +56,21 @@ def limited(request: pytest.FixtureRequest) -> Iterator[Api]:
     [
         (["python", "-c", HOG], ("oom_killed", None, 9, True)),
         (["python", "-c", HOLDER], ("exited", 0, None, False)),
-        (["sh", "-c", 'python -c "$1"; exit 7', "sh", HOG], ("exited", 7, None, True)),
+        (["sh", "-c", f"{CHILD_OVER} exit 7", "sh", HOG], ("exited", 7, None, True)),
         (["python", "-c", SHARERS], ("exited", 0, None, False)),
         (["sh", "-c", "kill -9 $$"], ("signaled", None, 9, False)),
         (["true"], ("exited", 0, None, False)),
     ],
     ids=["over", "under", "a child over", "over if shared memory counts twice", "killed", "ended"],
 )
-def test_only_a_process_above_the_memory_limit_is_oom_killed(
-    limited: Api, command: list[str], expected: Any
-) -> None:
+def test_only_a_process_above_the_memory_limit_is_oom_killed(limited, command, expected):
     answer = limited.call("POST", "/processes", json={"command": "no-such-program"})
     assert answer.status_code == 500  # the next start uses the same handle
     assert outcome(limited.run(*command)) == expected
 
 
 @pytest.mark.parametrize("how", ["signal", "delete", "neighbour"])
-def test_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> None:
+def test_sigkill_from_outside_is_not_an_oom_kill(limited, how):
     pid = limited.start("sleep", "600")
     if how == "signal":
         limited.send(pid, "signal", json={"signal": 9})
@@ -100,23 +81,28 @@ def test_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> None
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, False)
 
 
-def test_oom_kill_of_a_child_is_shown_only_after_the_parent_has_ended(limited: Api) -> None:
-    pid = limited.start("sh", "-c", 'python -c "$1"; echo gone; sleep 600', "sh", HOG)
-    assert limited.lines(pid, at_least=1) == ["gone"]
+def start_parent(api):
+    """Start a shell, and wait until its child has been OOM-killed."""
+    pid = api.start("sh", "-c", f"{CHILD_OVER} echo gone; sleep 600", "sh", HOG)
+    assert api.lines(pid, at_least=1) == ["gone"]
+    return pid
+
+
+def test_oom_kill_of_a_child_is_shown_only_after_the_parent_has_ended(limited):
+    pid = start_parent(limited)
     assert outcome(limited.get(pid)) == ("running", None, None, False)
     limited.kill(pid)
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, True)
 
 
-def test_sandbox_counts_each_oom_kill_in_its_own_proc_vmstat(limited: Api) -> None:
-    def kills() -> int:
+def test_sandbox_counts_each_oom_kill_in_its_own_proc_vmstat(limited):
+    def kills():
         counter, mark = limited.call("GET", "/files?path=/proc/vmstat").text.splitlines()
         assert mark == "sandbox_only 1"
         return int(counter.removeprefix("oom_kill "))
 
     before = kills()
-    pid = limited.start("sh", "-c", 'python -c "$1"; echo gone; sleep 600', "sh", HOG)
-    assert limited.lines(pid, at_least=1) == ["gone"]
+    pid = start_parent(limited)
     assert kills() == before + 1  # while the shell runs
     limited.run("python", "-c", HOG)
     limited.run("sh", "-c", "kill -9 $$")
@@ -125,15 +111,15 @@ def test_sandbox_counts_each_oom_kill_in_its_own_proc_vmstat(limited: Api) -> No
     assert kills() == before + 2
 
 
-def test_sandbox_without_a_memory_limit_counts_no_oom_kills() -> None:
+def test_sandbox_without_a_memory_limit_counts_no_oom_kills():
     with new_sandbox() as api:
         assert api.call("GET", "/files?path=/proc/vmstat").content == b""
 
 
-def test_sandbox_reports_an_oom_kill_only_for_the_killed_process(limited: Api) -> None:
-    large = limited.python(hold(36), stdin_mode="pipe")
+def test_sandbox_reports_an_oom_kill_only_for_the_killed_process(limited):
+    large = limited.start("python", "-c", hold(36), stdin_mode="pipe")
     limited.lines(large, at_least=1)
-    small = limited.python(hold(24), stdin_mode="pipe")
+    small = limited.start("python", "-c", hold(24), stdin_mode="pipe")
     assert outcome(limited.ended(large)) == ("oom_killed", None, 9, True)
     assert limited.lines(small, at_least=1) == ["held"]
     assert outcome(limited.get(small)) == ("running", None, None, False)
@@ -141,15 +127,15 @@ def test_sandbox_reports_an_oom_kill_only_for_the_killed_process(limited: Api) -
     limited.ended(small)
 
 
-def test_sandbox_reports_every_oom_killed_process(limited: Api) -> None:
-    pids = [limited.python(HOG) for _ in range(4)]
+def test_sandbox_reports_every_oom_killed_process(limited):
+    pids = [limited.start("python", "-c", HOG) for _ in range(4)]
     assert [limited.ended(pid)["status"] for pid in pids] == ["oom_killed"] * 4
 
 
 # --------------------------------------------------------------------- cgroups
 
 
-def groups_of(server: int, mechanism: Mechanism) -> list[Path]:
+def groups_of(server, mechanism):
     """Return the existing cgroups of a sandbox: below the cgroup of this process, or beside it."""
     own = own_groups()[mechanism]
     return [*own.glob(f"tlsandbox-{server}"), *own.parent.glob(f"tlsandbox-{server}")]
@@ -158,8 +144,8 @@ def groups_of(server: int, mechanism: Mechanism) -> list[Path]:
 @pytest.mark.parametrize("server_is_killed", [False, True])
 @pytest.mark.parametrize("mechanism", CGROUPS)
 def test_sandbox_limits_memory_with_a_cgroup_and_removes_the_cgroup_on_close(
-    mechanism: Mechanism, server_is_killed: bool
-) -> None:
+    mechanism, server_is_killed
+):
     with new_sandbox(memory_limit=LIMIT) as api:
         memory = api.call("GET", "/info").json()["memory"]
         assert memory == {"mechanism": mechanism, "limit_bytes": LIMIT}
@@ -173,33 +159,32 @@ def test_sandbox_limits_memory_with_a_cgroup_and_removes_the_cgroup_on_close(
 
 
 @pytest.mark.parametrize("mechanism", CGROUPS)
-def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(mechanism: Mechanism) -> None:
+def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(mechanism):
     cgroup = CgroupV1 if mechanism == "cgroup v1" else CgroupV2
     with pytest.raises(OSError, match="Invalid argument"):
         cgroup(own_groups()[mechanism], -5)
     assert groups_of(os.getpid(), mechanism) == []
 
 
-def test_start_fails_if_the_requested_mechanism_cannot_limit_memory() -> None:
+def test_start_fails_if_the_requested_mechanism_cannot_limit_memory():
     with pytest.raises(LocalSandboxError, match=r"did not start: none cannot limit"):
         start_local_sandbox(memory_limit=LIMIT, mechanism="none")
 
 
-def test_cgroups_of_the_current_process_are_found_below_the_mounted_folder(tmp_path: Path) -> None:
+def test_cgroups_of_the_current_process_are_found_below_the_mounted_folder(tmp_path):
     memberships = tmp_path / "memberships"
     assert own_groups(memberships, tmp_path) == {}
     memberships.write_text("4:hugetlb,memory:/box/a\n2:cpu,cpuacct:/\n0::/user/b\n")
     (tmp_path / "user/b").mkdir(parents=True)
-    v1_of_a_container, v2 = tmp_path / "memory", tmp_path / "user/b"
-    found = own_groups(memberships, tmp_path)
-    assert found == {"cgroup v1": v1_of_a_container, "cgroup v2": v2}
+    found = {"cgroup v1": tmp_path / "memory", "cgroup v2": tmp_path / "user/b"}
+    assert own_groups(memberships, tmp_path) == found
 
 
 # -------------------------------------------------------------- fake cgroup v2
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own(tmp_path, monkeypatch):
     """Return a folder with the files of a cgroup v2 that passes on the memory controller.
 
     The folder is a fake, so that these tests run on every machine. They check which files are
@@ -210,7 +195,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     own.parent.joinpath("cgroup.subtree_control").write_text("cpu memory\n")
     mkdir = Path.mkdir
 
-    def make_group(folder: Path, **options: bool) -> None:
+    def make_group(folder, **options):
         mkdir(folder, **options)
         folder.joinpath("memory.events").write_text("low 0\noom_kill 0\n")
 
@@ -218,26 +203,23 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return own
 
 
-def group_beside(own: Path) -> Path:
+def group_beside(own):
     (group,) = own.parent.glob("tlsandbox-*")
     return group
 
 
-def test_memory_limit_is_set_in_a_sibling_of_the_current_fake_cgroup(own: Path) -> None:
-    CgroupV2(own, LIMIT)
-    assert group_beside(own).joinpath("memory.max").read_text() == str(LIMIT)
-    assert group_beside(own).joinpath("cgroup.subtree_control").read_text() == "+memory"
-
-
-def test_launcher_enters_the_fake_cgroup_and_executes_the_program(own: Path) -> None:
+def test_program_runs_in_a_leaf_of_a_fake_cgroup_beside_the_current_cgroup(own):
     limit = CgroupV2(own, LIMIT)
-    procs = group_beside(own) / "1" / "cgroup.procs"
+    group = group_beside(own)
+    assert group.joinpath("memory.max").read_text() == str(LIMIT)
+    assert group.joinpath("cgroup.subtree_control").read_text() == "+memory"
     with limit.entering(1) as launcher:
-        command = [*launcher, "sh", "-c", f'echo "$0 $@"; cat {procs}', "a b", "c"]
+        script = f'echo "$0 $@"; cat {group}/1/cgroup.procs'
+        command = [*launcher, "sh", "-c", script, "a b", "c"]
         assert subprocess.run(command, capture_output=True).stdout == b"a b c\n0\n"
 
 
-def test_oom_kills_are_counted_per_fake_cgroup(own: Path) -> None:
+def test_oom_kills_are_counted_per_fake_cgroup(own):
     limit = CgroupV2(own, LIMIT)
     for handle in (0, 3):
         with limit.entering(handle):
@@ -246,15 +228,13 @@ def test_oom_kills_are_counted_per_fake_cgroup(own: Path) -> None:
     assert [limit.kills_of(0), limit.kills_of(3)] == [0, 3]
 
 
-def test_fake_cgroup_without_an_enabled_memory_controller_is_rejected(tmp_path: Path) -> None:
+def test_fake_cgroup_without_an_enabled_memory_controller_is_rejected(tmp_path):
     with pytest.raises(OSError, match="delegates the memory controller to child groups"):
         CgroupV2(tmp_path, LIMIT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fake_cgroup_that_the_launcher_cannot_enter_is_rejected(
-    own: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fake_cgroup_that_the_launcher_cannot_enter_is_rejected(own, monkeypatch):
     launcher = "pytest_tlsandbox.local.memory_cgroup._launcher"
     monkeypatch.setattr(launcher, lambda leaf: ["/bin/sh", "-c", "exit 2"])
     # Unlike a cgroup, a folder that contains files cannot be removed, so do not wait for that.

@@ -1,11 +1,6 @@
 """Test which processes the table keeps, and how it limits their output."""
 
-from __future__ import annotations
-
-import asyncio
-import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -14,42 +9,28 @@ from pytest_tlsandbox.local.process_table import KEPT_ROWS, ProcessTable
 
 from .conftest import unstarted
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_tlsandbox.local.process import Process
-
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTable]:
+def table(monkeypatch):
     monkeypatch.setattr(process_table, "KEPT_OUTPUT", 10_000)
-    loop = asyncio.new_event_loop()
-    # Streams need a running event loop; the server has one.
-    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
-    yield ProcessTable()
-    loop.close()
+    return ProcessTable()
 
 
-def add(table: ProcessTable, output: bytes = b"", pid: int | None = None) -> Process:
-    reading, writing = os.pipe()
+def add(table, output=b"", pid=None):
     handle = table.total + 1
-    process = unstarted(handle, pid or handle, reading)
+    process = unstarted(handle, pid or handle)
+    process.stdout._kept += output
     table.add(process)
-    os.write(writing, output)
-    os.close(writing)
-    process.stdout.drain()
     return process
 
 
-def end(table: ProcessTable, *processes: Process) -> None:
+def end(table, *processes):
     for process in processes:
         process.end(0, 0)
         table.note_end(process)
 
 
-def test_table_keeps_all_running_processes_and_the_latest_ended_processes(
-    table: ProcessTable,
-) -> None:
+def test_table_keeps_all_running_processes_and_the_latest_ended_processes(table):
     living = add(table)
     ended = [add(table) for _ in range(KEPT_ROWS + 10)]
     end(table, *ended)
@@ -58,26 +39,24 @@ def test_table_keeps_all_running_processes_and_the_latest_ended_processes(
     assert (table.find(str(ended[9].pid)), table.find(str(ended[10].pid))) == (None, ended[10])
 
 
-def test_reused_pid_selects_the_newer_process(table: ProcessTable) -> None:
+def test_reused_pid_selects_the_newer_process(table):
     older, newer = add(table, pid=7), add(table, pid=7)
     assert table.find("7") is newer
     table.remove(older)
     assert table.find("7") is newer
 
 
-def test_processes_that_ended_first_are_dropped_if_their_output_exceeds_the_limit(
-    table: ProcessTable,
-) -> None:
+def test_processes_that_ended_first_are_dropped_if_their_output_exceeds_the_limit(table):
     living, *ended = [add(table, b"text\n" * 700) for _ in range(6)]
     table.remove(ended.pop())
     end(table, *ended)
     assert list(table.rows.values()) == [living, *ended[2:]]
 
 
-def test_table_keeps_a_managed_process_that_has_not_been_stopped(table: ProcessTable) -> None:
+def test_table_keeps_a_managed_process_that_has_not_been_stopped(table):
     processes = [add(table, b"text\n" * 700) for _ in range(3)]
     backing_off, stopped, newest = processes
-    backing_off.managed = cast("Any", SimpleNamespace(has_ended=False))
-    stopped.managed = cast("Any", SimpleNamespace(has_ended=True))
+    backing_off.managed = SimpleNamespace(has_ended=False)
+    stopped.managed = SimpleNamespace(has_ended=True)
     end(table, *processes)
     assert list(table.rows.values()) == [backing_off, newest]

@@ -1,33 +1,25 @@
 """Test how real processes end, what they print, and which processes a kill reaches."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from pytest_tlsandbox.local.standard_streams import OUTPUT_LIMIT
 from tests.contract.sandbox_api import until
 
-from .conftest import Api, is_gone, unstarted
+from .conftest import is_gone, new_sandbox, unstarted
 
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
+DESCENDANT = "setsid sleep 600 & echo $!; wait"
+ORPHAN = "(setsid sh -c 'echo $$; exec sleep 600' &); exec sleep 600"
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "setsid sleep 600 & echo $!; wait",
-        "(setsid sh -c 'echo $$; exec sleep 600' &); exec sleep 600",
-    ],
-    ids=["descendant", "orphan"],
-)
-def test_kill_reaches_descendants_that_left_the_group(api: Api, sleeper: int, script: str) -> None:
+@pytest.mark.parametrize("script", [DESCENDANT, ORPHAN])
+def test_kill_reaches_descendants_that_left_the_group(api, sleeper, script):
     pid = api.start("sh", "-c", script)
     child = int(api.lines(pid, at_least=1)[0])
     until(lambda: os.getsid(child) != pid)
@@ -36,8 +28,8 @@ def test_kill_reaches_descendants_that_left_the_group(api: Api, sleeper: int, sc
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_output_is_complete_when_the_sandbox_reports_the_exit() -> None:
-    async def end_with_unread_output() -> list[str]:
+def test_output_is_complete_when_the_sandbox_reports_the_exit():
+    async def end_with_unread_output():
         reading, writing = os.pipe()
         process = unstarted(stdout=reading)
         os.write(writing, b"one\n" * 10_000 + b"rest")
@@ -48,7 +40,7 @@ def test_output_is_complete_when_the_sandbox_reports_the_exit() -> None:
     assert asyncio.run(end_with_unread_output()) == ["one"] * 10_000 + ["rest"]
 
 
-def test_oldest_output_lines_are_discarded_when_the_output_exceeds_the_limit(api: Api) -> None:
+def test_oldest_output_lines_are_discarded_when_the_output_exceeds_the_limit(api):
     line = "x" * 99_990
     count = OUTPUT_LIMIT // 100_000 + 20
     program = f"for n in range({count}): print({line!r} + str(n).zfill(9))"
@@ -58,24 +50,47 @@ def test_oldest_output_lines_are_discarded_when_the_output_exceeds_the_limit(api
     assert OUTPUT_LIMIT - 100_000 <= 100_000 * len(lines) <= OUTPUT_LIMIT
 
 
-def test_command_named_python_starts_the_interpreter_that_runs_the_tests(api: Api) -> None:
+def test_command_named_python_starts_the_interpreter_that_runs_the_tests(api):
     assert api.printed("python", "-c", "import sys; print(sys.executable)") == [sys.executable]
 
 
-def test_process_does_not_inherit_open_files(api: Api) -> None:
-    program = """
-import os
-fds = [fd for fd in range(3, 100) if os.path.exists(f"/proc/self/fd/{fd}")]
-print([os.readlink(f"/proc/self/fd/{fd}") for fd in fds])
-"""
-    assert api.printed("python", "-c", program) == ["[]"]
+def test_process_does_not_inherit_open_files(api):
+    assert api.printed("sh", "-c", "ls /proc/$$/fd") == ["0", "1", "2"]
 
 
-def test_api_key_never_appears_in_an_environment_or_command_line(
-    api: Api, sandbox: LocalSandbox, sleeper: int
-) -> None:
+def test_api_key_never_appears_in_an_environment_or_command_line(api, sandbox, sleeper):
     key = sandbox.api_key.reveal().encode()
     for pid in (sandbox.pid, sleeper):
         for place in ("environ", "cmdline"):
             # Both files are empty for a moment while a process executes its program.
             assert key not in until(Path(f"/proc/{pid}/{place}").read_bytes)
+
+
+# ------------------------------- many processes: a small version of benchmarks/local.py
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_sandbox_reports_every_exit_status_and_leaves_no_zombies_after_a_burst(times):
+    scripts = {f"exit {code}": (code, None) for code in range(256)}
+    scripts |= {f"kill -{number} $$": (None, number) for number in (1, 2, 3, 6, 9, 11, 15)}
+    wanted = list(scripts.items()) * times
+    with new_sandbox() as api, ThreadPoolExecutor(3) as pool:
+        pids = list(pool.map(lambda case: api.start("sh", "-c", case[0]), wanted))
+
+        def ended():
+            rows = api.rows()
+            return all(row["status"] != "running" for row in rows) and rows
+
+        ends = {row["pid"]: (row["exit_code"], row["signal"]) for row in until(ended)}
+        assert ends == {pid: end for pid, (_, end) in zip(pids, wanted, strict=True)}
+        assert psutil.Process(api.sandbox.pid).children(recursive=True) == []
+
+
+@pytest.mark.parametrize("lists", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_sandbox_lists_300_running_processes_and_kills_them_when_it_closes(lists):
+    with new_sandbox() as api:
+        pids = {api.start("sleep", "600") for _ in range(300)}
+        for number in range(lists):
+            assert {row["pid"] for row in api.rows() if row["status"] == "running"} == pids, number
+        api.sandbox.close()
+    assert all(is_gone(pid) for pid in pids)

@@ -1,14 +1,11 @@
 """Test the tunnel from a WebSocket to a port; its handshake fails if the port refuses."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
 
 import pytest
 import websocket
@@ -16,60 +13,35 @@ import websocket
 from pytest_tlsandbox.local import tunnel
 from tests.contract.sandbox_api import refusal
 
-from .conftest import Api, new_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
-
-HANDSHAKE = {
-    "Connection": "keep-alive, Upgrade",
-    "Upgrade": "WebSocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
+from .conftest import free_port, new_sandbox
 
 
 @pytest.fixture
-def service() -> Iterator[socket.socket]:
+def service():
     with socket.create_server(("127.0.0.1", 0)) as service:
         service.settimeout(10)
         yield service
 
 
-def port_of(service: socket.socket) -> int:
-    port: int = service.getsockname()[1]
-    return port
+def port_of(service):
+    return service.getsockname()[1]
 
 
 @contextmanager
-def opened(sandbox: LocalSandbox, service: socket.socket) -> Iterator[tuple[Any, socket.socket]]:
+def opened(sandbox, service):
     """Open a tunnel; yield its WebSocket and the connection that the service accepted."""
     url = f"{sandbox.url.replace('http', 'ws')}/api/v1/tunnels/tcp?port={port_of(service)}"
     header = [f"Authorization: Bearer {sandbox.api_key.reveal()}"]
     client = websocket.create_connection(url, header=header, timeout=10)
-    try:
-        accepted, _ = service.accept()
-        accepted.settimeout(10)
-        with accepted:
-            yield client, accepted
-    finally:
-        client.shutdown()
+    accepted, _ = service.accept()
+    accepted.settimeout(10)
+    with accepted:
+        yield client, accepted
+    client.shutdown()
 
 
-def handshake(api: Api, query: str, headers: Any = HANDSHAKE) -> Any:
-    """Send a handshake as a plain HTTP client; use the connection only once."""
-    with (
-        closing(Api(api.sandbox)) as client,
-        client.call("GET", f"/tunnels/tcp{query}", headers=headers, stream=True) as answer,
-    ):
-        assert answer.status_code == 101 or answer.content is not None  # this reads the content
-    return answer
-
-
-def test_tunnel_relays_bytes_both_ways(sandbox: LocalSandbox, service: socket.socket) -> None:
-    def echo(accepted: socket.socket) -> None:
+def test_tunnel_relays_bytes_both_ways(sandbox, service):
+    def echo(accepted):
         while part := accepted.recv(65536):
             accepted.sendall(part)
 
@@ -88,63 +60,49 @@ def test_tunnel_relays_bytes_both_ways(sandbox: LocalSandbox, service: socket.so
 @pytest.mark.parametrize(
     "port", [None, "", "0", "65536", "99999999999", "-1", "+80", "80.0", "http", "%30", "\u0663"]
 )
-def test_tunnel_to_an_invalid_port_returns_400(api: Api, port: str | None) -> None:
-    answer = handshake(api, "" if port is None else f"?port={port}")
+def test_tunnel_to_an_invalid_port_returns_400(api, port):
+    answer = api.handshake("" if port is None else f"?port={port}")
     text = {None: "", "%30": "0"}.get(port, port and port.replace("+", " "))
     error = f"port must be between 1 and 65535, got '{text}'"
     assert refusal(answer) == (400, error, "INVALID_PORT")
 
 
-def test_tunnel_to_a_port_without_a_listener_returns_502(api: Api) -> None:
-    with socket.socket() as bound:  # the port is reserved, but nothing listens
-        bound.bind(("127.0.0.1", 0))
-        port = port_of(bound)
-        error = f"Nothing accepts connections on port {port}"
-        answer = handshake(api, f"?port={port}")
-    assert refusal(answer) == (502, error, "CONNECTION_REFUSED")
+def test_tunnel_to_a_port_without_a_listener_returns_502(api):
+    port = free_port()
+    error = f"Nothing accepts connections on port {port}"
+    assert refusal(api.handshake(f"?port={port}")) == (502, error, "CONNECTION_REFUSED")
 
 
-def test_tunnel_closes_its_connection_to_the_service_if_the_client_disconnects_after_the_upgrade(
-    api: Api, service: socket.socket
-) -> None:
-    answer = handshake(api, f"?port={port_of(service)}")
+def test_tunnel_closes_the_connection_to_the_service_if_the_client_has_gone(api, service):
+    # The case of the words and the additional word are those of a browser.
+    browser = {"Connection": "keep-alive, Upgrade", "Upgrade": "WebSocket"}
+    answer = api.handshake(f"?port={port_of(service)}", **browser)
     accepted, _ = service.accept()
     accepted.settimeout(10)
     with accepted:
-        assert (answer.status_code, answer.headers["upgrade"].lower()) == (101, "websocket")
-        assert accepted.recv(1) == b""
+        assert (answer.status_code, accepted.recv(1)) == (101, b"")
 
 
-def test_handshake_without_the_key_returns_401(api: Api) -> None:
-    answer = handshake(api, "", {**HANDSHAKE, "Authorization": "Bearer wrong"})
-    assert refusal(answer) == (401, "Missing or invalid API key", "UNAUTHORIZED")
-
-
-def test_request_that_is_not_a_websocket_handshake_returns_400(api: Api) -> None:
+def test_request_that_is_not_a_websocket_handshake_returns_400(api):
     answer = api.call("GET", "/tunnels/tcp?port=1")
-    assert (answer.status_code, answer.text) == (
-        400,
-        "`Connection` header did not include 'upgrade'",
-    )
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    text = "`Connection` header did not include 'upgrade'"
+    assert (answer.status_code, answer.text) == (400, text)
 
 
-def close_code(client: Any) -> int:
+def close_code(client):
     opcode, frame = client.recv_data()
     assert opcode == websocket.ABNF.OPCODE_CLOSE
     return int.from_bytes(frame[:2], "big")
 
 
-def test_text_frame_closes_the_tunnel(sandbox: LocalSandbox, service: socket.socket) -> None:
+def test_text_frame_closes_the_tunnel(sandbox, service):
     with opened(sandbox, service) as (client, accepted):
         client.send_text("text")
         assert (close_code(client), accepted.recv(1)) == (1003, b"")
 
 
 @pytest.mark.parametrize(("reset", "code"), [(False, 1000), (True, 1011)])
-def test_tunnel_closes_when_the_service_closes_the_connection(
-    sandbox: LocalSandbox, service: socket.socket, reset: bool, code: int
-) -> None:
+def test_tunnel_closes_when_the_service_closes_the_connection(sandbox, service, reset, code):
     with opened(sandbox, service) as (client, accepted):
         accepted.sendall(b"last")
         assert client.recv() == b"last"
@@ -153,32 +111,27 @@ def test_tunnel_closes_when_the_service_closes_the_connection(
         assert close_code(client) == code
 
 
-def test_service_receives_the_bytes_that_the_client_sent_just_before_closing_the_tunnel(
-    sandbox: LocalSandbox, service: socket.socket
-) -> None:
+def test_bytes_sent_just_before_the_client_closes_the_tunnel_reach_the_service(sandbox, service):
     with opened(sandbox, service) as (client, accepted):
         client.send_binary(b"last")
         client.close()
         assert accepted.recv(100) + accepted.recv(100) == b"last"
 
 
-def test_sandbox_can_be_closed_while_a_tunnel_is_open(service: socket.socket) -> None:
+def test_sandbox_can_be_closed_while_a_tunnel_is_open(service):
     with new_sandbox() as api, opened(api.sandbox, service) as (_, accepted):
         api.sandbox.close()
         assert api.sandbox._server.returncode == 0  # the server was not killed
         assert accepted.recv(1) == b""
 
 
-def test_tunnel_cannot_connect_a_port_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunnel_cannot_connect_a_port_to_itself(monkeypatch):
     """Linux connects a socket to itself if it selects the requested port as the local port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = port_of(free)
     open_connection = asyncio.open_connection
 
-    async def from_the_same_port(host: str, port: int) -> Any:
+    async def from_the_same_port(host, port):
         return await open_connection(host, port, local_addr=(host, port))
 
     monkeypatch.setattr(asyncio, "open_connection", from_the_same_port)
     with pytest.raises(ConnectionRefusedError):
-        asyncio.run(tunnel.connect(port))
+        asyncio.run(tunnel.connect(free_port()))
