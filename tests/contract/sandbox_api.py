@@ -6,6 +6,10 @@ import time
 
 import requests
 
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+NOT_JSON = "Failed to parse the request body as JSON: "
+OTHER_FIELDS = "Failed to deserialize the JSON body into the target type: "
+OTHER_TYPE = "Expected request with `Content-Type: application/json`"
 HANDSHAKE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",

@@ -3,12 +3,7 @@
 import pytest
 
 from .facts import documented, measured
-from .sandbox_api import refusal
-
-JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-NOT_JSON = "Failed to parse the request body as JSON: "
-OTHER_FIELDS = "Failed to deserialize the JSON body into the target type: "
-OTHER_TYPE = "Expected request with `Content-Type: application/json`"
+from .sandbox_api import JSON, NOT_JSON, OTHER_FIELDS, OTHER_TYPE, TEXT, refusal
 
 
 @documented("doc", needs="key")

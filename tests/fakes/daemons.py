@@ -32,6 +32,9 @@ class Change:
 class ChangedDaemon(FaultProxy):
     """A proxy in front of the embedded sandbox that makes some changes to its answers."""
 
+    listed = None
+    """A method of a subclass that returns the rows to list instead of the given rows."""
+
     def __init__(self, sandbox, *changes):
         self.changes = changes
         super().__init__(sandbox)
@@ -47,6 +50,9 @@ class ChangedDaemon(FaultProxy):
                 return Reply(404, b"")
             status = change.status.get(reply.status, reply.status)
             reply = replace(reply, status=status, body=_changed(reply.body, change))
+        if self.listed and (request.method, request.path) == ("GET", "/api/v1/processes"):
+            rows = self.listed(json.loads(reply.body)["processes"])
+            return replace(reply, body=json.dumps({"processes": rows}).encode())
         return reply
 
     def _stream(self, request):
@@ -99,13 +105,11 @@ class OldDaemon(ChangedDaemon):
 
     def _ask(self, request):
         reply = super()._ask(request)
-        if reply.status == 405:
-            return replace(reply, headers={"Allow": "GET,HEAD,POST"})
-        if (request.method, request.path) == ("GET", "/api/v1/processes"):
-            rows = json.loads(reply.body)["processes"]
-            rows.sort(key=lambda row: zlib.crc32(b"%d" % row["pid"]))
-            return replace(reply, body=json.dumps({"processes": rows}).encode())
-        return reply
+        allow = {"Allow": "GET,HEAD,POST"} if reply.status == 405 else {}
+        return replace(reply, headers={**reply.headers, **allow})
+
+    def listed(self, rows):
+        return sorted(rows, key=lambda row: zlib.crc32(b"%d" % row["pid"]))
 
     def _stream(self, request):
         group = int(request.path.split("/")[4])
@@ -134,11 +138,7 @@ class OtherLayout(ChangedDaemon):
         request.headers.pop("x-tlsandbox-process", None)
         return super()._forwarded(request)
 
-    def _ask(self, request):
-        reply = super()._ask(request)
-        if (request.method, request.path) != ("GET", "/api/v1/processes"):
-            return reply
-        rows = json.loads(reply.body)["processes"]
+    def listed(self, rows):
         current = {row["managed"]["id"]: row for row in rows if "managed" in row}
         for row in current.values():
             row["managed"]["restart_count"] += row["managed"]["status"] == "backing_off"
@@ -146,8 +146,7 @@ class OtherLayout(ChangedDaemon):
         for row in [*self._rows.values()]:
             if row["status"] == "running" and row not in rows:
                 _end(row, current[row["managed"]["id"]])
-        listed = [self._rows[handle] for handle in sorted(self._rows, reverse=True)]
-        return replace(reply, body=json.dumps({"processes": listed}).encode())
+        return [self._rows[handle] for handle in sorted(self._rows, reverse=True)]
 
 
 def _end(row, successor):

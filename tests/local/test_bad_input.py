@@ -5,8 +5,7 @@ import pwd
 
 import pytest
 
-from tests.contract.sandbox_api import refusal
-from tests.contract.test_calls import JSON, NOT_JSON, OTHER_FIELDS, OTHER_TYPE, TEXT
+from tests.contract.sandbox_api import JSON, NOT_JSON, OTHER_FIELDS, OTHER_TYPE, TEXT, refusal
 
 from .conftest import request_bytes, send_raw
 
@@ -160,9 +159,7 @@ SELECTING = ["GET {}", "DELETE {}", "POST {}/restart", "POST {}/stdin", "POST {}
     ],
 )
 @pytest.mark.parametrize("request_line", SELECTING)
-def test_server_rejects_a_path_that_does_not_select_a_process(
-    sandbox, segment, status, text, request_line
-):
+def test_path_that_selects_no_process_is_rejected(sandbox, segment, status, text, request_line):
     line = request_line.format(f"/processes/{segment}")
     request = request_bytes(sandbox, line, "Connection: close", "Content-Length: 0")
     with send_raw(sandbox, request) as client:

@@ -143,9 +143,10 @@ def test_kill_request_kills_a_process_and_its_children_after_the_grace_period(ma
 # ----------------------------------------------------------------------- names
 
 
-@pytest.mark.parametrize(
-    "name", ["web 1", "100%", "%2F", "\u00fcbung", "a?b#c", "-1", "1.0", "run", "x" * 300]
-)
+NAMES = ["web 1", "100%", "%2F", "\u00fcbung", "a?b#c", "-1", "1.0", "run", "x" * 300]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_process_name_in_a_path_may_be_percent_encoded(api, name):
     pid = api.start("sleep", "600", name=name)
     segment = quote(name)

@@ -143,9 +143,7 @@ def groups_of(server, mechanism):
 
 @pytest.mark.parametrize("server_is_killed", [False, True])
 @pytest.mark.parametrize("mechanism", CGROUPS)
-def test_sandbox_limits_memory_with_a_cgroup_and_removes_the_cgroup_on_close(
-    mechanism, server_is_killed
-):
+def test_sandbox_limits_memory_with_a_cgroup_and_removes_it_on_close(mechanism, server_is_killed):
     with new_sandbox(memory_limit=LIMIT) as api:
         memory = api.call("GET", "/info").json()["memory"]
         assert memory == {"mechanism": mechanism, "limit_bytes": LIMIT}

@@ -118,16 +118,12 @@ def test_sdk_can_read_and_follow_the_output_of_a_process(sdk, stream, wanted):
 
 @pytest.mark.parametrize(
     ("script", "code", "reason"),
-    [
-        ("exit 3", 3, CommandExitReason.EXITED),
-        ("kill -TERM $$", -15, CommandExitReason.SIGNALED),
-        ("exec sleep 600", -9, CommandExitReason.TIMED_OUT),
-    ],
+    [("exit 3", 3, "exited"), ("kill $$", -15, "signaled"), ("exec sleep 600", -9, "timed_out")],
 )
 def test_sdk_can_run_commands(sdk, script, code, reason):
-    timeout = 0.3 if reason == CommandExitReason.TIMED_OUT else 60
+    timeout = 0.3 if reason == "timed_out" else 60
     result = sdk.run("sh", ["-c", f"echo out; echo err >&2; {script}"], timeout=timeout)
-    assert (result.exit_code, result.reason) == (code, reason)
+    assert (result.exit_code, result.reason) == (code, CommandExitReason(reason))
     assert (result.stdout, result.stderr) == ("out", "err")
 
 

@@ -71,9 +71,7 @@ def sandbox_of_another_process(*options):
     [(0, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)],
     ids=["alive", "terminated", "killed", "hangs"],
 )
-def test_closing_the_sandbox_ends_all_processes_even_if_the_server_was_killed_or_hangs(
-    number, code, monkeypatch
-):
+def test_close_ends_all_processes_even_if_the_server_was_killed_or_hangs(number, code, monkeypatch):
     sandbox = start_local_sandbox()
     pids = [*start_family(sandbox), sandbox.pid]
     os.kill(sandbox.pid, number)

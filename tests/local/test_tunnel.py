@@ -6,6 +6,7 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import websocket
@@ -57,9 +58,10 @@ def test_tunnel_relays_bytes_both_ways(sandbox, service):
         echoing.result()
 
 
-@pytest.mark.parametrize(
-    "port", [None, "", "0", "65536", "99999999999", "-1", "+80", "80.0", "http", "%30", "\u0663"]
-)
+PORTS = [None, "", "0", "65536", "99999999999", "-1", "+80", "80.0", "http", "%30", "\u0663"]
+
+
+@pytest.mark.parametrize("port", PORTS)
 def test_tunnel_to_an_invalid_port_returns_400(api, port):
     answer = api.handshake("" if port is None else f"?port={port}")
     text = {None: "", "%30": "0"}.get(port, port and port.replace("+", " "))
@@ -127,11 +129,8 @@ def test_sandbox_can_be_closed_while_a_tunnel_is_open(service):
 
 def test_tunnel_cannot_connect_a_port_to_itself(monkeypatch):
     """Linux connects a socket to itself if it selects the requested port as the local port."""
-    open_connection = asyncio.open_connection
-
-    async def from_the_same_port(host, port):
-        return await open_connection(host, port, local_addr=(host, port))
-
+    port = free_port()
+    from_the_same_port = partial(asyncio.open_connection, local_addr=("127.0.0.1", port))
     monkeypatch.setattr(asyncio, "open_connection", from_the_same_port)
     with pytest.raises(ConnectionRefusedError):
-        asyncio.run(tunnel.connect(free_port()))
+        asyncio.run(tunnel.connect(port))
