@@ -42,9 +42,9 @@ def test_managed_process_without_a_name_is_selected_by_pid_only(api, field):
 
 
 def test_backoff_doubles_up_to_its_maximum(managed):
-    managed.start("exit 1", restart={"initial_backoff_ms": 200, "max_backoff_ms": 300})
+    managed.start("exit 1", restart={"initial_backoff_ms": 200, "max_backoff_ms": 400})
     rows = [managed.when(status="backing_off", restart_count=count) for count in range(3)]
-    assert [(row["next_restart_at"] - row["ended_at"]) // 100 for row in rows] == [2, 3, 3]
+    assert [(row["next_restart_at"] - row["ended_at"]) // 200 for row in rows] == [1, 2, 2]
 
 
 def test_supervisor_tries_to_start_a_missing_program_until_the_limit_is_reached(managed, tmp_path):
