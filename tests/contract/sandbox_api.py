@@ -17,6 +17,15 @@ HANDSHAKE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 
+NOT_SOON = {"initial_backoff_ms": 60_000, "max_backoff_ms": 60_000}
+SOON = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
+
+
+def health_check(**fields):
+    """Return a frequent health check of a port that no program listens on."""
+    often = {"initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2}
+    return {"type": "tcp", "port": 9, **often, **fields}
+
 
 def until(probe, seconds=30):
     """Call ``probe`` until its result is truthy, and return the result."""

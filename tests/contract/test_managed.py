@@ -5,12 +5,7 @@ import time
 import pytest
 
 from .facts import assumed, documented
-from .sandbox_api import Managed, flat, refusal, until
-
-NOT_SOON = {"initial_backoff_ms": 60_000, "max_backoff_ms": 60_000}
-SOON = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
-UNUSED_PORT = 9
-"""A port that no program listens on."""
+from .sandbox_api import NOT_SOON, SOON, Managed, flat, health_check, refusal, until
 
 
 @documented("sdk", needs="managed")
@@ -181,14 +176,9 @@ def test_kill_request_while_the_supervisor_backs_off_prevents_the_restart(manage
 # ----------------------------------------------------------------- health checks
 
 
-def check(**fields):
-    often = {"initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2}
-    return {"type": "tcp", "port": UNUSED_PORT, **often, **fields}
-
-
 @documented("sdk", needs="managed python")
 def test_process_is_healthy_when_its_port_accepts_connections(managed):
-    health = check(port=18_457, failure_threshold=1000)
+    health = health_check(port=18_457, failure_threshold=1000)
     command = ["python3", "-m", "http.server", "--bind=127.0.0.1", "18457"]
     row = flat(managed.post(*command, health_check=health).json())
     assert row["health_status"] == "starting"
@@ -198,13 +188,13 @@ def test_process_is_healthy_when_its_port_accepts_connections(managed):
 
 @documented("sdk", needs="managed")
 def test_process_is_unhealthy_after_enough_failed_checks(managed):
-    managed.start("exec sleep 600", health_check=check(), restart={"policy": "never"})
+    managed.start("exec sleep 600", health_check=health_check(), restart={"policy": "never"})
     managed.when(health_status="unhealthy")
 
 
 @documented("cli", needs="managed", trait="health_restarts")
 def test_unhealthy_process_is_restarted(managed):
-    first = managed.start("exec sleep 600", health_check=check(), restart=SOON)
+    first = managed.start("exec sleep 600", health_check=health_check(), restart=SOON)
     row = until(lambda: (row := managed.row())["restart_count"] >= 1 and row)
     assert row["pid"] != first["pid"]
 
@@ -212,13 +202,13 @@ def test_unhealthy_process_is_restarted(managed):
 @assumed("no source", needs="managed")
 def test_unhealthy_process_is_restarted_at_most_as_often_as_its_restart_limit_allows(managed):
     restart = {"max_restarts": 1, **SOON}
-    managed.start("exec sleep 600", health_check=check(), restart=restart)
+    managed.start("exec sleep 600", health_check=health_check(), restart=restart)
     managed.when(status="stopped", restart_count=1)
 
 
 @assumed("no source", needs="managed")
 def test_unhealthy_process_whose_policy_is_never_keeps_running(managed):
-    health = check()
+    health = health_check()
     first = managed.start("exec sleep 600", health_check=health, restart={"policy": "never"})
     row = until(lambda: (row := managed.row())["consecutive_health_failures"] > 4 and row)
     assert (row["pid"], row["run"], row["restart_count"]) == (first["pid"], "running", 0)

@@ -9,15 +9,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.sandbox_api import Managed, flat, refusal, until
+from tests.contract.sandbox_api import NOT_SOON, SOON, Managed, flat, health_check, refusal, until
 
 from .conftest import HOG, free_port, is_gone, new_sandbox
 
 KEEP = {"policy": "never"}
 """With this policy, an unhealthy process is not replaced."""
-QUICK = {"initial_backoff_ms": 1, "max_backoff_ms": 4}
 FOREVER = "while :; do sleep 0.01; done"
-NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
 
 
 @pytest.fixture
@@ -51,13 +49,13 @@ def test_supervisor_tries_to_start_a_missing_program_until_the_limit_is_reached(
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nrm $0; exit 1\n")
     program.chmod(0o755)
-    managed.post(str(program), restart={"max_restarts": 2, **QUICK})
+    managed.post(str(program), restart={"max_restarts": 2, **SOON})
     managed.when(status="stopped", restart_count=0, last_error="restart limit reached")
 
 
 def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed, tmp_path):
     script = f"setsid sleep 600 & echo $! >>{tmp_path}/children; exit 1"
-    managed.start(script, restart={"max_restarts": 1, **QUICK})
+    managed.start(script, restart={"max_restarts": 1, **SOON})
     managed.when(status="stopped", restart_count=1)
     first, second = map(int, (tmp_path / "children").read_text().split())
     until(lambda: is_gone(first))
@@ -68,7 +66,7 @@ def test_row_of_a_restarted_process_shows_that_the_last_run_was_oom_killed():
     with new_sandbox(memory_limit=64 << 20) as api:
         managed = Managed(api, "leaky")
         program = f"import time; time.sleep(0.2)\n{HOG}"
-        managed.post("python", "-c", program, restart=QUICK)
+        managed.post("python", "-c", program, restart=SOON)
         until(lambda: managed.row()["restart_count"] >= 1)
         row = managed.when(run="running")
     assert (row["oom_killed"], row["signal"], row["ended_at"]) == (False, None, None)
@@ -79,7 +77,7 @@ def test_row_of_a_restarted_process_shows_that_the_last_run_was_oom_killed():
 
 
 def test_restart_request_starts_a_stopped_process_and_resets_the_limit(managed):
-    managed.start("exit 7", restart={"max_restarts": 1, **QUICK})
+    managed.start("exit 7", restart={"max_restarts": 1, **SOON})
     error = "restart limit reached"
     first = managed.when(status="stopped", restart_count=1, last_error=error)
     assert (first["run"], first["exit_code"], first["next_restart_at"]) == ("exited", 7, None)
@@ -89,7 +87,7 @@ def test_restart_request_starts_a_stopped_process_and_resets_the_limit(managed):
 
 
 def test_process_that_backs_off_keeps_its_name_and_can_be_restarted_at_once(managed):
-    managed.start("exit 3", restart=NEVER_TWICE)
+    managed.start("exit 3", restart=NOT_SOON)
     managed.when(status="backing_off")
     error = f"Process '{managed.name}' already exists"
     assert refusal(managed.post()) == (409, error, "ALREADY_EXISTS")
@@ -182,14 +180,8 @@ def test_failed_start_does_not_change_a_process_with_the_same_name(managed):
 # ---------------------------------------------------------------------- health
 
 
-def often(**check):
-    """Return a frequent check; nothing listens on its default port."""
-    often = {"initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2}
-    return {"type": "tcp", "port": 9, **often, **check}
-
-
 def test_process_that_answers_an_http_check_is_healthy(managed):
-    check = often(type="http", port=free_port(), failure_threshold=1000)
+    check = health_check(type="http", port=free_port(), failure_threshold=1000)
     command = ["python", "-m", "http.server", "--bind=127.0.0.1", str(check["port"])]
     row = flat(managed.post(*command, health_check=check).json())
     assert row["health_status"] == "starting"
@@ -199,13 +191,13 @@ def test_process_that_answers_an_http_check_is_healthy(managed):
 
 def test_server_that_does_not_answer_in_time_is_unhealthy(managed):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        check = often(type="http", port=silent.getsockname()[1], timeout_ms=20)
+        check = health_check(type="http", port=silent.getsockname()[1], timeout_ms=20)
         managed.start("exec sleep 600", health_check=check, restart=KEEP)
         managed.when(health_status="unhealthy")
 
 
 def test_restart_resets_the_health_of_a_process(managed):
-    check = often(interval_ms=200)
+    check = health_check(interval_ms=200)
     managed.start("exec sleep 600", health_check=check, restart=KEEP)
     managed.when(health_status="starting", consecutive_health_failures=1)
     managed.when(health_status="unhealthy", consecutive_health_failures=2)
@@ -214,8 +206,8 @@ def test_restart_resets_the_health_of_a_process(managed):
 
 
 def test_unhealthy_process_that_exits_with_0_is_restarted_up_to_the_limit(managed):
-    check = often(failure_threshold=3)
-    restart = {"max_restarts": 1, **QUICK}
+    check = health_check(failure_threshold=3)
+    restart = {"max_restarts": 1, **SOON}
     managed.start("trap 'exit 0' TERM; " + FOREVER, health_check=check, restart=restart)
     row = managed.when(restart_count=1, last_error="the health check failed 3 times in a row")
     assert (row["last_exit"]["exit_code"], row["last_exit"]["signal"]) == (0, None)
@@ -224,16 +216,16 @@ def test_unhealthy_process_that_exits_with_0_is_restarted_up_to_the_limit(manage
 
 def test_process_stays_unhealthy_until_it_has_ended(managed):
     script = f"trap '{FOREVER}' TERM; {FOREVER}"
-    first = managed.start(script, health_check=often(), restart=NEVER_TWICE)
+    first = managed.start(script, health_check=health_check(), restart=NOT_SOON)
     row = managed.when(health_status="unhealthy", consecutive_health_failures=2)
     assert (row["pid"], row["run"]) == (first["pid"], "running")
     os.kill(first["pid"], signal.SIGKILL)
     row = managed.when(status="backing_off", health_status="starting")
-    assert row["next_restart_at"] > row["ended_at"] + 500_000
+    assert row["next_restart_at"] > row["ended_at"] + 50_000
 
 
 def test_unhealthy_process_is_not_restarted_after_it_is_stopped(managed):
-    options = {"health_check": often(), "restart": QUICK, "stop_grace_ms": 300}
+    options = {"health_check": health_check(), "restart": SOON, "stop_grace_ms": 300}
     managed.start(f"trap '' TERM; {FOREVER}", **options)
     managed.when(health_status="unhealthy")
     managed.api.kill(managed.name)
