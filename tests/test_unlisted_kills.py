@@ -17,7 +17,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing import FakeClock, ScriptedLister
 from pytest_tlsandbox.types import KernelCount
 from tests.client.servers import connected
-from tests.fakes.daemons import Change, ChangedDaemon
+from tests.fakes.changed_daemons import Change, ChangedDaemon
 from tests.fault_proxy import Fault, FaultProxy, faults
 from tests.local.conftest import HOG
 from tests.local.test_memory import CGROUPS

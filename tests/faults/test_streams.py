@@ -4,7 +4,7 @@ import time
 from unittest import mock
 
 from tests.client.servers import connected
-from tests.fakes.daemon import PIPE_GRACE, Daemon, serving
+from tests.fakes.daemon import PIPE_GRACE, OldDaemon
 
 LONGEST_PAUSE = 1.0
 """Seconds between two polls of a wait with a stream (docs/explanation/cost.md)."""
@@ -15,7 +15,7 @@ CALL = 0.5
 def wait_for_end(script):
     """Wait for the end of a program; return how many seconds late the wait was, and its polls."""
     polls = []
-    with serving(Daemon()) as url, connected(url) as box:
+    with OldDaemon() as daemon, connected(daemon) as box:
         box._client.observers.append(mock.Mock(call_succeeded=polls.append))
         row = box.wait_for_exit(box.start_process("sh", ["-c", script]), exit_code=3, timeout=30)
         return time.time() - row.ended_at.timestamp(), len(polls)

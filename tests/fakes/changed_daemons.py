@@ -1,13 +1,9 @@
-"""Other daemons: each is the embedded sandbox behind a proxy that changes its answers."""
+"""Daemons that are wrong, or have another layout: proxies that change the embedded sandbox's answers."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -32,9 +28,6 @@ class Change:
 class ChangedDaemon(FaultProxy):
     """A proxy in front of the embedded sandbox that makes some changes to its answers."""
 
-    listed = None
-    """A method of a subclass that returns the rows to list instead of the given rows."""
-
     def __init__(self, sandbox, *changes):
         self.changes = changes
         super().__init__(sandbox)
@@ -50,9 +43,6 @@ class ChangedDaemon(FaultProxy):
                 return Reply(404, b"")
             status = change.status.get(reply.status, reply.status)
             reply = replace(reply, status=status, body=_changed(reply.body, change))
-        if self.listed and (request.method, request.path) == ("GET", "/api/v1/processes"):
-            rows = self.listed(json.loads(reply.body)["processes"])
-            return replace(reply, body=json.dumps({"processes": rows}).encode())
         return reply
 
     def _stream(self, request):
@@ -75,53 +65,6 @@ def _changed(data, change):
     return chunk(rest.removesuffix(b"\r\n")) if is_chunk else changed
 
 
-MANAGED = rb',"managed":\{([^{}]|\{[^{}]*\})*\}'
-
-
-class OldDaemon(ChangedDaemon):
-    """The open-source daemon of March 2026, as its answers were captured (api-notes).
-
-    It knows neither handles nor names, managed processes or OOM flags. It checks no key, lists rows
-    in any order, stops capturing at invalid UTF-8, and sends ``eof`` late if a descendant holds the
-    pipe.
-    """
-
-    pipe_grace = 1.8
-    """Seconds for which it waits for more output after the end of a process, a little shortened."""
-
-    def __init__(self, sandbox):
-        super().__init__(
-            sandbox,
-            Change(body=(rb'"(handle|oom_killed)":\w+,', b"")),
-            Change(body=(MANAGED, b"")),
-            Change("/processes/[a-z][^/]*$", (b'^{"error".*', b"Invalid URL"), {404: 400}),
-            Change("/restart$|/processes/run$|/tunnels", status=None),
-            Change("/output$|/stdout$|/stderr$", (rb'(,"[^"]*\xef\xbf\xbd.*")\]', b"]")),
-        )
-
-    def _forwarded(self, request):
-        request.headers["authorization"] = f"Bearer {self.api_key.reveal()}"
-        return super()._forwarded(request)
-
-    def _ask(self, request):
-        reply = super()._ask(request)
-        allow = {"Allow": "GET,HEAD,POST"} if reply.status == 405 else {}
-        return replace(reply, headers={**reply.headers, **allow})
-
-    def listed(self, rows):
-        return sorted(rows, key=lambda row: zlib.crc32(b"%d" % row["pid"]))
-
-    def _stream(self, request):
-        group = int(request.path.split("/")[4])
-        for part in super()._stream(request):
-            until = time.monotonic() + self.pipe_grace
-            with contextlib.suppress(ProcessLookupError):  # no descendant is left
-                while b"event: eof" in part and time.monotonic() < until:
-                    os.killpg(group, 0)
-                    time.sleep(0.02)
-            yield part
-
-
 class OtherLayout(ChangedDaemon):
     """A service whose list has another layout than the list of the embedded sandbox.
 
@@ -138,7 +81,14 @@ class OtherLayout(ChangedDaemon):
         request.headers.pop("x-tlsandbox-process", None)
         return super()._forwarded(request)
 
-    def listed(self, rows):
+    def _ask(self, request):
+        reply = super()._ask(request)
+        if (request.method, request.path) != ("GET", "/api/v1/processes"):
+            return reply
+        rows = self._listed(json.loads(reply.body)["processes"])
+        return replace(reply, body=json.dumps({"processes": rows}).encode())
+
+    def _listed(self, rows):
         current = {row["managed"]["id"]: row for row in rows if "managed" in row}
         for row in current.values():
             row["managed"]["restart_count"] += row["managed"]["status"] == "backing_off"
