@@ -14,6 +14,7 @@ from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from urllib3 import Retry
 from urllib3 import exceptions as http
 
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, connection_pool
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
+_NO_RETRIES = Retry(total=False, redirect=False)
 
 
 def _mask_path(record: logging.LogRecord) -> bool:
@@ -232,7 +234,7 @@ class Transport:
             self._base + path,
             body,
             headers,
-            retries=False,
+            retries=_NO_RETRIES,
             redirect=False,
             assert_same_host=False,
             timeout=limit,
@@ -241,6 +243,10 @@ class Transport:
 
 
 def _read(response: BaseHTTPResponse, call: Call) -> bytes:
+    # The body of most responses is short. One read takes less time than a stream of parts.
+    length = response.length_remaining
+    if length is not None and length <= _CHUNK and "Content-Encoding" not in response.headers:
+        return response.read()
     chunks, size = [], 0
     for chunk in response.stream(_CHUNK, decode_content=True):
         if call.overdue:  # the connection was cut, and decompressing the rest may take minutes
