@@ -13,7 +13,7 @@ import asyncio
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _KILL_ROUNDS = 5
 _CLOSE_SECONDS = 3.0
+_SIGNALS_SECONDS = 0.1
+"""Seconds after which the event loop handles signals that it has missed while it waits for a fork."""
 
 
 class Supervisor:
@@ -72,8 +74,12 @@ class Supervisor:
 
         """
         handle, started_at = self.table.total + 1, now_ms()
-        child = self._forks.submit(spawn, request, handle, self._token, self.memory).result()
-        process = Process(handle, request, child, started_at, managed)
+        forked = self._forks.submit(spawn, request, handle, self._token, self.memory)
+        # On Python 3.11, a thread that is traced, for example by coverage, makes no progress while a
+        # signal waits for this thread. An endless wait could miss a signal that came before it.
+        while not wait([forked], _SIGNALS_SECONDS).done:
+            pass
+        process = Process(handle, request, forked.result(), started_at, managed)
         self.table.add(process)
         self.living[process.pid] = process
         return process
