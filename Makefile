@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage pythons bench bench-short oldest lint readme docs gallery faults facts contract pages nightly
-.PHONY: logic release threads
+.PHONY: logic release threads coverage-report unmeasured
 .PHONY: browser companions environments lint-page picture site-browser typescript schemathesis kernel dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
@@ -23,9 +23,14 @@ UNMEASURED := $(addprefix tests/,model client/test_fuzz.py client/test_list_cach
 coverage: $(VENV)/.dev  ## run the test suite, most of it measured, also in subprocesses; fail if too little is run
 	$(VENV)/bin/coverage erase
 	$(VENV)/bin/coverage run -m pytest $(ON_TWO_CORES) $(addprefix --ignore ,$(UNMEASURED))
+	$(MAKE) --jobs 2 --output-sync=target coverage-report unmeasured
+
+coverage-report:
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage html --quiet --fail-under 0
 	$(VENV)/bin/coverage report
+
+unmeasured:
 	$(VENV)/bin/pytest $(ON_TWO_CORES) $(UNMEASURED)
 
 # More workers than cores, because many tests wait for a process.
