@@ -137,7 +137,7 @@ pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code doe
 #   and 4 of 6 traceback styles, the code and the commands of most pages of the documents, 8 of 13 ends of
 #   a session, repeats of a run under xdist, with pytest-asyncio, by another signal, by another way to load the plugin,
 #   larger loads
-# - random histories: 200 sessions, 250 lives and 340 bodies in `make test`, 100,000 and 205,000 here
+# - random histories: 400 sessions and 340 bodies in `make test`, 100,000 and 205,000 here
 # - tests of shared state in several threads of pytest-run-parallel
 # - schemathesis: 500 cases in CI, 2,000 here
 # - the memory limit on cgroup v2, if QEMU and a Debian kernel are installed
