@@ -32,7 +32,7 @@ _GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 _REGISTERING = threading.Lock()
 """Held while plugins are registered for a report, because xdist receives the reports of each worker
-in a thread of its own."""
+in a separate thread."""
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name

@@ -91,7 +91,7 @@ def test_garbage_collection_of_the_sandbox_ends_it_and_closes_its_files():
     pid = start_local_sandbox().pid
     gc.collect()
     assert is_gone(pid)
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before  # files of earlier tests may be closed as well
 
 
 @pytest.mark.parametrize("options", [[], ["fork"]])

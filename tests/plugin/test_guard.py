@@ -68,7 +68,7 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
             crash(tlsandbox)
             pytest.skip("no need")
 
-        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        @pytest.mark.tlsandbox_allow("crash", reason="part of the test")
         def test_allowed(tlsandbox): crash(tlsandbox)
     """
     result = run(pytester, suite, ALL, "-v", "-l", "--junitxml=junit.xml")
@@ -90,7 +90,7 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
     assert summary(result) == [
         "12 findings: 11 fail a test, 1 allowed",
         *(f"{name} - {text}" for name, text in told.items()),
-        f"test_allowed - {CRASHED}, allowed: it is meant",
+        f"test_allowed - {CRASHED}, allowed: part of the test",
     ]
     words = outcomes(result)
     assert (words["test_leak"], words["test_crash"]) == (["PASSED", "ERROR"], ["FAILED"])
@@ -108,7 +108,9 @@ def test_each_incident_fails_only_the_test_and_the_phase_in_which_it_happened(py
         for name, case in cases.items()
     }
     assert properties["test_after_the_setup"] == properties["test_after_the_teardown"] == {}
-    assert properties["test_allowed"] == {"tlsandbox_crash": f"{CRASHED} (allowed: it is meant)"}
+    assert properties["test_allowed"] == {
+        "tlsandbox_crash": f"{CRASHED} (allowed: part of the test)"
+    }
     assert properties["test_leak"]["tlsandbox_leak"] == told["test_leak"]
     [error] = cases["test_leak"].iter("error")
     assert error.attrib["message"] == 'failed on teardown with "Left running: sleep"'
@@ -338,7 +340,7 @@ def test_guard_finds_oom_kills_of_processes_that_the_sandbox_does_not_list(pytes
 
         def test_teardown(killed_in_teardown): pass
 
-        @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
+        @pytest.mark.tlsandbox_allow("oom", reason="part of the test")
         def test_allowed(tlsandbox): have_a_child_killed(tlsandbox)
 
         def test_before(): pass
@@ -357,7 +359,7 @@ def test_guard_finds_oom_kills_of_processes_that_the_sandbox_does_not_list(pytes
         "4 findings: 3 fail a test, 1 allowed",
         f"test_call - {UNLISTED}",
         "test_teardown - OOM-killed: build.sh",
-        f"test_allowed - {UNLISTED}, allowed: it is meant",
+        f"test_allowed - {UNLISTED}, allowed: part of the test",
         f"test_after - {UNLISTED}",
     ]
 

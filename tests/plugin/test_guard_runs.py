@@ -79,7 +79,7 @@ def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies
             job = tlsandbox.start_process("sleep", ["60"], name=f"again-{{number}}")
             tlsandbox.restart_process(job)
 
-        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        @pytest.mark.tlsandbox_allow("crash", reason="part of the test")
         def test_allowed(tlsandbox): crash(tlsandbox)
     """
     rules = "--tlsandbox-guard=oom,crash,restart,leak"
@@ -91,7 +91,7 @@ def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies
     shown = [
         "7 findings: 4 fail a test, 2 outside all tests, 1 allowed",
         *(f"{name} - {CRASHED}" for name in crashed),
-        f"test_allowed - {CRASHED}, allowed: it is meant",
+        f"test_allowed - {CRASHED}, allowed: part of the test",
         "no test - Crashed with SIGSEGV: other",
         "no test - OOM-killed: an unlisted process",
         f"tlsandbox report: {pytester.path / 'out.json'}",
@@ -152,7 +152,7 @@ def test_marker_turns_the_guard_on_in_workers_that_have_their_own_embedded_sandb
 
 
 def test_reports_that_arrive_at_the_same_time_register_each_plugin_once(pytester):
-    """The controller of xdist receives the reports of each worker in a thread of its own."""
+    """The controller of xdist receives the reports of each worker in a separate thread."""
     config = pytester.parseconfigure("-n2")
     receive = config.hook.pytest_report_from_serializable
     report = {FACTS: {"guard": True, "same_cause": None}}

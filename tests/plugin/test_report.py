@@ -24,7 +24,7 @@ SUITE = """
 
         def test_is_killed(tlsandbox): be_killed(tlsandbox)
 
-        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        @pytest.mark.tlsandbox_allow("crash", reason="part of the test")
         def test_crashes(tlsandbox): crash(tlsandbox)
 
         @pytest.mark.skip
@@ -47,7 +47,7 @@ STEP_SUMMARY = """\
 ```text
 2 findings: 1 fails a test, 1 allowed
 test_it.py::test_is_killed - OOM-killed: python -c
-test_it.py::test_crashes - Crashed with SIGSEGV: here, allowed: it is meant
+test_it.py::test_crashes - Crashed with SIGSEGV: here, allowed: part of the test
 ```
 
 """

@@ -74,7 +74,7 @@ SUITE = '''
     from tests.fault_proxy import FaultProxy, faults
     from tests.support import ended, managed, raw
 
-    # Each test has an outage of its own, which is to end soon.
+    # Each test has a separate outage, which ends soon.
     retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
     process_control._LONGEST_FAREWELL = 0.01
 
