@@ -183,6 +183,18 @@ def result_of(call: Callable[[], Any]) -> str:
     return f"pid {value.pid}" if isinstance(value, ProcessInfo) else "passes"
 
 
+def assert_result(
+    box: Sandbox,
+    call: Callable[[Sandbox], Any],
+    expected: str,
+    earliest: float,
+    latest: float,
+) -> None:
+    """Check the result of a call, as ``result_of`` returns it, and the time of its last poll."""
+    assert result_of(lambda: call(box)) == expected
+    assert earliest <= polls(box)[-1] <= latest
+
+
 def unreachable(label: str = "502", text: str = "", **more: Any) -> SandboxUnreachable:
     """Return a transient error."""
     text = f"my-sandbox {text or f'answered {label}'}"

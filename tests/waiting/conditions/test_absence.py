@@ -10,6 +10,7 @@ from tests.support import (
     T0,
     FakeClock,
     ScriptedLister,
+    assert_result,
     ended,
     failure,
     managed,
@@ -129,10 +130,7 @@ CHECKS = [
 def test_check_of_absence_has_the_expected_result_at_the_expected_time(
     script, call, expected, earliest, latest
 ):
-    box = box_of(script)
-
-    assert result_of(lambda: call(box)) == expected
-    assert earliest <= polls(box)[-1] <= latest
+    assert_result(box_of(script), call, expected, earliest, latest)
 
 
 def test_assertion_waits_one_second_for_a_missing_process_unless_the_test_killed_it():

@@ -13,10 +13,10 @@ from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY
 from tests.support import (
     OOM,
     T0,
+    assert_result,
     ended,
     failure,
     managed,
-    polls,
     process,
     raw,
     result_of,
@@ -140,10 +140,7 @@ RESULTS = [
 def test_check_of_one_process_has_the_expected_result_at_the_expected_time(
     script, call, expected, earliest, latest
 ):
-    box = box_of(script)
-
-    assert result_of(lambda: call(box)) == expected
-    assert earliest <= polls(box)[-1] <= latest
+    assert_result(box_of(script), call, expected, earliest, latest)
 
 
 def test_selector_prefers_a_living_process_to_an_ended_process():

@@ -8,6 +8,7 @@ from pytest_tlsandbox import by, errors
 from tests.support import (
     OOM,
     T0,
+    assert_result,
     ended,
     failure,
     managed,
@@ -158,10 +159,7 @@ RESULTS = [
 def test_check_of_a_state_has_the_expected_result_at_the_expected_time(
     script, call, expected, earliest, latest
 ):
-    box = box_of(script)
-
-    assert result_of(lambda: call(box)) == expected
-    assert earliest <= polls(box)[-1] <= latest
+    assert_result(box_of(script), call, expected, earliest, latest)
 
 
 @pytest.mark.parametrize(
