@@ -14,6 +14,7 @@ from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, Reques
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.runs import STOPS
+from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
@@ -214,8 +215,8 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int, *more: int
         RequestRefused: the process has ended, or the sandbox does not know it.
 
     """
-    others = [other for other in client.history.last or () if other.pid == row.pid]
-    if row.ended and any(not other.ended for other in others):
+    newest = newest_with_pid(client.history.last, row.pid)
+    if row.ended and newest is not None and not newest.ended:
         name = short_name(row)
         text = f"Signal not sent: {name} has ended, and another process has pid {row.pid} now"
         raise RequestRefused(text, label="ended")

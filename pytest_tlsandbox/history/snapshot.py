@@ -119,7 +119,7 @@ class ProcessSnapshot:
                 "argument 'identity' must be the identity of a run, as in find(process.identity), got a "
                 f"value of type {type(identity).__name__}; to find processes by their fields, use where(...)"
             )
-        rows = self._by_pid.get(identity.pid, ())
+        rows = self.by_pid.get(identity.pid, ())
         return next((row for row in rows if row.identity.same_run(identity)), None)
 
     def holds(self, row: ProcessInfo) -> bool:
@@ -165,11 +165,21 @@ class ProcessSnapshot:
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
-    def _by_pid(self) -> dict[int, list[ProcessInfo]]:
+    def by_pid(self) -> dict[int, list[ProcessInfo]]:
+        """The processes with each pid, oldest first."""
         rows: dict[int, list[ProcessInfo]] = {}
         for row in self.processes:
             rows.setdefault(row.pid, []).append(row)
         return rows
+
+
+def newest_with_pid(snapshot: ProcessSnapshot | None, pid: int) -> ProcessInfo | None:
+    """Return the newest process with a pid, which is the process that uses the pid now.
+
+    If there is no snapshot, or it lists no process with the pid, the result is None.
+    """
+    rows = () if snapshot is None else snapshot.by_pid.get(pid, ())
+    return rows[-1] if rows else None
 
 
 def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:

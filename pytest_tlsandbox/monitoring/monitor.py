@@ -228,8 +228,8 @@ class Monitor:
     ) -> ProcessSnapshot:
         """Poll a sandbox again for as long as ``undecided`` requires.
 
-        This method calls ``undecided`` with the sandbox and each snapshot. The result of ``undecided`` is the
-        number of seconds that this method must take in total.
+        This method calls ``undecided`` with the sandbox and each snapshot. The result of
+        ``undecided`` is the number of seconds that this method must take in total.
 
         Returns:
             The last snapshot.

@@ -18,6 +18,7 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count, printable
+from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
@@ -127,10 +128,10 @@ def _output(
 
     If output is missing, the title or the last line says why.
     """
-    newest = [other for other in client.history.last or () if other.pid == row.pid][-1:]
+    newest = newest_with_pid(client.history.last, row.pid)
     left = deadline - Clock.monotonic()
     lines: list[str] = []
-    if run.gone or (newest and not newest[0].identity.same_run(row.identity)):
+    if run.gone or (newest and not newest.identity.same_run(row.identity)):
         title = "is not available, because the sandbox no longer lists this process"
     elif left <= 0:
         title = f"was not read, {_LATE}"

@@ -10,6 +10,7 @@ from pytest_tlsandbox.client import api
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import describe_state, short_name
 from pytest_tlsandbox.history.runs import NOT_LISTED
+from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import ended_row, shown_row
@@ -115,10 +116,10 @@ class _SandboxRecorder(api.Observer):
 
     def output_read(self, pid: int, stream: Stream, lines: Sequence[str]) -> None:
         """Record the output of the newest process with the given pid."""
-        rows = [row for row in self._client.history.last or () if row.pid == pid]
-        if rows and (lines or stream == "output"):
+        row = newest_with_pid(self._client.history.last, pid)
+        if row is not None and (lines or stream == "output"):
             output = {"stream": stream, "lines": lines[-MOST_OUTPUT:], "total": len(lines)}
-            self._outputs[identity_text(rows[-1])] = output
+            self._outputs[identity_text(row)] = output
 
     def add_outputs_and_open_outage(self) -> None:
         """Add the newest output of each process, and any outage that has not ended yet."""

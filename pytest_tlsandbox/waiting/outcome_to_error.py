@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.text import seconds, shorten
+from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.messages.failure import MOST_OUTPUT, OutputTail, Renderer, last_line
 from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
@@ -247,9 +248,8 @@ class Tails:
         process = process if run is None else run.row
         if process is None:
             return None
-        last = self._client.history.last or ()
-        rows = [row for row in last if row.pid == process.pid]
-        if not (rows[-1].identity.same_run(process.identity) if rows else run):
+        newest = newest_with_pid(self._client.history.last, process.pid)
+        if not (newest.identity.same_run(process.identity) if newest else run):
             return None
         try:
             for stream in _STREAMS:
@@ -259,7 +259,7 @@ class Tails:
                     return OutputTail(stream, tuple(lines[-MOST_OUTPUT:]), len(lines))
         except errors.InfrastructureError as fault:
             return OutputTail("output", unread=fault.label)
-        unread = "" if rows else "the sandbox keeps no output of earlier runs"
+        unread = "" if newest else "the sandbox keeps no output of earlier runs"
         return OutputTail("output", unread=unread)
 
     def with_last_line(self, item: Listed) -> Listed:

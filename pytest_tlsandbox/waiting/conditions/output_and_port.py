@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, RequestRefused
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot, newest_with_pid
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
@@ -27,7 +28,6 @@ from pytest_tlsandbox.waiting.suggestions import regex_hint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import PortState
 
@@ -183,8 +183,8 @@ def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | No
 
     In this case, the selected process's output can no longer be read.
     """
-    newest = [other for other in snapshot if other.pid == row.pid][-1]
-    if newest.identity.same_run(row.identity):
+    newest = newest_with_pid(snapshot, row.pid)
+    if newest is None or newest.identity.same_run(row.identity):
         return None
     because = f"another process has pid {row.pid} now, and output is requested by pid"
     hint = "read the output before the process ends"
