@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 MASK = "***"
 
+# The patterns are texts, so that they are compiled by their first use, which takes 4 ms, and not at
+# import. The module re keeps what it has compiled.
+
 # Words that name a secret. Common options that look similar stay readable, such as --max-tokens,
 # --author and --keyboard.
 _WORD = (
@@ -30,27 +33,26 @@ _NAME = rf"[\w.-]{{0,100}}(?:(?:{_WORD})[\w.-]{{0,100}}|{_LAST_WORD})"
 _WITH_SPACES = r"\\{0,3}\"[^\"]*\"?|\\{0,3}'[^']*'?|(?:Bearer|Basic)\s+\S+"
 _VALUE = rf"(?:{_WITH_SPACES}|[^\s\"'&;,}}]+)"
 # --token=x, API_KEY=x, password: x, {"token": "x"}
-_ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}\\{{0,3}}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
+_ASSIGNMENT = rf"(?i)(?<![\w.-])({_NAME}\\{{0,3}}[\"']?\s*[=:]\s*)({_VALUE})"
 # The same forms as a whole argument: all text after the separator is the value.
-_ARGUMENT = re.compile(rf"({_NAME}[=:]).+", re.IGNORECASE | re.DOTALL)
+_ARGUMENT = rf"(?is)({_NAME}[=:]).+"
 # --token, whose value is the next argument
-_FLAG = re.compile(rf"-{_NAME}", re.IGNORECASE)
+_FLAG = rf"(?i)-{_NAME}"
 # An option such as -v or --verbose is not a value, but other texts that begin with a dash are
 # values.
 _OPTION = r"(?:-[a-zA-Z]|--[a-z][a-z\d_-]*)"
-_OPTION_ARGUMENT = re.compile(rf"{_OPTION}(?:=.*)?", re.DOTALL)
+_OPTION_ARGUMENT = rf"(?s){_OPTION}(?:=.*)?"
 # The same in a command line that is written as text: --token x, ["--token", "x"]
-_ANNOUNCED = re.compile(
-    rf"(-(?<![\w.-]-){_NAME}(?:(?:[ \t]|\\\r?\n){{1,100}}|\\{{0,3}}[\"'],\s{{0,100}}))"
+_ANNOUNCED = (
+    rf"(?i)(-(?<![\w.-]-){_NAME}(?:(?:[ \t]|\\\r?\n){{1,100}}|\\{{0,3}}[\"'],\s{{0,100}}))"
     rf"(?![\"']?(?-i:{_OPTION})(?![^\s=\"';&|)])|[=:]|(?:and|cannot|is|must|needs|not|or|was)\s)"
-    rf"({_WITH_SPACES}|(?:\\[^\"'\n]|[^\s\"'&;|)\\])+)",
-    re.IGNORECASE,
+    rf"({_WITH_SPACES}|(?:\\[^\"'\n]|[^\s\"'&;|)\\])+)"
 )
-_OPENING = re.compile(r"\\*[\"']")
-_SCHEME = re.compile(r"\bBearer\s+[\w.~+/=-]+", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
+_OPENING = r"\\*[\"']"
+_SCHEME = r"(?i)\bBearer\s+[\w.~+/=-]+"
+_USERINFO = r"(?<=://)[^/\s]+(?=@)"
 # The format of the platform's API keys.
-_OWN_KEY = re.compile(r"\btl_(?:apiKey|pat)_[\w-]+")
+_OWN_KEY = r"\btl_(?:apiKey|pat)_[\w-]+"
 
 
 # The texts of all Secret objects, because a server may repeat a key, or a program may print it.
@@ -108,11 +110,11 @@ def mask_text(text: str) -> str:
     """Mask known secrets, and text that looks like a secret, such as ``://user:password@``."""
     for pattern in _own:
         text = pattern.sub(MASK, text)
-    text = _USERINFO.sub(MASK, text)
-    text = _ANNOUNCED.sub(_mask_value, text)
-    text = _ASSIGNMENT.sub(_mask_value, text)
-    text = _SCHEME.sub(f"Bearer {MASK}", text)
-    text = _OWN_KEY.sub(MASK, text)
+    text = re.sub(_USERINFO, MASK, text)
+    text = re.sub(_ANNOUNCED, _mask_value, text)
+    text = re.sub(_ASSIGNMENT, _mask_value, text)
+    text = re.sub(_SCHEME, f"Bearer {MASK}", text)
+    text = re.sub(_OWN_KEY, MASK, text)
     for secret in tuple(_known):
         text = text.replace(secret, MASK)
     return text
@@ -127,16 +129,16 @@ def mask_args(args: Sequence[str]) -> list[str]:
     masked = []
     announced = False
     for arg in args:
-        if announced and not _OPTION_ARGUMENT.fullmatch(arg):
+        if announced and not re.fullmatch(_OPTION_ARGUMENT, arg):
             masked.append(MASK)
         else:
-            assignment = _ARGUMENT.fullmatch(arg)
+            assignment = re.fullmatch(_ARGUMENT, arg)
             masked.append(f"{assignment[1]}{MASK}" if assignment else mask_text(arg))
-        announced = _FLAG.fullmatch(arg) is not None
+        announced = re.fullmatch(_FLAG, arg) is not None
     return masked
 
 
 def _mask_value(match: re.Match[str]) -> str:
-    opening = _OPENING.match(match[2])
+    opening = re.match(_OPENING, match[2])
     quote = opening[0] if opening else ""
     return f"{match[1]}{quote}{MASK}{quote}"

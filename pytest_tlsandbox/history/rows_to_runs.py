@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import itertools
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
-from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
     from pytest_tlsandbox.types import Identity
 
-_NO_SUPERVISOR = ManagedProcess(id="", status="none")
+# Not a model, because pydantic takes 8 ms to prepare the first one.
+_NO_SUPERVISOR = cast(
+    "ManagedProcess",
+    SimpleNamespace(
+        id="",
+        name=None,
+        status="none",
+        restart=None,
+        restart_count=0,
+        last_exit=None,
+        last_error=None,
+    ),
+)
 """Stands for the supervisor of an unmanaged process, which never restarts the process."""
 _state = attrgetter("status", "restart_count", "last_exit", "last_error")
 """Return the state of a supervisor, without its health check."""
