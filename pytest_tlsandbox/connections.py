@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, Settings, fill_worker
+from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class Connections:
         self.settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
-        self.screen = replace(screen, several_sandboxes=lambda: len(self._connections) > 1)
+        self.screen = screen._replace(several_sandboxes=lambda: len(self._connections) > 1)
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
@@ -123,15 +123,12 @@ class Connections:
         if target == LOCAL:
             sandbox = self.local()
         elif isinstance(target, str):
-            sandbox = fill_worker(target)
+            sandbox = target.replace("{worker}", os.environ.get("PYTEST_XDIST_WORKER", "master"))
         address = locate(sandbox, self.settings.proxy_url)
         if address not in self._connections:
             key, key_source = self._key(target, address)
-            transport = Transport(
-                address,
-                key,
-                user_agent=f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
-            )
+            user_agent = f"pytest-tlsandbox/{version('pytest-tlsandbox')}"
+            transport = Transport(address, key, user_agent=user_agent)
             client = SandboxClient(transport, self._test_deadline)
             if not self.settings.no_kernel_counter:
                 client.kernel = KernelCounter(transport)
@@ -178,14 +175,11 @@ class Connections:
         """Return the API key and its source."""
         if address.key is not None:
             return check_key(address.key, address, address.label), "the sandbox itself"
-        given = self._ask_for_key(target)
+        given, source = self._ask_for_key(target), "hook pytest_tlsandbox_api_key"
         if isinstance(given, InvalidSetting):
             raise given
-        source = "hook pytest_tlsandbox_api_key"
-        if given is None:
-            source = f"environment variable {API_KEY_VARIABLE}"
-            found = os.environ.get(API_KEY_VARIABLE)
-            given = Secret(found) if found else None
+        if given is None and (found := os.environ.get(API_KEY_VARIABLE)):
+            given, source = Secret(found), f"environment variable {API_KEY_VARIABLE}"
         if given is None:
             raise InvalidSetting(
                 f"no API key for {address.label}; set {API_KEY_VARIABLE}, or return a key from the "

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-_MONITOR: pytest.StashKey[MonitorPlugin] = pytest.StashKey()
-_GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 _REGISTERING = threading.Lock()
 """Held while plugins are registered for a report, because xdist receives the reports of each worker
@@ -148,14 +146,13 @@ def _start_report(config: pytest.Config) -> None:
 
 def _start_guard(config: pytest.Config) -> None:
     """Register the guard, and also its summary if this process reports the results."""
-    if _GUARD in config.stash:
+    if config.pluginmanager.has_plugin("tlsandbox-guard"):
         return
     from pytest_tlsandbox.guard.plugin import Guard
     from pytest_tlsandbox.guard.summary import GuardSummary
 
     settings, shared = config.stash[_SETTINGS], _start_monitor(config)
     guard = Guard(settings, shared.monitor, lambda: _connections(config).screen)
-    config.stash[_GUARD] = guard
     config.pluginmanager.register(guard, "tlsandbox-guard")
     if shared.session is not None:
         summary = GuardSummary(settings, shared.session)
@@ -164,15 +161,15 @@ def _start_guard(config: pytest.Config) -> None:
 
 def _start_monitor(config: pytest.Config) -> MonitorPlugin:
     """Register the monitor that the guard and the report share, and return its plugin."""
-    if _MONITOR not in config.stash:
+    plugin: MonitorPlugin | None = config.pluginmanager.get_plugin("tlsandbox-monitor")
+    if plugin is None:
         from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
 
         plugin = MonitorPlugin(config, config.stash[_SETTINGS], lambda: _connections(config))
-        config.stash[_MONITOR] = plugin
         config.pluginmanager.register(plugin, "tlsandbox-monitor")
         if plugin.session is not None:
             config.pluginmanager.register(plugin.session, "tlsandbox-session")
-    return config.stash[_MONITOR]
+    return plugin
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -523,7 +520,7 @@ def tlsandbox_allow(request: pytest.FixtureRequest) -> Callable[..., AbstractCon
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
 
-    guard = request.config.stash.get(_GUARD, None)
+    guard: Guard | None = request.config.pluginmanager.get_plugin("tlsandbox-guard")
 
     def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
         try:

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
@@ -177,14 +177,11 @@ class Settings(NamedTuple):
     no_kernel_counter: bool = False
 
 
-def read(
-    config: pytest.Config, environment: Mapping[str, str] = os.environ
-) -> dict[str, tuple[Sequence[str], str]]:
+def read(config: pytest.Config) -> dict[str, tuple[Sequence[str], str]]:
     """Read the settings that were given, without checking their values.
 
     Args:
         config: the configuration of pytest.
-        environment: the environment variables.
 
     Returns:
         A mapping that contains each setting that was given. The keys are fields of
@@ -195,14 +192,12 @@ def read(
         pytest.UsageError: the ini file contains a value of a wrong type.
 
     """
-    given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
+    given = {option.name or "targets": _read(config, option) for option in OPTIONS}
     given["masks"] = _read_ini(config, MASK_INI)
     return {field: (texts, source) for field, (texts, source) in given.items() if texts}
 
 
-def _read(
-    config: pytest.Config, option: Option, environment: Mapping[str, str]
-) -> tuple[Sequence[str], str]:
+def _read(config: pytest.Config, option: Option) -> tuple[Sequence[str], str]:
     """Return the values from the first source that has a value, and the name of this source."""
     given = config.getoption(option.ini)
     if given is not None:
@@ -210,7 +205,7 @@ def _read(
     texts, source = _read_ini(config, option.ini)
     if texts:
         return texts, source
-    text = environment.get(option.environment or "", "").strip()
+    text = os.environ.get(option.environment or "", "").strip()
     texts = [text] if text and not option.repeatable else text.split()
     return texts, f"environment variable {option.environment}"
 
@@ -230,11 +225,3 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Sequence[Any], str]:
     if isinstance(given, list):
         return given, source
     return ([given] if given else []), source
-
-
-def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return a target in which the name of the xdist worker replaces ``{worker}``.
-
-    Without xdist, the name is "master".
-    """
-    return target.replace("{worker}", environment.get("PYTEST_XDIST_WORKER", "master"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -29,11 +28,8 @@ SIGNALS = [
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ]  # fmt: skip
 SIGHUP, SIGKILL, SIGTERM = 1, 9, 15
-CRASH_SIGNALS = frozenset(
-    number
-    for number, name in enumerate(SIGNALS, 1)
-    if name in {"ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"}
-)
+_CRASHES = ("ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP")
+CRASH_SIGNALS = frozenset(SIGNALS.index(name) + 1 for name in _CRASHES)
 UNKNOWN_EXIT_CODE = -1
 """The exit code that the daemon reports if it has lost the real exit code."""
 SIGKILL_EXIT_CODE = 128 + SIGKILL
@@ -65,8 +61,7 @@ class Identity(NamedTuple):
         return self.pid == other.pid and abs(self.started_at - other.started_at) < SAME_MOMENT
 
 
-@dataclass(frozen=True)
-class Screen:
+class Screen(NamedTuple):
     """The terminal for which messages are formatted.
 
     Attributes:

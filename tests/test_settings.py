@@ -1,14 +1,16 @@
 """The settings, their sources and their allowed values."""
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.setting_parsers import check, check_target, check_url, parse_size, parse_time
-from pytest_tlsandbox.settings import Settings, fill_worker, read
+from pytest_tlsandbox.settings import Settings, read
 from tests.support import failure
 
 M, G = 2**20, 2**30
@@ -31,7 +33,8 @@ def resolved(
     options=NOTHING, ini=NOTHING, environment=NOTHING, inipath=Path("/suite/pyproject.toml")
 ):
     config = Config(options, ini, inipath)
-    return check(read(config, environment), config)
+    with patch.dict(os.environ, environment, clear=True):
+        return check(read(config), config)
 
 
 # The source of a value
@@ -165,10 +168,3 @@ def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, text):
 @pytest.mark.parametrize("target", ["local", "ABC-1_x", "7f3", "ci-{worker}", "http://[::1]:9443"])
 def test_valid_sandbox_name_or_url_is_accepted(target):
     check_target(target, "here")
-
-
-def test_worker_id_replaces_the_placeholder_in_a_sandbox_name():
-    worker = {"PYTEST_XDIST_WORKER": "gw3"}
-
-    assert fill_worker("ci-{worker}", worker) == "ci-gw3"
-    assert fill_worker("ci-{worker}", {}) == "ci-master"

@@ -41,7 +41,7 @@ def box(daemon, monkeypatch):
     # The counter and the list of the embedded sandbox show a kill at the same time.
     monkeypatch.setattr("pytest_tlsandbox.waiting.conditions.absence.CORRECTION_TIME", 0.2)
     with connected(daemon) as box:
-        box._client.kernel = KernelCounter(box._client._transport)
+        box._client.kernel = KernelCounter(box._client.transport)
         box = box.from_now()
         yield box
         assert box.kill_started() == []
@@ -109,7 +109,7 @@ def test_fault_of_the_counter_changes_no_result(fault):
     limited = start_local_sandbox(memory_limit=64 << 20)
     with limited as local, FaultProxy(local) as proxy, connected(proxy) as box:
         proxy.fail(fault, only="/files")
-        box._client.kernel = KernelCounter(box._client._transport)
+        box._client.kernel = KernelCounter(box._client.transport)
         box.assert_no_oom()
         box.wait_for_process(box.start_process("python", ["-c", HOG]), status="oom_killed")
         error = failure(box.assert_no_oom, errors.ProcessOOMKilled)

@@ -79,6 +79,7 @@ class ProcessLister:
             time, so that the last error is shown.
 
     Attributes:
+        transport: the argument of the same name.
         clock: the clock of all waits.
         test_deadline: the argument of the same name.
         outage: the time budget for retries while the sandbox does not answer.
@@ -105,7 +106,7 @@ class ProcessLister:
         self.history = History(self.clock.monotonic)
         self._newest: ProcessSnapshot | None = None
         self._one_at_a_time = threading.Lock()
-        self._transport = transport
+        self.transport = transport
         self._reader = ListReader(self.label)
 
     def __repr__(self) -> str:
@@ -114,7 +115,7 @@ class ProcessLister:
     @property
     def label(self) -> str:
         """The name of the sandbox, for messages."""
-        return self._transport.address.label
+        return self.transport.address.label
 
     def list(self, *, patience: float | None = None) -> ProcessSnapshot:
         """List all processes, and retry transient errors.
@@ -177,7 +178,7 @@ class ProcessLister:
         begun = self.clock.monotonic()
         count_of_kernel = None if counter is None else counter.start(limit)
         try:
-            snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
+            snapshot = self._read(self.transport.request("GET", "/processes", limit=limit))
         except InfrastructureError as fault:
             self._note_failure(fault, begun, is_list_call=True)
             raise
@@ -197,7 +198,7 @@ class ProcessLister:
                 answered = f"{self.label} answered {answer.status}"
                 what = str(error).replace("The sandbox answered", answered, 1)
                 error.args = (
-                    f"{what}\nthe request was GET {self._transport.address.url}/api/v1/processes",
+                    f"{what}\nthe request was GET {self.transport.address.url}/api/v1/processes",
                 )
                 raise
             raise SandboxUnreachable(
@@ -233,11 +234,6 @@ class ProcessLister:
 
 class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
-
-    @property
-    def transport(self) -> Transport:
-        """The HTTP session that sends the requests."""
-        return self._transport
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
         """Start a process. A request that may have reached the sandbox is never repeated.
@@ -377,7 +373,7 @@ class SandboxClient(ProcessLister):
         path, upgrade = f"/tunnels/tcp?port={port}", {**WEBSOCKET, _PROCESS: str(process.pid)}
         begun = self.clock.monotonic()
         try:
-            status = self._transport.request("GET", path, limit=limit, upgrade=upgrade).status
+            status = self.transport.request("GET", path, limit=limit, upgrade=upgrade).status
         except InfrastructureError as fault:
             if fault.label.startswith("502"):  # the list calls show whether this is an outage
                 return "taken" if fault.label.endswith(_TAKEN) else "closed"
@@ -402,7 +398,7 @@ class SandboxClient(ProcessLister):
             The notice; None if no stream is available.
 
         """
-        return EndNotice(self._transport, pid, limit, wake)
+        return EndNotice(self.transport, pid, limit, wake)
 
     def _path(self, process: ProcessInfo) -> str:
         """Return the text that identifies a process in the URL path: its name or its pid.
@@ -421,7 +417,7 @@ class SandboxClient(ProcessLister):
 
     def close(self) -> None:
         """Close the connection."""
-        self._transport.close()
+        self.transport.close()
         if self.kernel is not None:
             self.kernel.close()
 
@@ -451,7 +447,7 @@ class SandboxClient(ProcessLister):
     ) -> Answer:
         begun = self.clock.monotonic()
         try:
-            answer = self._transport.request(method, path, limit=limit, json=json)
+            answer = self.transport.request(method, path, limit=limit, json=json)
         except InfrastructureError as fault:
             self._note_failure(fault, begun)
             raise

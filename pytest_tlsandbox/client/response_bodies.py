@@ -6,25 +6,15 @@ import json
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as model
 
 from pytest_tlsandbox.errors import ContractViolation
-from pytest_tlsandbox.models import STRICT, ProcessInfo, UnreadableRow
-
-
-@model(config=STRICT, slots=True)
-class _ProcessList:
-    processes: list[ProcessInfo]
-
+from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 
 _PROCESS = TypeAdapter(ProcessInfo)
-_PROCESS_LIST = TypeAdapter(_ProcessList)
 
 
 def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
     """Parse the body of ``GET /api/v1/processes``.
-
-    If the body cannot be parsed as a whole, the rows are parsed one by one.
 
     Args:
         body: the body.
@@ -37,10 +27,6 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
 
     """
     try:
-        return tuple(_PROCESS_LIST.validate_json(body).processes), ()
-    except ValidationError:
-        pass
-    try:
         document = json.loads(body)
         rows = document.get("processes") if isinstance(document, dict) else None
         if not isinstance(rows, list):
@@ -48,7 +34,7 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
                 "The sandbox answered with JSON that does not contain a 'processes' list",
                 label="no list",
             )
-        # Convert each row to JSON again, so that it is parsed by the same rules as in a whole list.
+        # Convert each row to JSON again, because the models accept JSON and not Python objects.
         read = [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
     except (ValueError, RecursionError):
         raise ContractViolation(

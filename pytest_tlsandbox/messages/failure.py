@@ -132,7 +132,7 @@ class Renderer:
         so_many = f"{len(failed)} of {count(len(failed) + len(passed), 'check')} failed"
         the_first = "; the first" if len(failed) > 1 else ""
         lines = [f"{so_many}{the_first}: {_first_line(explanation, output)}", ""]
-        inside = replace(self, screen=replace(self.screen, columns=self.screen.columns - 5))
+        inside = replace(self, screen=self.screen._replace(columns=self.screen.columns - 5))
         hints = {""}
         most = self._size.rows
         for number, place, explanation, output in failed[:most]:

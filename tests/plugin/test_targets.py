@@ -130,10 +130,13 @@ def tlsandbox_target(): return "own"
     ]
 
 
-def test_sandbox_name_can_contain_the_worker_id(pytester, monkeypatch):
+@pytest.mark.parametrize("worker", ["gw1", "master"])
+def test_sandbox_name_can_contain_the_worker_id(pytester, monkeypatch, worker):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
-    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
-    code = "def test_it(tlsandbox_lister): assert tlsandbox_lister.label == 'ci-gw1'"
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    if worker != "master":
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    code = f"def test_it(tlsandbox_lister): assert tlsandbox_lister.label == 'ci-{worker}'"
     assert passed(pytester, code, "--tlsandbox=ci-{worker}") == 1
 
 

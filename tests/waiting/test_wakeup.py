@@ -170,7 +170,7 @@ def test_wait_lists_all_processes_if_the_requested_process_is_missing(long_lived
 @pytest.mark.parametrize(("timeout", "ends"), [(7, (7, 7.5)), (100, (33, 39))])
 def test_waiting_for_one_of_many_processes_ends_on_time_if_the_sandbox_hangs(timeout, ends):
     box, _ = streaming([*OTHERS, RUNNING], None)
-    clock, wire = box._client.clock, box._client._transport
+    clock, wire = box._client.clock, box._client.transport
     answer = wire.request
 
     def hang_after_three_seconds(method, path, *, limit, **more):
