@@ -8,32 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import inspect
 import threading
 from concurrent.futures import Future
-from functools import partial
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.soft_checks import Soft
-
-    _Backend = tuple[
-        Callable[[], Awaitable[object]],
-        Callable[[], object],
-        Callable[[float], Awaitable[object]],
-        Callable[[], contextlib.AbstractContextManager[object]],
-    ]
-    """Four functions: the first awaits the end of a thread, and the thread calls the second when it
-    ends. The third sleeps. The fourth returns a context manager in which the task is not
-    cancelled."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +41,7 @@ def _awaitable(
     # If the type were Coroutine[Any, Any, T], mypy would infer Any for the results of
     # asyncio.gather.
 
-    @functools.wraps(method)
+    @wraps(method)
     def call(
         self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[object, object, T]:
@@ -219,21 +208,20 @@ async def _in_thread(work: Callable[[], T]) -> T:
     return outcome.result()
 
 
-def _running_backend() -> _Backend:
-    """Return the four functions of ``_Backend`` for asyncio or trio, whichever is running."""
+def _running_backend() -> tuple[Any, Any, Any, Any]:
+    """Return four functions of asyncio or trio, whichever is running.
+
+    The first awaits the end of a thread, and the thread calls the second when it ends. The third
+    sleeps. The fourth returns a context manager in which the task is not cancelled.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return _trio()
+        import trio
+
+        ended, token = trio.Event(), trio.lowlevel.current_trio_token()
+        shield = partial(trio.CancelScope, shield=True)
+        return ended.wait, partial(token.run_sync_soon, ended.set), trio.sleep, shield
     done = asyncio.Event()
-    shield = partial(contextlib.suppress, asyncio.CancelledError)
-    return done.wait, partial(loop.call_soon_threadsafe, done.set), asyncio.sleep, shield
-
-
-def _trio() -> _Backend:
-    """Return the four functions of ``_Backend`` for trio."""
-    import trio
-
-    done, token = trio.Event(), trio.lowlevel.current_trio_token()
-    shield = partial(trio.CancelScope, shield=True)
-    return done.wait, partial(token.run_sync_soon, done.set), trio.sleep, shield
+    suppress = partial(contextlib.suppress, asyncio.CancelledError)
+    return done.wait, partial(loop.call_soon_threadsafe, done.set), asyncio.sleep, suppress

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass as model
 
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -36,10 +36,7 @@ Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else
 Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value), Field(ge=0)]
 Arguments = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]
 # The text is interned because the rows of a long list repeat the same few words.
-Word = Annotated[
-    str,
-    BeforeValidator(lambda value: sys.intern(value.lower()) if isinstance(value, str) else value),
-]
+Word = Annotated[str, StringConstraints(to_lower=True), AfterValidator(sys.intern)]
 
 
 def _describe_check(value: object) -> str | None:

@@ -80,6 +80,7 @@ class ProcessLister:
 
     Attributes:
         transport: the argument of the same name.
+        label: the name of the sandbox, for messages.
         clock: the clock of all waits.
         test_deadline: the argument of the same name.
         outage: the time budget for retries while the sandbox does not answer.
@@ -98,6 +99,8 @@ class ProcessLister:
     def __init__(
         self, transport: Transport, test_deadline: Callable[[], float | None] = lambda: None
     ) -> None:
+        self.transport = transport
+        self.label = transport.address.label
         self.clock = transport.clock
         self.test_deadline = test_deadline
         self.outage = OutageBudget()
@@ -106,16 +109,10 @@ class ProcessLister:
         self.history = History(self.clock.monotonic)
         self._newest: ProcessSnapshot | None = None
         self._one_at_a_time = threading.Lock()
-        self.transport = transport
         self._reader = ListReader(self.label)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.label}>"
-
-    @property
-    def label(self) -> str:
-        """The name of the sandbox, for messages."""
-        return self.transport.address.label
 
     def list(self, *, patience: float | None = None) -> ProcessSnapshot:
         """List all processes, and retry transient errors.

@@ -54,12 +54,11 @@ def error_of_response(
 
     """
     if status < 400:
-        return errors.ContractViolation(
+        message = (
             f"{address.label} answered {status}, a redirect; redirects are not followed, because the API "
-            "key would be sent to the new address",
-            label=str(status),
-            delivered=False,
+            "key would be sent to the new address"
         )
+        return errors.ContractViolation(message, label=str(status), delivered=False)
     fields = json_object(body)
     code = str(fields.get("code") or "")
     text = str(fields.get("error") or fields.get("message") or "")
@@ -98,15 +97,11 @@ def _lifecycle(
             label=label,
         )
     if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
-        return errors.SandboxNotFound(
-            f"Sandbox {address.label} does not exist or is not running ({label})"
-            + suggest_local(address.label),
-            label=label,
-        )
+        message = f"Sandbox {address.label} does not exist or is not running ({label})"
+        return errors.SandboxNotFound(message + suggest_local(address.label), label=label)
     if status == 404 and not fields:
-        return errors.SandboxNotFound(
-            f"No process API at {address.url} (404): is this the URL of a sandbox?", label=label
-        )
+        message = f"No process API at {address.url} (404): is this the URL of a sandbox?"
+        return errors.SandboxNotFound(message, label=label)
     if "sandbox_id" in fields and isinstance(fields.get("status"), str):
         state = fields["status"]
         reason = fields.get("reason") or fields.get("termination_reason")
@@ -118,12 +113,8 @@ def _lifecycle(
         label = f"{status} {state or code}"
     else:
         return None
-    return errors.SandboxNotRunning(
-        f"Sandbox {address.label} is {shown}",
-        label=label,
-        transient=state.lower() not in _OVER,
-        delivered=False,
-    )
+    message, transient = f"Sandbox {address.label} is {shown}", state.lower() not in _OVER
+    return errors.SandboxNotRunning(message, label=label, transient=transient, delivered=False)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
