@@ -253,6 +253,5 @@ def _print_rows(rows: Mapping[str, str]) -> None:
 
 def _print(*lines: str) -> None:
     """Print lines at once, so that a slow call does not delay what is already known."""
-    for line in lines:
-        sys.stdout.write(f"{printable(mask_text(line))}\n")
+    sys.stdout.writelines(f"{printable(mask_text(line))}\n" for line in lines)
     sys.stdout.flush()

@@ -62,8 +62,6 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
         InvalidArgument: the object is not a sandbox.
 
     """
-    if isinstance(target, Address):
-        return target
     if not isinstance(target, str):
         return _locate_object(target)
     check_target(target, "sandbox")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -24,7 +25,7 @@ from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_tlsandbox.client.kernel_counter import KernelCounter
     from pytest_tlsandbox.client.transport import Answer, Transport
@@ -171,20 +172,15 @@ class ProcessLister:
             listener(snapshot)
         return snapshot
 
-    def _list(self, limit: float, counter: KernelCounter | None = None) -> ProcessSnapshot:
-        begun = self.clock.monotonic()
-        count_of_kernel = None if counter is None else counter.start(limit)
-        try:
+    def _list(self, limit: float, counter: KernelCounter | None) -> ProcessSnapshot:
+        with self._noted(is_list_call=True) as begun:
+            count_of_kernel = None if counter is None else counter.start(limit)
             snapshot = self._read(self.transport.request("GET", "/processes", limit=limit))
-        except InfrastructureError as fault:
-            self._note_failure(fault, begun, is_list_call=True)
-            raise
         snapshot.kernel = None if count_of_kernel is None else count_of_kernel()
         snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
         for run in self.history.fold(snapshot):
             if run.row is not None:
                 logger.info("%s: %s: %s", self.label, named(run.row), printable(run.state))
-        self._note_success(begun)
         return snapshot
 
     def _read(self, answer: Answer) -> ProcessSnapshot:
@@ -202,15 +198,18 @@ class ProcessLister:
                 f"{self.label}: the response was cut short", label="cut short", transient=True
             ) from None
 
-    def _note_failure(
-        self, fault: InfrastructureError, begun: float, *, is_list_call: bool = False
-    ) -> None:
-        if fault.transient:
-            self.outage.failed(begun, self.clock.monotonic())
-        for observer in self.observers if fault.transient or is_list_call else ():
-            observer.call_failed(fault, begun)
-
-    def _note_success(self, begun: float) -> None:
+    @contextlib.contextmanager
+    def _noted(self, *, is_list_call: bool = False) -> Iterator[float]:
+        """Record whether the call in the ``with`` block succeeds; the value is its start time."""
+        begun = self.clock.monotonic()
+        try:
+            yield begun
+        except InfrastructureError as fault:
+            if fault.transient:
+                self.outage.failed(begun, self.clock.monotonic())
+            for observer in self.observers if fault.transient or is_list_call else ():
+                observer.call_failed(fault, begun)
+            raise
         self.outage.succeeded()
         for observer in self.observers:
             observer.call_succeeded(begun)
@@ -368,17 +367,15 @@ class SandboxClient(ProcessLister):
 
         """
         path, upgrade = f"/tunnels/tcp?port={port}", {**WEBSOCKET, _PROCESS: str(process.pid)}
-        begun = self.clock.monotonic()
-        try:
-            status = self.transport.request("GET", path, limit=limit, upgrade=upgrade).status
-        except InfrastructureError as fault:
-            if fault.label.startswith("502"):  # the list calls show whether this is an outage
-                return "taken" if fault.label.endswith(_TAKEN) else "closed"
-            if not isinstance(fault, RequestRefused) and fault.label != "404":
-                self._note_failure(fault, begun)
-                raise
-            status = 404
-        self._note_success(begun)
+        with self._noted():
+            try:
+                status = self.transport.request("GET", path, limit=limit, upgrade=upgrade).status
+            except InfrastructureError as fault:
+                if fault.label.startswith("502"):  # the list calls show whether this is an outage
+                    return "taken" if fault.label.endswith(_TAKEN) else "closed"
+                if not isinstance(fault, RequestRefused) and fault.label != "404":
+                    raise
+                status = 404
         if status != HTTPStatus.SWITCHING_PROTOCOLS:
             raise RequestRefused(f"{self.label} has no tunnel to its ports", label="no tunnel")
         return "open"
@@ -442,11 +439,5 @@ class SandboxClient(ProcessLister):
     def _try(
         self, method: str, path: str, limit: float, json: Mapping[str, object] | None = None
     ) -> Answer:
-        begun = self.clock.monotonic()
-        try:
-            answer = self.transport.request(method, path, limit=limit, json=json)
-        except InfrastructureError as fault:
-            self._note_failure(fault, begun)
-            raise
-        self._note_success(begun)
-        return answer
+        with self._noted():
+            return self.transport.request(method, path, limit=limit, json=json)

@@ -67,7 +67,9 @@ def bind(host="127.0.0.1", port=0):
 @contextlib.contextmanager
 def connected(place, *, verify="", **options):
     """Yield a sandbox at a server, a proxy or an address; ``verify`` is a certificate to trust."""
-    address = Address("my-sandbox", place.url) if isinstance(place, Server) else locate(place)
+    address = Address("my-sandbox", place.url) if isinstance(place, Server) else place
+    if not isinstance(address, Address):
+        address = locate(place)
     transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
     for pool in transport._pools if verify else ():
         pool.ca_certs = verify  # threads share the environment

@@ -93,12 +93,6 @@ def test_request_to_a_sandbox_url_keeps_the_url_path_and_sends_the_key(serve, cl
     }  # fmt: skip
 
 
-def test_address_object_is_used_unchanged():
-    address = locate(sdk())
-
-    assert locate(address, "http://localhost:9443") is address
-
-
 # Keys
 
 
