@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.client.transport import Transport
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
@@ -169,7 +168,7 @@ def _facts(connections: Connections, target: str) -> Iterator[tuple[str, str]]:
     yield "list call", f"{listed} in {milliseconds:.1f} ms (median of {_CALLS} calls)"
     if snapshot.unreadable:
         yield "unreadable", "; ".join(map(str, snapshot.unreadable[:3]))
-    info = _info(client.transport)
+    info = _info(client)
     yield "version", str(info.get("version", "not known"))
     yield "memory limit", _memory_limit(info)
     yield from _features(client, snapshot)
@@ -177,7 +176,7 @@ def _facts(connections: Connections, target: str) -> Iterator[tuple[str, str]]:
         yield _COUNTER, "not needed without a memory limit"
     if target == LOCAL and connections.settings.memory is None:
         with start_local_sandbox(memory_limit=_SOME_MEMORY) as limited:
-            possible = _info(connections.connect(limited).client.transport)
+            possible = _info(connections.connect(limited).client)
         mechanism = _memory_limit(possible).partition(", ")[2]
         yield "memory limit", f"none; --tlsandbox-memory works here, {mechanism}"
 
@@ -206,10 +205,10 @@ def _variable(value: str, *names: str) -> str:
     return "the settings of this machine"
 
 
-def _info(transport: Transport) -> dict[str, Any]:
+def _info(client: SandboxClient) -> dict[str, Any]:
     """Return what a sandbox says about itself; nothing if it says nothing."""
     with suppress(errors.InfrastructureError):
-        return json_object(transport.request("GET", "/info", limit=_LIMIT).body)
+        return json_object(client.transport.request("GET", "/info", limit=_LIMIT).body)
     return {}
 
 

@@ -552,8 +552,7 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
 
 def _kill_started(sandbox: Sandbox) -> None:
     """Kill the processes that a sandbox object started, and warn if some could not be killed."""
-    left = sandbox.kill_started()
-    if left:
+    if left := sandbox.kill_started():
         from pytest_tlsandbox.formatting.processes import list_texts, named
 
         message = f"{sandbox!r}: could not be killed: {list_texts([*map(named, left)])}"

@@ -10,7 +10,6 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.arguments.checks import check_choice, check_text, must_be
 from pytest_tlsandbox.arguments.start_options import StartOptions, check_option
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
-from pytest_tlsandbox.errors import InfrastructureError, InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.runs import STOPS
@@ -56,7 +55,7 @@ def start_body(
     """
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
-        raise InvalidArgument(must_be("args", "a list of strings", args))
+        raise errors.InvalidArgument(must_be("args", "a list of strings", args))
     body: dict[str, Any] = {"command": command, "args": list(args)}
     for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)
@@ -74,19 +73,19 @@ def start_body(
 def _check_command(command: object) -> None:
     if isinstance(command, (list, tuple)) and command:
         program, *rest = mask_args([*map(str, command)])
-        raise InvalidArgument(
+        raise errors.InvalidArgument(
             f"argument 'command' must be text, got a {type(command).__name__}; write command={program!r}"
             + (f", args={rest}" if rest else "")
         )
     check_text("command", command)
     if not command:
-        raise InvalidArgument("argument 'command' must not be empty")
+        raise errors.InvalidArgument("argument 'command' must not be empty")
 
 
 def _check_env(env: object) -> None:
     if not isinstance(env, Mapping):
         kind = type(env).__name__
-        raise InvalidArgument(
+        raise errors.InvalidArgument(
             f"argument 'env' must be a mapping such as {{'A': '1'}}, got a {kind}"
         )
     for key, value in env.items():
@@ -111,7 +110,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     """
     try:
         return client.start(body)
-    except InfrastructureError as fault:
+    except errors.InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
         if fault.delivered and isinstance(fault, _NOT_KNOWN_WHETHER_STARTED):
             text = (
@@ -145,7 +144,7 @@ def _program(body: Mapping[str, Any]) -> str:
     return repr(shorten(mask_text(body["command"]), 60))
 
 
-def _explained(refusal: InfrastructureError, body: Mapping[str, Any]) -> str:
+def _explained(refusal: errors.InfrastructureError, body: Mapping[str, Any]) -> str:
     """Return the probable cause of a refusal, followed by the answer of the sandbox.
 
     The answer alone does not name the cause.
@@ -183,7 +182,7 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
     """
     ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
     if ignored and process.managed is None:
-        raise RequestRefused(
+        raise errors.RequestRefused(
             f"{_program(body)} is not managed: {client.label} does not support managed processes and "
             f"ignored {', '.join(ignored)}\n"
             f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
@@ -219,11 +218,11 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int, *more: int
     if row.ended and newest is not None and not newest.ended:
         name = short_name(row)
         text = f"Signal not sent: {name} has ended, and another process has pid {row.pid} now"
-        raise RequestRefused(text, label="ended")
+        raise errors.RequestRefused(text, label="ended")
     forget = client.history.note_signals(row, number, *more)
     try:
         client.signal(row, number)
-    except RequestRefused:
+    except errors.RequestRefused:
         forget()
         raise
 
@@ -248,7 +247,7 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
         return
     try:
         send_signal(row, client, number, *STOPS)
-    except RequestRefused as refusal:
+    except errors.RequestRefused as refusal:
         if not has_ended(refusal):
             raise
 
@@ -269,11 +268,11 @@ def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list
     selectors = [Selector(process, client.history) for process in started]
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
-    except InfrastructureError as fault:
+    except errors.InfrastructureError as fault:
         # If the connection is refused, the server is gone, and no process is left to kill.
         return [] if is_terminated(fault) or fault.label == "refused" else list(started)
     for row in living:
-        with contextlib.suppress(InfrastructureError):  # the caller reports failed kills
+        with contextlib.suppress(errors.InfrastructureError):  # the caller reports failed kills
             kill(row, client)
     if not living:
         return []
@@ -282,7 +281,7 @@ def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list
     return living if last is None else living_of(selectors, last)
 
 
-def is_terminated(fault: InfrastructureError) -> bool:
+def is_terminated(fault: errors.InfrastructureError) -> bool:
     """Return whether an error means that the sandbox was terminated.
 
     A suspended sandbox does not count as terminated, because it keeps its processes.

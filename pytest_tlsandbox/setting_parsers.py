@@ -90,6 +90,10 @@ def single_target(targets: Sequence[str]) -> str:
     return targets[0]
 
 
+def _invalid(source: str, expected: str, text: str) -> InvalidSetting:
+    return InvalidSetting(f"{source}: expected {expected}, got {text!r}")
+
+
 def parse_mask(text: str, source: str) -> re.Pattern[str]:
     """Compile a regular expression for secrets."""
     try:
@@ -115,10 +119,8 @@ def parse_time(text: str, source: str) -> float:
     """Convert a time such as ``30``, ``30s``, ``500ms``, ``2m`` or ``1h`` to seconds."""
     seconds = _quantity(text, "(ms|s|m|h|)", _SECONDS)
     if not seconds > 0:
-        raise InvalidSetting(
-            f"{source}: expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h), got "
-            f"{text!r}"
-        )
+        expected = "a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h)"
+        raise _invalid(source, expected, text)
     return seconds
 
 
@@ -126,10 +128,8 @@ def parse_size(text: str, source: str) -> int:
     """Convert a size such as ``268435456``, ``256M`` or ``1.5G`` to bytes; 1K is 1024 bytes."""
     size = _quantity(text.upper(), "([KMGT]?)(?:I?B)?", _BYTES)
     if not size >= _BYTES["M"]:
-        raise InvalidSetting(
-            f"{source}: expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G), "
-            f"got {text!r}"
-        )
+        expected = "a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
+        raise _invalid(source, expected, text)
     return int(size)
 
 
@@ -240,10 +240,8 @@ def check_target(target: str, source: str) -> None:
     if "://" in target:
         check_url(target, source)
     elif not re.fullmatch(_IDENTIFIER, target):
-        raise InvalidSetting(
-            f"{source}: expected 'local', the id or name of a sandbox (letters, digits, - and _) or a "
-            f"URL, got {target!r}"
-        )
+        expected = "'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
+        raise _invalid(source, expected, target)
 
 
 def check_url(url: str, source: str) -> re.Match[str]:

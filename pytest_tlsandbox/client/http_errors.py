@@ -67,8 +67,7 @@ def error_of_response(
         # If the framework of a daemon rejects a request body, it answers in plain text.
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
-    if status in _KEY_ERRORS:
-        what = _KEY_ERRORS[status]
+    if what := _KEY_ERRORS.get(status):
         return errors.AuthenticationFailed(f"{address.label} {what} ({label}){said}", label=label)
     if status in (404, 405) and not body and call != "GET /processes":
         shown = mask_text(unquote(call))
