@@ -113,8 +113,7 @@ class Wait:
         if sooner is not None and self.cut:
             self._deadline = max(start, sooner)
         self.timeline = Timeline(start, self.client.history)
-        self._reported = self._last_begun = self._outage_ends = start
-        self._last_good = start
+        self._reported = self._last_begun = self._last_good = self._outage_ends = start
         self._same_since = self._unseen = 0.0
         self._wakeup = Wakeup(self.client, start)
 
@@ -133,16 +132,13 @@ class Wait:
         try:
             tenacity.Retrying(
                 sleep=self._wakeup.sleep,
-                retry=tenacity.retry_if_result(lambda final: not final),
+                retry=tenacity.retry_if_result(lambda over: not over),
                 wait=self._pause,
                 stop=self._is_over,
                 # By default, tenacity would raise RetryError, whose text names a Future instead of
                 # the cause.
                 retry_error_callback=lambda _state: None,
             )(self._poll)
-        except InfrastructureError as error:
-            if error is not self.fault:
-                raise  # a function of the user raised it
         finally:
             self._wakeup.close()
         self.seconds = self._now() - self.timeline.start
@@ -159,7 +155,7 @@ class Wait:
         return self.client.clock.monotonic()
 
     def _poll(self) -> bool:
-        """Poll and evaluate once, and return whether the result is final."""
+        """Poll once, and return whether the result is final or the error is permanent."""
         asked, left = self._now(), self.client.outage.left
         self._last_begun = asked
         if not self._has_not_changed(asked):
@@ -172,9 +168,7 @@ class Wait:
                 self.timeline.add_fault(fault, asked, self._now())
                 logger.debug("poll of %s failed: %s", self.client.label, fault.label)
                 self._report_progress()
-                if not fault.transient:
-                    raise
-                return False
+                return not fault.transient
             self.fault = None
             self._wakeup.evaluated = snapshot.begun
             self.timeline.add(snapshot)
