@@ -127,12 +127,11 @@ def near_misses(selector: Selector, snapshot: ProcessSnapshot) -> list[NearMiss]
 
 
 def _compare(selector: Selector, row: ProcessInfo) -> NearMiss | None:
+    text = selector.text
     if selector.may_select_others and selector.fits(row):
         return NearMiss(row, "an earlier run, replaced by another run or deployment")
-    return None if selector.text is None else _compare_text(selector.text, row)
-
-
-def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
+    if text is None:
+        return None
     if text == str(row.pid):
         return NearMiss(row, f"has pid {text}: the number {text} matches it, text does not")
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
