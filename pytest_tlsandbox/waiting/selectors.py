@@ -134,7 +134,7 @@ class Selection:
 
     def over(self, row: ProcessInfo) -> bool:
         """Return whether a match has ended and will not be restarted by a supervisor."""
-        if not row.ended or self.each_run or row.managed is None or row.managed.status == "stopped":
+        if not row.ended or self.each_run or is_over(row):
             return row.ended
         # If another process was started with the same name, the old row may still say "backing
         # off".
@@ -163,6 +163,15 @@ class Selector:
         baseline: a snapshot; processes that had ended before this snapshot do not count. If
             ``baseline`` is None, all listed processes count.
 
+    Attributes:
+        process: the argument of the same name.
+        label: a short description of the selector for messages, with secrets masked.
+        fits: a function that returns whether a process matches, whenever it began.
+        text: the text, if the selector is a text.
+        history: the history of the sandbox.
+        may_select_others: whether the selector selects all matching processes, including later
+            processes.
+
     Raises:
         InvalidArgument: ``process`` has the wrong type, or would match every process or no process.
 
@@ -176,39 +185,31 @@ class Selector:
         self.text = process if isinstance(process, str) else None
         self.history = history
         self._baseline = baseline
-        self._one_run = isinstance(process, int)
-        self._managed_id: str | None = None
         self._run: Identity | None = None
-        if isinstance(process, By):
-            self._one_run = bool({"pid", "handle"} & dict(process.fields).keys())
-        elif _is_process_info(process):
+        fields = dict(process.fields) if isinstance(process, By) else {}
+        self._one_run = isinstance(process, int) or "pid" in fields or "handle" in fields
+        self.may_select_others = not self._one_run
+        if _is_process_info(process):
             self._run = _identity_of(process)
-            self._managed_id = _managed_id(process)
-            self._one_run = self._managed_id is None
+            self._one_run = _managed_id(process) is None
+            self.may_select_others = False
 
     @property
     def pid(self) -> int | None:
         """The pid of the selected run, or None if the selector is not bound to one run."""
         return self._run.pid if self._one_run and self._run is not None else None
 
-    @property
-    def may_select_others(self) -> bool:
-        """Whether the selector selects all matching processes, including later processes."""
-        return not self._one_run and self._managed_id is None
-
     def select(self, snapshot: ProcessSnapshot) -> Selection:
         """Return the matches in a snapshot, and remember the selected run for later snapshots."""
         if self._one_run:
             return self._select_run(snapshot)
-        if self._managed_id is not None:
+        if not self.may_select_others:
             return self._select_generation(snapshot)
         fitting = [row for row in snapshot if self.fits(row) and self._is_newest(row)]
-        named = [row for row in fitting if _is_named(row, self.text)]
-        only_named = any(map(self._is_new, named))
-        rows = named if only_named else fitting
-        new = tuple(row for row in rows if self._is_new(row))
-        older = tuple(row for row in rows if not self._is_new(row))
-        return Selection(self.history, new, older, successors=not only_named)
+        new = tuple(row for row in fitting if self._is_new(row))
+        older = tuple(row for row in fitting if not self._is_new(row))
+        named = tuple(row for row in new if _is_named(row, self.text))
+        return Selection(self.history, named or new, older, successors=not named)
 
     def selects(self, run: Run) -> bool:
         """Return whether the selector selects a run.
@@ -258,7 +259,7 @@ class Selector:
         newest = self._bound_run()
         if newest is None and rows:  # the process was restarted before the first list call
             newest = self.history.run_of(rows[-1])
-        own = [row for row in rows if newest is not None and self.history.run_of(row) is newest]
+        own = [row for row in rows if self.history.run_of(row) is newest]
         if not own:
             return Selection(self.history, gone=True)
         self._run = own[-1].identity
@@ -281,7 +282,7 @@ class Selector:
         A sandbox may also list older runs of the process.
         """
         run = None if row.managed is None else self.history.run_of(row)
-        if run is None or row.managed is None:
+        if run is None:
             return True
         if run.generation.replaced and not row.ended and run.end is None:
             return False  # because the sandbox never updated the row
@@ -294,9 +295,12 @@ class Selector:
         A process also counts as active if its supervisor was about to restart the process.
         """
         before = self._baseline.find(row.identity) if self._baseline is not None else None
-        if before is None or not before.ended:
-            return True
-        return before.managed is not None and before.managed.status != "stopped"
+        return before is None or not is_over(before)
+
+
+def is_over(row: ProcessInfo) -> bool:
+    """Return whether a process has ended and no supervisor is about to restart it."""
+    return row.ended and (row.managed is None or row.managed.status == "stopped")
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
@@ -29,6 +29,7 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     after_a_crash,
     unreadable_rows,
 )
+from pytest_tlsandbox.waiting.selectors import is_over
 from pytest_tlsandbox.waiting.suggestions import not_found
 
 if TYPE_CHECKING:
@@ -177,7 +178,6 @@ class NoIncident:
     only_started: bool = False
     baseline: ProcessSnapshot | None = None
     suspected: bool = False
-    wanted: str = field(init=False)
 
     def __post_init__(self) -> None:
         *names, last = (rule.plural for rule in self.rules)
@@ -216,9 +216,9 @@ class NoIncident:
         unreadable = unreadable_rows(snapshot, self.baseline, self.selectors, self._check)
         if unreadable is not None:
             return unreadable
-        settling_time = 0.0 if all(map(_is_over, rows)) else SETTLING_TIME
-        if any(map(_may_change, incidents)):
-            settling_time = CORRECTION_TIME
+        settling_time = 0.0 if all(map(is_over, rows)) else SETTLING_TIME
+        if any(item.run.may_be_corrected or item.only_in_kernel for item in incidents):
+            settling_time = CORRECTION_TIME  # the list may soon show how the run really ended
         doubtful = _SUSPECTED if OOM in self.rules else (kinds.LOST_END,)
         shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
         return Met(shown, settling_time)
@@ -281,18 +281,10 @@ class NoIncident:
         if first.kind == kinds.LOST_END:
             what, hint = f"{what}, possibly an OOM kill", RUN_AGAIN
         explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
-        settled = not all(map(_may_change, counted))
-        settled = settled and not any(item.only_in_kernel for item in counted)
-        return Impossible(with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
-
-
-def _may_change(incident: Incident) -> bool:
-    """Return whether the list may soon show how a run really ended."""
-    return incident.run.may_be_corrected or incident.only_in_kernel
-
-
-def _is_over(row: ProcessInfo) -> bool:
-    return row.ended and (row.managed is None or row.managed.status == "stopped")
+        may_change = all(item.run.may_be_corrected for item in counted)
+        may_change = may_change or any(item.only_in_kernel for item in counted)
+        settling_time = CORRECTION_TIME if may_change else 0.0
+        return Impossible(with_evidence(explanation, counted), settling_time)
 
 
 def _names(incidents: Iterable[Incident]) -> str:

@@ -53,7 +53,7 @@ class HasOutput(IsListed):
     """A condition that is met if the process is listed and its output can still be read."""
 
     def met(self, row: ProcessInfo) -> Result:
-        return _lost_output(row, self._snapshot) or Met(row)
+        return _lost_output(row, self.selector.history.last) or Met(row)
 
 
 @dataclass(eq=False, repr=False)
@@ -89,12 +89,9 @@ class HasWritten(ProcessCondition):
         if found is not None:
             return found
         explanation = self._explain_end(row)
-        explanation = replace(
-            explanation,
-            what=f"{explanation.what} without printing {self._label}",
-            wanted="",
-            because=f"none of its {count(self._lines, 'line')} of output matches",
-        )
+        what = f"{explanation.what} without printing {self._label}"
+        because = f"none of its {count(self._lines, 'line')} of output matches"
+        explanation = replace(explanation, what=what, wanted="", because=because)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
@@ -103,7 +100,7 @@ class HasWritten(ProcessCondition):
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
         """Return a result if a line matches or the output is unreadable. Otherwise, return None."""
-        lost = _lost_output(row, self._snapshot)
+        lost = _lost_output(row, self.selector.history.last)
         if lost is not None:
             return lost
         try:
@@ -178,7 +175,7 @@ def _failed_call(
     return Pending(lambda: explanation) if fault.transient else Impossible(explanation)
 
 
-def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
+def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot | None) -> Impossible | None:
     """Return an inconclusive result if another process now uses the pid.
 
     In this case, the selected process's output can no longer be read.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
 from pytest_tlsandbox.formatting.text import seconds
+from pytest_tlsandbox.history.runs import Generation, Run
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.messages.incidents import used_restarts
 from pytest_tlsandbox.types import CRASH_SIGNALS, Pick
@@ -29,7 +30,6 @@ from pytest_tlsandbox.waiting.suggestions import not_found
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.selectors import Selection, Selector
@@ -68,11 +68,9 @@ class ProcessCondition:
     picks_first: ClassVar[bool] = False
     pick_hint: ClassVar[str] = '; or pass pick="newest" if several processes are expected'
     _first: ProcessSnapshot | None = field(default=None, init=False)
-    _snapshot: ProcessSnapshot = field(init=False)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result of the condition for a snapshot."""
-        self._snapshot = snapshot
         self._first = snapshot if self._first is None else self._first
         selection = self.selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row) and not self._is_lost(row)]
@@ -145,23 +143,23 @@ class ProcessCondition:
         explanation = self._explain(errors.WaitTimedOut, what, row, hint, wanted="")
         return replace(explanation, subject=f"{explanation.subject}, still {living_state(row)}")
 
-    def _run_of(self, row: ProcessInfo) -> Run | None:
-        return self.selector.history.run_of(row)
+    def _run_of(self, row: ProcessInfo) -> Run:
+        """Return the run of a row.
+
+        If the history does not know the row, because a list call of another thread overtook this
+        one, the result is a run of which nothing is known.
+        """
+        return self.selector.history.run_of(row) or Run(Generation(None))
 
     def _is_lost(self, row: ProcessInfo) -> bool:
         """Return whether the sandbox lost an exit code that the condition needs."""
-        run = self._run_of(row)
-        return self.wants_an_end and run is not None and run.end is not None and run.end.lost
+        end = self._run_of(row).end
+        return self.wants_an_end and end is not None and end.lost
 
     def _correction_time(self, row: ProcessInfo) -> float:
         """Return for how many seconds the sandbox may still correct how the process ended."""
-        run = self._run_of(row)
-        uncertain = self.wants_an_end and run is not None and run.may_be_corrected
+        uncertain = self.wants_an_end and self._run_of(row).may_be_corrected
         return CORRECTION_TIME if uncertain else 0.0
-
-    def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
-        run = self._run_of(row)
-        return run is not None and row.signal in run.sent
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
         what = f"{len(rows)} processes match {self.selector.label}"
@@ -191,11 +189,11 @@ class ProcessCondition:
                 what = "Ended (cause unknown)"
                 because = f"the sandbox did not confirm the signal {waited}"
             return self._explain(errors.Inconclusive, what, row, RUN_AGAIN, because)
-        if row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row):
+        if row.signal not in (None, *CRASH_SIGNALS, *run.sent):
             what += " (not by this test)"
         first = self._first.find(row.identity) if self._first is not None else None
         wanted = self.wanted.removeprefix("exit code ") if row.state == "exited" else self.wanted
-        if run is not None and run.gave_up and row.managed:
+        if run.gave_up and row.managed:
             what += f" ({used_restarts(row.managed.restart_count, row.managed)})"
             wanted = self.wanted
         elif not self.wants_an_end and first is not None and first.ended:
@@ -211,7 +209,7 @@ class ProcessCondition:
             return MORE_MEMORY
         if row.exit_code in _HINTS_FOR_SHELLS:
             return _HINTS_FOR_SHELLS[row.exit_code]
-        if row.signal is not None and self._was_sent_its_signal(row):
+        if row.signal in self._run_of(row).sent:
             return 'use wait_for_process(process, status="signaled") if this signal should end the process'
         if row.signal in CRASH_SIGNALS:
             return after_a_crash(row)

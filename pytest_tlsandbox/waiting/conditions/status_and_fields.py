@@ -16,7 +16,7 @@ from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.redact import mask_args
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Met, Pending
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Selection, Selector
+from pytest_tlsandbox.waiting.selectors import Selection, Selector, is_over
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
@@ -99,9 +99,10 @@ class HasStatus(ProcessCondition):
     def met(self, row: ProcessInfo) -> Result:
         if not self.stable_for:
             return super().met(row)
-        self._restarts = _restarts(row) if self._restarts is None else self._restarts
+        restarts = row.managed.restart_count if row.managed else 0
+        self._restarts = restarts if self._restarts is None else self._restarts
         what, hint = capitalized(row.state), "pass a timeout= well above stable_for="
-        if _restarts(row) > self._restarts:
+        if restarts > self._restarts:
             since = "ran" if row.state == "running" else row.state
             what, hint = f"{_end_before(row)}, then restarted and {since}", ""
         unsettled = self._explain(WaitTimedOut, what, row, hint)
@@ -109,9 +110,8 @@ class HasStatus(ProcessCondition):
         return Met(row, settling_time, row.identity, _longest_gap(self.stable_for), unsettled)
 
     def declare(self, row: ProcessInfo) -> None:
-        run = self._run_of(row)
-        if run is not None and "oom_killed" in self.statuses and row.state == "oom_killed":
-            run.declared |= {OOM}
+        if "oom_killed" in self.statuses and row.state == "oom_killed":
+            self._run_of(row).declared |= {OOM}
 
     def alive(self, row: ProcessInfo) -> Result:
         if not self.healthy or row.state not in self.statuses:
@@ -138,13 +138,13 @@ class Stays(HasStatus):
     _run: Run | None = field(default=None, init=False)
 
     def fits(self, row: ProcessInfo) -> bool:
-        same_run = self._run is None or self._run_of(row) is self._run
+        same_run = self._run is None or self.selector.history.run_of(row) is self._run
         return row.state in self.statuses and same_run
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
             # From now on, only this run counts, even if the selector matches other processes.
-            self._run = self._run_of(row)
+            self._run = self.selector.history.run_of(row)
             if self.selector.may_select_others or row.managed is None:
                 self.selector = Selector(row, self.selector.history)
         return Met(row, self.stable_for, row.identity, _longest_gap(self.stable_for))
@@ -192,8 +192,7 @@ class WasRestarted(ProcessCondition):
         return Pending(lambda: explanation, until_end_of=None if row.ended else row)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
-        restarts_later = row.managed is not None and row.managed.status != "stopped"
-        one_run = selection.each_run and restarts_later
+        one_run = selection.each_run and not is_over(row)
         return self.alive(row) if one_run else super().ended(row, selection)
 
     def declare(self, row: ProcessInfo) -> None:
@@ -204,10 +203,11 @@ class WasRestarted(ProcessCondition):
         return sum(run.times for run in self._restarted_runs(row))
 
     def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
-        own, incidents = self._run_of(row), self.selector.history.incidents(self.position)
+        generation = self._run_of(row).generation
+        incidents = self.selector.history.incidents(self.position)
         runs = [incident.run for incident in incidents if incident.kind == RESTART]
         counted = [run for run in runs if not (run.restarted_here or run.assumed)]
-        return [run for run in counted if own is not None and run.generation is own.generation]
+        return [run for run in counted if run.generation is generation]
 
 
 @dataclass(eq=False, repr=False)
@@ -240,8 +240,6 @@ class HasFields(ProcessCondition):
 
     def declare(self, row: ProcessInfo) -> None:
         run, expected = self._run_of(row), self.expected
-        if run is None:
-            return
         if expected.get("status") == "oom_killed" or expected.get("oom_killed"):
             run.declared |= {OOM}
         if row.signal is not None and expected.get("signal") == row.signal:
@@ -283,10 +281,6 @@ def _longest_gap(duration: float) -> float:
     The result is a tenth of ``duration``, but at least 1 s.
     """
     return max(1.0, duration / 10)
-
-
-def _restarts(row: ProcessInfo) -> int:
-    return row.managed.restart_count if row.managed else 0
 
 
 def _end_before(row: ProcessInfo) -> str:
