@@ -32,7 +32,7 @@ def measure(*, short: bool = False) -> list[Result]:
     )
     reader, history = ListReader("benchmark"), History(time.monotonic)
     steps = []
-    since = 0
+    baseline = None
     for number, body in enumerate(_lists(IN_SHORT if short else LISTS)):
         start = time.process_time()
         snapshot = reader.read(body)
@@ -40,8 +40,8 @@ def measure(*, short: bool = False) -> list[Result]:
         snapshot.begun = snapshot.ended = float(number)
         history.fold(snapshot)
         folded = time.process_time()
-        since = since or history.position
-        NoIncident((OOM,), history, since).evaluate(snapshot)
+        baseline = baseline or snapshot
+        NoIncident((OOM,), history, baseline=baseline).evaluate(snapshot)
         end = time.process_time()
         steps.append((read - start, folded - read, end - folded, end - start))
     # The history begins with the first list; the second one turns all its rows into runs.

@@ -248,15 +248,13 @@ class Assertions:
         all_processes: bool,
         suspected: bool = False,
     ) -> None:
-        baseline = self._since(since)
         condition = absence.NoIncident(
             rules,
             self._history,
-            self._history.position_of(baseline),
             selectors=[self._selector(process, since) for process in processes],
             started=self._started,
             only_started=self._shared and not all_processes,
-            baseline=baseline,
+            baseline=self._since(since),
             suspected=suspected,
         )
         for incident in self._check(condition) or []:

@@ -155,16 +155,16 @@ _KILL_IT_HERE = (
 
 @dataclass(eq=False)
 class NoIncident:
-    """A condition that is met if no incident of the given kinds happened after ``since``.
+    """A condition that is met if no incident of the given kinds happened after the baseline.
 
     Attributes:
         rules: the kinds of checks to make.
         history: the history of the sandbox.
-        since: the position; only incidents whose evidence was first seen after this position count.
         selectors: the selectors of the processes to check; empty for all processes.
         started: the processes that this test started.
         only_started: whether to check only ``started``, because other tests use the sandbox too.
-        baseline: the snapshot at the position ``since``, if there is one.
+        baseline: a snapshot; only incidents whose evidence was first seen after this snapshot
+            count. If it is None, all known incidents count.
         suspected: whether suspected OOM kills and lost exit codes also fail the check.
         wanted: the expectation in words.
 
@@ -172,7 +172,6 @@ class NoIncident:
 
     rules: Sequence[Rule]
     history: History
-    since: int
     selectors: Sequence[Selector] = ()
     started: Sequence[ProcessInfo] = ()
     only_started: bool = False
@@ -185,6 +184,7 @@ class NoIncident:
         listed = f"{', '.join(names)} or {last}" if names else last
         listed += of if self.selectors else ""
         self.wanted, self._check = f"no {listed}", f"for {listed}"
+        self._since = self.history.position_of(self.baseline)
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -199,7 +199,7 @@ class NoIncident:
             rows = [row for row in rows if (run := run_of(row)) and run.generation in self._own]
         incidents = [
             incident
-            for incident in self.history.incidents(self.since)
+            for incident in self.history.incidents(self._since)
             if not incident.caused_here and self._is_selected(incident)
         ]
         for rule in self.rules:

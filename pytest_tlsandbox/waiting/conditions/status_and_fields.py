@@ -218,10 +218,8 @@ class HasFields(ProcessCondition):
     waits = False
 
     def __post_init__(self) -> None:
-        expected = self.expected.items()
-        self.wanted = " and ".join(
-            f"{name}={shown_wanted(value, name)}" for name, value in expected
-        )
+        texts = [f"{name}={shown_wanted(value, name)}" for name, value in self.expected.items()]
+        self.wanted = " and ".join(texts)
         expects_an_end = self.expected.get("status", "running") != "running"
         self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & self.expected.keys())
 
@@ -260,17 +258,17 @@ class HasFields(ProcessCondition):
 
     def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
         names = differences(row, self.expected).keys()
-        wrong = self.fields(row)
+        first, *others = self.fields(row)
         ended = row.ended and names <= _CHANGING
         if names == {"exit_code"} and row.state == "exited":
-            what, wanted = headline_of_end(row), wrong[0].wanted
-        elif len(wrong) > 1 and ended:
+            what, wanted = headline_of_end(row), first.wanted
+        elif others and ended:
             what, wanted = headline_of_end(row), cut(self.wanted, _LONGEST_VALUE)
         else:
-            what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
-            wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
-            more = len(wrong) - 1
-            wanted += f" ({count(more, 'more field')} differ{'s' * (more == 1)})" if more else ""
+            what = f"{first.name} was {cut(first.was, _LONGEST_VALUE)}"
+            wanted = cut(first.wanted, _LONGEST_VALUE)
+            differ = "differ" if len(others) > 1 else "differs"
+            wanted += f" ({count(len(others), 'more field')} {differ})" if others else ""
         explanation = self._explain(AssertionFailed, what, row, hint, wanted=wanted)
         return Impossible(replace(explanation, output=ended))
 
