@@ -10,7 +10,6 @@ from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Process, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
     from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.conditions.condition import Condition
+    from pytest_tlsandbox.waiting.selectors import Process
 
 
 Check: TypeAlias = "tuple[str, str, Condition]"
@@ -153,7 +153,7 @@ class Soft(Assertions):
 
         """
         condition = self._has_fields(process, expected, pick, since)
-        self._check(condition, f"{label_of(process)}: {condition.wanted}")
+        self._check(condition, f"{condition.selector.label}: {condition.wanted}")
 
     def _check(self, condition: Condition, name: str = "") -> None:
         if self._checks is None:

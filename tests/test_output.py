@@ -32,7 +32,7 @@ def _no_jitter(monkeypatch):
 
 READY = "ready on 8080 (v1.2)"
 MATCHES = [
-    *((pattern, READY) for pattern in ("ready", "(v1.2)", re.compile(r"n \d{4}\b"), re.compile("(?i)READY"))),
+    *((pattern, READY) for pattern in ("ready", " ", "(v1.2)", re.compile(r"n \d{4}\b"), re.compile("(?i)READY"))),
     ("INFO", "INFO: ready"),
     *((pattern, None) for pattern in ("v1x2", "READY", re.compile("^on"))),
 ]  # fmt: skip

@@ -312,14 +312,9 @@ def _is_named(row: ProcessInfo, text: str | None) -> bool:
     return text is not None and row.managed is not None and row.managed.name == text
 
 
-def label_of(process: Any) -> str:
-    """Return a short description of a selector for messages, with secrets masked.
-
-    Raises:
-        InvalidArgument: ``process`` has the wrong type, or would match every process or no process.
-
-    """
-    return _read(process)[0]
+def label_of(pattern: str | re.Pattern[str]) -> str:
+    """Return a text in quotes or a regex between slashes, shortened and with secrets masked."""
+    return f'"{_brief(pattern)}"' if isinstance(pattern, str) else f"/{_brief(pattern.pattern)}/"
 
 
 def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
@@ -329,14 +324,14 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
             raise InvalidArgument(
                 "argument 'process' must not be empty text, which would match every command line"
             )
-        label = f'"{_brief(process)}"'
+        label = label_of(process)
         return label, lambda row: process in row.command_line or _is_named(row, process)
     if isinstance(process, int) and not isinstance(process, bool):
         if process < 0:
             raise InvalidArgument(f"argument 'process' must be a pid >= 0, got {process}")
         return f"pid {process}", lambda row: row.pid == process
     if isinstance(process, re.Pattern) and isinstance(process.pattern, str):
-        return f"/{_brief(process.pattern)}/", lambda row: bool(process.search(row.command_line))
+        return label_of(process), lambda row: bool(process.search(row.command_line))
     if isinstance(process, By):
         fields = dict(process.fields)
         return repr(process), lambda row: not differences(row, fields)

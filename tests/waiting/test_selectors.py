@@ -7,7 +7,7 @@ import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.waiting.selectors import Selector, by, label_of
+from pytest_tlsandbox.waiting.selectors import Selector, by
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
@@ -103,7 +103,9 @@ def test_selector_of_an_invalid_type_is_rejected(meant):
 
 
 def test_label_of_a_selector_masks_secrets():
-    assert label_of("train.py --token=abc") == '"train.py --token=***"'
-    assert label_of(re.compile("API_KEY=abc")) == "/API_KEY=***/"
-    selector = by(command="run", args=["--token=abc"])
-    assert label_of(selector) == "by(command='run', args=['--token=***'])"
+    for meant, label in (
+        ("train.py --token=abc", '"train.py --token=***"'),
+        (re.compile("API_KEY=abc"), "/API_KEY=***/"),
+        (by(command="run", args=["--token=abc"]), "by(command='run', args=['--token=***'])"),
+    ):
+        assert Selector(meant, History(lambda: 0.0)).label == label
