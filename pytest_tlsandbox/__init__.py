@@ -78,11 +78,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 _MODULES = {
     "AsyncSandbox": "async_sandbox",
     "CompletedProcess": "models",
-    "HealthCheckOptions": "arguments.start_options",
+    "HealthCheckOptions": "arguments",
     "ProcessInfo": "models",
     "ProcessLister": "client.api",
     "ProcessSnapshot": "history.snapshot",
-    "RestartOptions": "arguments.start_options",
+    "RestartOptions": "arguments",
     "Sandbox": "sandbox",
     "Secret": "redact",
     "by": "waiting.selectors",
@@ -92,7 +92,7 @@ _MODULES = {
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
+    from pytest_tlsandbox.arguments import HealthCheckOptions, RestartOptions
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.errors import *

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import argument_label, check_pick, must_be
+from pytest_tlsandbox.arguments import argument_label, check_pick, must_be
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name

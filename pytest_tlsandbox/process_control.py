@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.arguments.checks import check_choice, check_text, must_be
-from pytest_tlsandbox.arguments.start_options import StartOptions, check_option
+from pytest_tlsandbox.arguments import StartOptions, check_choice, check_option, check_text, must_be
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import shorten

@@ -6,7 +6,8 @@ import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pytest_tlsandbox import process_control
-from pytest_tlsandbox.arguments.checks import (
+from pytest_tlsandbox.arguments import (
+    StartOptions,
     check_choice,
     check_codes,
     check_function,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.arguments.start_options import StartOptions
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot

@@ -150,7 +150,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
     given = [word for text in texts for word in re.split(r"[,\s]+", str(text)) if word]
     for word in given:
         if word not in RULES:
-            from pytest_tlsandbox.arguments.checks import suggestion
+            from pytest_tlsandbox.arguments import suggestion
 
             raise InvalidSetting(
                 f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.arguments.checks import suggestion
+from pytest_tlsandbox.arguments import suggestion
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.setting_parsers import check_target, check_url

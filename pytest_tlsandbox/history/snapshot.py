@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import TypeAdapter
 
-from pytest_tlsandbox.arguments.checks import SEVERAL, check_value, suggestion
+from pytest_tlsandbox.arguments import SEVERAL, check_value, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import process_table
 from pytest_tlsandbox.models import ManagedProcess, ProcessInfo, UnreadableRow, by_start

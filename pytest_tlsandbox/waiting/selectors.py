@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import check_function, shown
+from pytest_tlsandbox.arguments import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, check_fields, differences

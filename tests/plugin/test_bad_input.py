@@ -1,6 +1,6 @@
 """Mistakes end the run, or the call, with one sentence: where it came from, and what is allowed.
 
-``tests/test_settings.py`` and ``tests/arguments`` have the sentences for all values.
+``tests/test_settings.py`` and ``tests/test_arguments.py`` have the sentences for all values.
 """
 
 from __future__ import annotations

@@ -1,1 +1,0 @@
-"""Validate the arguments of helpers."""
