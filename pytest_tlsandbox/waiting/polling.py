@@ -157,7 +157,6 @@ class Wait:
     def _poll(self) -> bool:
         """Poll once, and return whether the result is final or the error is permanent."""
         asked, left = self._now(), self.client.outage.left
-        self._last_begun = asked
         if not self._has_not_changed(asked):
             try:
                 snapshot = self._list()

@@ -21,6 +21,7 @@ from tests.support import (
     raw,
     result_of,
     signaled,
+    snapshot,
 )
 from tests.support import box_of as writing_box
 from tests.support import silent_box as box_of
@@ -212,6 +213,14 @@ def test_message_about_an_ended_process_shows_no_output_of_another_process_with_
     box = writing_box({0: [FAILED, raw(41, "web", (), handle=90, started_at=T0 + 60_000)]})
 
     assert result_of(lambda: box.wait_for_exit(process(41))) == UNEXPECTED
+
+
+@pytest.mark.parametrize(("row", "expected"), [(EXITED, "pid 41"), (FAILED, UNEXPECTED)])
+def test_process_is_checked_although_a_later_list_call_of_another_thread_lacks_it(row, expected):
+    box = box_of([row])
+    box._history.fold(snapshot(at=5000))
+
+    assert result_of(lambda: box.wait_for_exit(41)) == expected
 
 
 def test_unreadable_rows_are_shown_if_no_process_matches():
