@@ -61,8 +61,6 @@ _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
 _LONGEST_READ = 0.5
 """The maximum duration of reading output for a progress report, in seconds."""
-LONGEST_STREAM = 600.0
-"""Seconds for which a wait without a deadline follows a process."""
 LONG_OUTAGE = 1.0
 """If an outage lasts at least this many seconds, the result before the outage no longer counts."""
 
@@ -176,9 +174,8 @@ class Wait:
         if not self.final:
             now = self._now()
             if now - self.timeline.start >= _UNNOTICED:
-                left = max(self._deadline - now, _LAST_POLL)
-                limit = LONGEST_STREAM if self._deadline == math.inf else left
-                self._wakeup.follow(self._awaited(), limit)
+                # Assertions, which have no deadline, do not await the end of a process.
+                self._wakeup.follow(self._awaited(), max(self._deadline - now, _LAST_POLL))
             self._report_progress()
         return self.final
 
