@@ -22,6 +22,7 @@ RESTARTED = [
     raw(7, **ended(1), managed=SUPERVISED),
     raw(8, started_at=T0 + 9500, managed=SUPERVISED),
 ]
+TWICE = [raw(pid, started_at=T0 + pid, managed=managed()) for pid in (7, 8)]
 STOPPED = raw(7, **ended(0), managed=managed(status="stopped"))
 BACKING_OFF = raw(7, **ended(1), managed=managed(status="backing_off"))
 REUSED = [raw(42, handle=2, **ended(0)), raw(42, handle=90, started_at=T0 + 60_000)]
@@ -67,6 +68,8 @@ def select(meant, rows, before=None):
         *((meant, [8], RESTARTED, None) for meant in ("web", "train.py", by(name="web"))),
         (process(7, managed=managed("web")), [8], RESTARTED, None),
         (42, [90], REUSED, None),
+        # The row of an earlier process with the same name still says "running".
+        ("train.py", [8], TWICE, None),
         # Only a pid selects a process that had ended before the test.
         ("train.py", [42, 43], NOW, [OVER, ALIVE]),
         ("train.py", [41, 42, 43], NOW, None),
