@@ -255,13 +255,10 @@ class Wait:
         if the output cannot be read in time.
         """
         process, left = explanation.process, self._deadline - self._now()
-        if process is None or not explanation.output or left <= 0:
-            return ""
-        try:
-            lines = self.client.output(process.pid, limit=min(_LONGEST_READ, left))
-        except InfrastructureError:
-            return ""  # the wait continues, and its polls report an outage
-        return last_line(lines)
+        if process is not None and explanation.output and left > 0:
+            with contextlib.suppress(InfrastructureError):  # the polls report an outage
+                return last_line(self.client.output(process.pid, limit=min(_LONGEST_READ, left)))
+        return ""
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
         """Record a result, and decide whether it is final.
