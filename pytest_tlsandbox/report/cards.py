@@ -163,13 +163,10 @@ def _cause(
     kind = min(events, key=_badness)["rule"]
     tests = [event["number"] for event in events if "number" in event]
     card = Card(kind, process=events[0]["name"] or "", tests=tests)
-    worst: dict[tuple[str, int | None], Data] = {}  # the first event of this kind of each run
-    for event in events:
-        if event["rule"] == kind != "none":
-            worst.setdefault((event["process"], event["run"]), event)
-    processes = {process for process, _ in worst}
+    worst = [event for event in events if event["rule"] == kind != "none"]
+    processes = {event["process"] for event in worst}
     known = [each for each in zip_longest(bars, bars[1:]) if each[0]["id"] in processes]
-    found = [event for event in worst.values() if "verdict" in event]
+    found = [event for event in worst if "verdict" in event]
     if found:
         card.what = _what(found, events)
     elif kind == "none":
@@ -201,7 +198,7 @@ def _what(found: Sequence[Data], events: Sequence[Data]) -> str:
     If only one run has an incident of the worst kind, the description is the headline of this
     incident. Otherwise, the description contains the number of incidents of each kind.
     """
-    if len(found) == 1 and "headline" in found[0]:
+    if len({*map(_IDENTITY, found)}) == 1 and "headline" in found[0]:
         return str(found[0]["headline"]).rpartition(": ")[0]
     verdicts = Counter(event["verdict"] for event in events if "verdict" in event)
     times = [what + (f" {n} times" if n > 1 else "") for what, n in verdicts.items()]
@@ -260,12 +257,17 @@ def _others(
 def list_of_cards(document: Data, cards: Sequence[Card]) -> str:
     """Return the cards as an HTML list; cards after the eighth are folded."""
     items = [_item(card, document) for card in cards]
-    shown, more = items[:_MOST_CARDS], items[_MOST_CARDS:]
-    text = f'<ol class="cards">{"".join(shown)}</ol>' if shown else ""
-    if more:
-        rest = f'<ol class="cards">{"".join(more)}</ol>'
-        text += f"<details><summary>and {len(more)} more</summary>{rest}</details>"
-    return text
+    return _list("cards", items, _MOST_CARDS, "more")
+
+
+def _list(css_class: str, items: Sequence[str], most: int, more: str) -> str:
+    """Return an HTML list; the items after the first ``most`` are folded, and counted."""
+    if not items:
+        return ""
+    text = f'<ul class="{css_class}">{"".join(items[:most])}</ul>'
+    rest = _list(css_class, items[most:], len(items), more)
+    summary = f"<summary>and {len(items) - most} {more}</summary>"
+    return f"{text}<details>{summary}{rest}</details>" if rest else text
 
 
 def _item(card: Card, document: Data) -> str:
@@ -279,10 +281,7 @@ def _item(card: Card, document: Data) -> str:
         text = "\n".join(map(escaped, card.output[-_MOST_LINES:]))
         parts.append(f'<pre dir="ltr">{text}</pre>')
     links = [_test(number, document["tests"][number], card.what) for number in card.tests]
-    if more_links := links[_MOST_TESTS:]:
-        rest = f"<summary>and {len(more_links)} more tests</summary><ul>{''.join(more_links)}</ul>"
-        links[_MOST_TESTS:] = [f"<li><details>{rest}</details></li>"]
-    parts += [f"<ul>{''.join(links)}</ul>"] if links else []
+    parts.append(_list("tests", links, _MOST_TESTS, "more tests"))
     parts += [f"<p>{escaped(fact)}</p>" for fact in card.facts]
     return f'<li class="{"faint " if card.faint else ""}{card.kind}">{"".join(parts)}</li>'
 

@@ -66,7 +66,7 @@ function outputOf({bar}) {
 
 // Its first line comes first, because a traceback may be long.
 const failureText = ({test}) =>
-  `${test.failure.line}\n(${test.failure.phase} of ${test.id})\n\n${test.failure.text}`;
+  `${test.failure.line}\n(${test.failure.phase} of ${test.id})\n\n${test.failure.lines.join("\n")}`;
 
 function tabsOf(item) {
   if (item.test) {
@@ -201,8 +201,7 @@ function show(item) {
   for (const path of item.test?.files ?? []) {
     const pair = make("div", "", undefined, list);
     make("dt", "", "whole output", pair);
-    const link = make("a", "", path, make("dd", "", undefined, pair));
-    link.href = path.split("/").map(encodeURIComponent).join("/");
+    make("a", "", decodeURIComponent(path), make("dd", "", undefined, pair)).href = path;
   }
   addTabs(tabs);
   if (!item.test) return;

@@ -33,7 +33,6 @@ def page_of(document: Mapping[str, Any]) -> str:
     causes, others = cards_of(document, timeline)
     style = _file("page.css")
     script = "".join(map(_file, _SCRIPTS))
-    findings = [printable(_describe(finding)) for finding in document["findings"]]
     return Template(_file("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
@@ -41,7 +40,7 @@ def page_of(document: Mapping[str, Any]) -> str:
         style=style,
         about=escaped(_about(document, timeline)),
         cards=list_of_cards(document, [*causes, *others]),
-        data=_as_data({**timeline, "findings": findings}),
+        data=_as_data({**timeline, "findings": [*map(_describe, document["findings"])]}),
         script=script,
     )
 
@@ -86,18 +85,19 @@ def _hash(text: str) -> str:
 def _as_data(value: object) -> str:
     """Return a value as JSON that is safe inside a script element.
 
-    The function escapes HTML markup characters and Unicode line separators. Fields without a value
-    are left out, which makes a large page a fifth smaller.
+    The function escapes HTML markup characters and all characters that are not printable. Fields
+    without a value are left out, which makes a large page a fifth smaller.
     """
-    text = json.dumps(_without_nulls(value), ensure_ascii=False, separators=(",", ":"))
-    for char in "<>&\u2028\u2029":
+    text = json.dumps(_shown(value), ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
 
 
-def _without_nulls(value: Any) -> Any:
+def _shown(value: Any) -> Any:
+    """Return data with printable texts, and without the fields that have no value."""
     if isinstance(value, dict):
-        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+        return {key: _shown(part) for key, part in value.items() if part is not None}
     if isinstance(value, (list, tuple)):
-        return [_without_nulls(part) for part in value]
-    return value
+        return [_shown(part) for part in value]
+    return printable(value) if isinstance(value, str) else value

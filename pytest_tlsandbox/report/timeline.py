@@ -11,8 +11,8 @@ import re
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
-from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.monitoring.plain_data import epoch
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
@@ -50,11 +50,21 @@ class _Axis(NamedTuple):
         """Return the axis position of a time on the test machine's clock."""
         return min(max(epoch(time) - self.start, 0), self.span)
 
-    def by_sandbox_clock(self, time: str | None) -> int | None:
-        """Return the axis position, possibly negative, of a time on the sandbox's clock."""
+    def position(self, time: str | None, seen_at: str) -> tuple[int, str]:
+        """Return the axis position of an event, and how this position was determined.
+
+        Args:
+            time: when the event happened, on the sandbox's clock; None if this is not known.
+            seen_at: when the event was seen, on the test machine's clock.
+
+        Returns:
+            The position of ``time`` and "sandbox" if possible, otherwise the position of
+            ``seen_at`` and "seen".
+
+        """
         if time is None or self.offset is None:
-            return None
-        return min(epoch(time) + self.offset - self.start, self.span)
+            return self.by_host_clock(seen_at), "seen"
+        return min(max(epoch(time) + self.offset - self.start, 0), self.span), "sandbox"
 
 
 def timeline_of(document: Data) -> Data:
@@ -106,7 +116,7 @@ def _section(sandbox: str, document: Data, axis: _Axis, incidents: Incidents) ->
     rows.sort(key=lambda row: (not row["cause"], not row["wrong"], row["quiet"]))
     gaps = [*_gaps(document, sandbox, axis)]
     return {
-        "name": printable(sandbox),
+        "name": sandbox,
         "worker": _worker_of(sandbox, document["workers"]),
         "offset": axis.offset,
         "earlier": len(runs) - len(drawn),
@@ -191,64 +201,57 @@ def _had_ended(run: Data, axis: _Axis) -> bool:
     A sandbox may still list such runs.
     """
     first = run["changes"][0]
-    ended = axis.by_sandbox_clock(first["at"])
-    earlier = ended is None or ended <= 0
-    return bool(run["before_the_session"]) and _has_ended(first) and earlier
+    return _has_ended(first) and _is_earlier(run, *axis.position(first["at"], first["seen_at"]))
+
+
+def _is_earlier(run: Data, position: int, determined_by: str) -> bool:
+    """Return whether an event that the first snapshot showed happened before the session."""
+    return bool(run["before_the_session"]) and (determined_by == "seen" or position == 0)
 
 
 def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
     """Return the bar of a run."""
-    begun, begun_by = _begin(run, axis)
+    begun, begun_by = axis.position(run["started_at"], run["changes"][0]["seen_at"])
+    if _is_earlier(run, begun, begun_by):
+        begun, begun_by = 0, "before"
     states = [change for change in run["changes"] if change["state"] != "not listed"]
     ends = [change for change in states if _has_ended(change)]
     last = ends[-1] if ends else states[-1]  # the sandbox may correct how a run ended
     gone = run["changes"][-1]
     if ends:
-        reported = axis.by_sandbox_clock(last["at"])
-        ended = axis.by_host_clock(ends[0]["seen_at"]) if reported is None else reported
-        ended_by, kind = "seen" if reported is None else "sandbox", _kind(last)
+        (ended, ended_by), kind = axis.position(last["at"], ends[0]["seen_at"]), _kind(last)
     elif gone["state"] == "not listed":
         ended, ended_by, kind = axis.by_host_clock(gone["seen_at"]), "gone", "gone"
     else:
         ended, ended_by, kind = axis.span, "open", "running"
     output = run["output"]
     return {
-        "id": run["id"],
+        **_fields(run, "id", "name", "pid", "handle", "test"),
         "from": begun,
         "to": max(ended, begun),
         "begun": begun_by,
         "ended": ended_by,
         "kind": kind,
-        "state": printable(last["text"]),
+        "state": last["text"],
         "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
-        "name": printable(run["name"]),
         "command": _text(run["command_line"], _LONGEST_TEXT),
-        "pid": run["pid"],
-        "handle": run["handle"],
-        "test": run["test"] and printable(run["test"]),
         "output": output
         and {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]},
     }
 
 
+def _fields(data: Data, *names: str) -> dict[str, Any]:
+    return {name: data[name] for name in names}
+
+
 def _state(change: Data, axis: _Axis) -> tuple[int, str]:
     """Return the axis position of a change, and a description of the new state."""
-    text = printable(change.get("text", change["state"]))
+    text = change.get("text", change["state"])
     if (supervisor := change.get("supervisor")) is not None:
         text += f"; supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
         if supervisor["health"] not in ("disabled", "unknown"):
             text += f", {supervisor['health']}"
     return axis.by_host_clock(change["seen_at"]), text
-
-
-def _begin(run: Data, axis: _Axis) -> tuple[int, str]:
-    """Return the position at which a bar begins, and how this position was determined."""
-    reported = axis.by_sandbox_clock(run["started_at"])
-    if run["before_the_session"] and (reported is None or reported <= 0):
-        return 0, "before"
-    if reported is not None:
-        return max(reported, 0), "sandbox"
-    return axis.by_host_clock(run["changes"][0]["seen_at"]), "seen"
 
 
 def _kind(end: Data) -> str:
@@ -263,8 +266,7 @@ def _kind(end: Data) -> str:
 
 def _text(text: str, most: int) -> str:
     beyond = len(text) - most
-    shown = printable(text[:most])
-    return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown
+    return f"{text[:most]} ... and {beyond:,} characters more" if beyond > 0 else text
 
 
 def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[Data]:
@@ -275,11 +277,8 @@ def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[Data]:
         # If a worker died during a test, it is not known when the test ended.
         ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
         yield {
-            "id": printable(test["id"]),
-            "attempt": test["attempt"],
-            "worker": test["worker"],
-            "outcome": test["outcome"],
-            "files": test["output_files"] or None,
+            **_fields(test, "id", "attempt", "worker", "outcome"),
+            "files": [quote(file, errors="replace") for file in test["output_files"]] or None,
             "from": begun,
             "to": max(begun, ended),
             "cause": test["cause"] and test["cause"]["process"],
@@ -288,16 +287,15 @@ def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[Data]:
 
 
 def _failure(failure: Data, most: int) -> Data:
-    """Return the phase, the first line and the text of a failure.
+    """Return the phase, the first line and all lines of a failure.
 
     If the text is too long, its start is left out, because its end is more important.
     """
-    text = failure["text"]
-    beyond = len(text) - most
-    lines = [printable(line) for line in text[-most:].splitlines()]
+    lines = failure["text"][-most:].splitlines()
+    beyond = len(failure["text"]) - most
     if beyond > 0:
         lines.insert(0, f"... {beyond:,} characters before this are in the JSON report")
-    return {"phase": failure["phase"], "line": printable(failure["line"]), "text": "\n".join(lines)}
+    return {**_fields(failure, "phase", "line"), "lines": lines}
 
 
 def _gaps(document: Data, sandbox: str, axis: _Axis) -> Iterator[Data]:
@@ -307,7 +305,7 @@ def _gaps(document: Data, sandbox: str, axis: _Axis) -> Iterator[Data]:
                 "from": axis.by_host_clock(time["from_at"]),
                 "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
                 "open": time["to_at"] is None,
-                "why": printable(gap["why"]),
+                "why": gap["why"],
             }
 
 
@@ -317,8 +315,7 @@ def _outages(document: Data, gaps: Sequence[Data], sandbox: str, axis: _Axis) ->
         begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
         if outage["sandbox"] == sandbox and not within:
-            faults, test = printable(outage["faults"]), outage["test"] and printable(outage["test"])
-            yield {"from": begun, "to": ended, "faults": faults, "test": test}
+            yield {"from": begun, "to": ended, **_fields(outage, "faults", "test")}
 
 
 def _worker_of(sandbox: str, workers: Iterable[Data]) -> str | None:

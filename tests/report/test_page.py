@@ -164,8 +164,8 @@ def test_card_folds_the_tests_after_the_sixth_and_says_that_a_process_wrote_noth
     [card] = cards(report(10, [silent], tests))
     lines = card.splitlines()
     assert lines[1].count("failed test_") == 6
-    assert lines[1].endswith("and 3 more tests")
-    assert lines[2] == "failed test_6: lostfailed test_7: lostfailed test_8: lost"
+    assert lines[2] == "and 3 more tests"
+    assert lines[3] == "failed test_6: lostfailed test_7: lostfailed test_8: lost"
     assert lines[-1] == "It wrote nothing."
 
 
