@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.end_notice import EndNotice
@@ -57,7 +57,7 @@ def has_ended(refusal: RequestRefused) -> bool:
     return "not running" in str(refusal) or refusal.label == "404 NOT_FOUND"
 
 
-class Observer(Protocol):
+class Observer:
     """Receives the results of the calls to one sandbox."""
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:

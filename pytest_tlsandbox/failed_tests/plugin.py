@@ -195,7 +195,7 @@ class FailedTests:
         """Return the session's first failure with the same cause as ``error``."""
         key, text = self._key_of(error), error.first_line
         if isinstance(error, errors.SandboxUnreachable) and error.outage is not None:
-            since = self._wall_clock.at(error.outage.since)[11:19]
+            since = self._wall_clock.at(error.outage.at)[11:19]
             text = f"sandbox {error.outage.sandbox.label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
         new = {"key": key, "text": text, "test": item.nodeid, "name": name}
@@ -211,7 +211,7 @@ class FailedTests:
         if outage is not None:
             # Workers notice the outage of a shared sandbox at different times.
             worker = "" if outage.sandbox.shared else self._worker
-            return f"{outage.sandbox.label} {outage.number} {worker}"
+            return f"{outage.sandbox.label} {outage.outage} {worker}"
         # A fixture of wider scope raises the same error again in each test.
         number: int = vars(error).setdefault("number", next(self._numbers))
         return f"{self._worker} {number}"

@@ -6,6 +6,7 @@ The controller does not use any sandbox, so this module does not import the code
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,24 +26,14 @@ class SameCauseSummary:
     """Hides repeated failures with the same cause, and prints how many tests share each cause."""
 
     def __init__(self) -> None:
-        self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
-        self._repeats: dict[int, pytest.TestReport] = {}
-        """The hidden reports by their ``id()``, because some reports of subtests have no hash."""
         self._stats: dict[str, list[Any]] = {}
+        """All reports of failures, while the repeated failures are hidden."""
 
     @classmethod
     def register(cls, config: pytest.Config) -> None:
         """Register the summary, but only once."""
         if not config.pluginmanager.has_plugin("tlsandbox-same-cause"):
             config.pluginmanager.register(cls(), "tlsandbox-same-cause")
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Record the cause of a failed test."""
-        first = getattr(report, FACTS, {}).get(SAME_CAUSE)
-        if report.failed and first is not None:
-            self._causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
-            if first["test"] != report.nodeid:
-                self._repeats[id(report)] = report
 
     @pytest.hookimpl(specname="pytest_terminal_summary", wrapper=True, tryfirst=True)
     def pytest_hide_repeats(
@@ -52,7 +43,7 @@ class SameCauseSummary:
         for outcome in ("failed", "error"):
             self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])
             terminalreporter.stats[outcome] = [
-                each for each in reports if id(each) not in self._repeats
+                each for each in reports if _first_failure(each).get("test") in (None, each.nodeid)
             ]
         yield
 
@@ -60,8 +51,17 @@ class SameCauseSummary:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print each cause that several tests share, and the number of these tests."""
         terminalreporter.stats.update(self._stats)
-        several = [(first, tests) for first, tests in self._causes.values() if len(tests) > 1]
+        causes: dict[str, tuple[FirstFailure, set[str]]] = {}
+        for report in chain.from_iterable(self._stats.values()):
+            if first := _first_failure(report):
+                causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
+        several = [(first, tests) for first, tests in causes.values() if len(tests) > 1]
         if several:
             terminalreporter.section("tlsandbox same cause")
         for first, tests in several:
             terminalreporter.line(f"{len(tests)} tests, first {first['name']}: {first['text']}")
+
+
+def _first_failure(report: Any) -> FirstFailure:
+    """Return the first failure with the same cause, or an empty dict if there is no cause."""
+    return getattr(report, FACTS, {}).get(SAME_CAUSE) or {}

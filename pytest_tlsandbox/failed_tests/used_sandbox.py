@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.client import api
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import headline_of_end
 from pytest_tlsandbox.formatting.text import printable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.monitoring.plain_data import WallClock
-    from pytest_tlsandbox.types import Stream
 
 _CLOCKS_DIFFER = 0.5
 """Tolerated difference, in seconds, between the clock of a sandbox and this machine's clock."""
@@ -27,25 +27,8 @@ badness = ("sandbox", "oom", "crash", "exit", "restart", "none", "").index
 """Returns the rank of a kind of cause; the worst kind has the lowest rank."""
 
 
-class Outage(NamedTuple):
-    """An interval in which no call to a sandbox succeeds.
-
-    Attributes:
-        sandbox: the sandbox.
-        number: the sandbox's number of outages so far, including this outage.
-        since: when the first failed call began, in seconds of the monotonic clock.
-        what: the error of the first failed call, in one line.
-
-    """
-
-    sandbox: UsedSandbox
-    number: int
-    since: float
-    what: str
-
-
 class Event(NamedTuple):
-    """An event in a sandbox.
+    """An event in a sandbox, for example the start of an outage, in which no call succeeds.
 
     Attributes:
         at: when the event happened, in seconds of this machine's monotonic clock.
@@ -54,6 +37,7 @@ class Event(NamedTuple):
             the event cannot explain a failure.
         sandbox: the sandbox in which the event happened.
         run: the affected run; None if the event affected the whole sandbox.
+        outage: for an outage, the sandbox's number of outages so far, including this outage.
 
     """
 
@@ -62,9 +46,10 @@ class Event(NamedTuple):
     kind: str
     sandbox: UsedSandbox
     run: Run | None = None
+    outage: int = 0
 
 
-class UsedSandbox:
+class UsedSandbox(api.Observer):
     """A sandbox that this session's tests use. The object observes the calls to the sandbox.
 
     Attributes:
@@ -72,14 +57,14 @@ class UsedSandbox:
         history: the history of the sandbox.
         label: the name of the sandbox, for messages.
         shared: whether several xdist workers use the sandbox.
-        outage: the outage that has not ended yet; None if the last call succeeded.
+        outage: the start of the outage that has not ended yet; None if the last call succeeded.
 
     """
 
     def __init__(self, connection: Connection, wall_clock: WallClock) -> None:
         self.client, self.shared = connection.client, connection.shared
         self.history, self.label = self.client.history, self.client.label
-        self.outage: Outage | None = None
+        self.outage: Event | None = None
         self._outages = 0
         self._wall_clock = wall_clock
         self.client.observers.append(self)
@@ -101,20 +86,18 @@ class UsedSandbox:
         """Begin an outage, or continue the current outage."""
         if self.outage is None:
             self._outages += 1
-            self.outage = Outage(self, self._outages, begun, printable(fault.first_line))
+            what = printable(fault.first_line)
+            self.outage = Event(begun, what, "sandbox", self, outage=self._outages)
         fault.outage = self.outage
 
-    def call_succeeded(self, begun: float) -> None:  # noqa: ARG002 - of the protocol
+    def call_succeeded(self, begun: float) -> None:  # noqa: ARG002
         """End the outage."""
         self.outage = None
-
-    def output_read(self, pid: int, stream: Stream, lines: list[str]) -> None:
-        """Ignore the output."""
 
     @property
     def was_called(self) -> bool:
         """Whether the running test has listed or started processes, or has tried to do so."""
-        tried = self.outage is not None and self.outage.since > self._since
+        tried = self.outage is not None and self.outage.at > self._since
         return tried or self.history.position > self._position
 
     def poll_once(self, deadline: float) -> None:
@@ -163,7 +146,7 @@ class UsedSandbox:
             what = f"Another sandbox answers as {self.label}"
             events.append(Event(history.last.begun, what, "sandbox", self))
         if self.outage is not None:
-            events.append(Event(self.outage.since, self.outage.what, "sandbox", self))
+            events.append(self.outage)
         return events
 
     def _end(self, run: Run, at: float) -> Event:

@@ -281,11 +281,10 @@ def _supervised(managed: ManagedProcess) -> str:
         return ""
     parts = [managed.status]
     if managed.restart_count:
-        restarts = count(managed.restart_count, "restart")
-        if managed.restart is not None and managed.restart.max_restarts is not None:
-            restarts += f" (limit: {managed.restart.max_restarts})"
-        parts.append(restarts)
+        parts.append(count(managed.restart_count, "restart"))
         if managed.restart is not None:
+            limit = managed.restart.max_restarts
+            parts[-1] += "" if limit is None else f" (limit: {limit})"
             parts.append(f"policy: {managed.restart.policy}")
     if managed.health_status != "disabled":
         check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""

@@ -85,20 +85,14 @@ def run_name(run: Run) -> str:
 
 def describe_run(run: Run) -> str:
     """Return the pid and the label of a run, how the run ended, and how long it ran."""
-    pid = f"pid {run.row.pid}" if run.row else "no list call saw it, so its pid is not known"
-    label = run_label(run)
-    parts = [f"{pid} ({label})" if label else pid]
-    end = run.end
-    if end is None:
-        parts.append("ended (cause unknown)")
-    else:
-        at = "" if end.ended_at is None else f" at {moment(end.ended_at)} UTC"
-        parts.append(f"{describe_end(end)}{at}")
-        if run.row is not None and end.ended_at is not None:
-            lived = (end.ended_at - run.row.started_at).total_seconds()
-            parts.append(f"ran {seconds(lived)}")
-    parts.append(aftermath(run))
-    return ", ".join(part for part in parts if part)
+    row, end, label = run.row, run.end, run_label(run)
+    pid = f"pid {row.pid}" if row else "no list call saw it, so its pid is not known"
+    ended, ran = "ended (cause unknown)" if end is None else describe_end(end), ""
+    if end is not None and end.ended_at is not None:
+        ended += f" at {moment(end.ended_at)} UTC"
+        ran = f"ran {seconds((end.ended_at - row.started_at).total_seconds())}" if row else ""
+    parts = (f"{pid} ({label})" if label else pid, ended, ran, aftermath(run))
+    return ", ".join(filter(None, parts))
 
 
 def aftermath(run: Run) -> str:
