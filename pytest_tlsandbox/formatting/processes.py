@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_tlsandbox.formatting.text import (
-    align,
-    cut,
-    fold,
-    pad,
-    printable,
-    seconds,
-    shorten,
-    width,
-    wrap,
-)
+from pytest_tlsandbox.formatting.text import align, cut, fold, seconds, shorten, width, wrap
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import CRASH_SIGNALS, SIGNALS, UNLISTED_PID
 
@@ -179,12 +169,13 @@ def process_table(
         line, beyond = command_line(row)
         if row.managed and row.managed.name:
             line = f"[{mask_text(row.managed.name)}] {line}"
-        enough = min(width(printable(line)), _ENOUGH)
+        enough = min(width(line), _ENOUGH)
         room = columns - taken
         beside = _GAP + remark if remark and room - width(_GAP + remark) >= enough else ""
         room = max(room - width(beside), _NARROWEST)
         if room >= enough or len(shown) > _FEW:
-            lines.append(pad(head, taken) + cut(line, room, beyond=beyond) + beside)
+            gap = " " * (taken - width(head))
+            lines.append(head + gap + cut(line, room, beyond=beyond) + beside)
         else:
             folded = fold(line, columns - len(_GAP), _MOST_LINES, beyond=beyond)
             lines += [head, *(_GAP + part for part in folded)]

@@ -31,18 +31,12 @@ def printable(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Return the width, in columns, of printable text.
+    """Return the width, in columns, of a text after ``printable`` has escaped it.
 
     A wide East Asian character takes two columns, and a combining accent takes no column.
     """
-    if text.isascii():
-        return len(text)
-    return sum(map(_columns, text))
-
-
-def pad(text: str, columns: int) -> str:
-    """Add spaces to the right of a text until the text is ``columns`` wide."""
-    return text + " " * (columns - width(text))
+    shown = printable(text)
+    return len(shown) if shown.isascii() else sum(map(_columns, shown))
 
 
 def align(rows: Iterable[Sequence[str]]) -> list[str]:
@@ -52,10 +46,12 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
     """
     rows = list(rows)
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(pad(cell, columns) for cell, columns in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        pairs = zip(row, widths, strict=True)
+        cells = [cell + " " * (columns - width(cell)) for cell, columns in pairs]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def cut(text: str, columns: int, *, beyond: int = 0) -> str:
@@ -200,7 +196,7 @@ def _head(text: str, columns: int) -> str:
         return text[:columns]
     taken = 0
     for index, char in enumerate(text):
-        taken += width(printable(char))
+        taken += width(char)
         if taken > columns:
             return text[: max(index, 1)]
     return text
