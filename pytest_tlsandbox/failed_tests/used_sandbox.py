@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.client import api
 from pytest_tlsandbox.errors import InfrastructureError
-from pytest_tlsandbox.formatting.processes import headline_of_end
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
 from pytest_tlsandbox.messages.incidents import name_of, shown_row
@@ -205,6 +204,6 @@ def _describe(run: Run) -> str:
     if run.end is None:
         text = "No longer listed" if run.is_newest else "End not seen"
     else:
-        text = "End not known" if run.end.lost else headline_of_end(run.end)
+        text = "End not known" if run.end.lost else run.end.headline
     gave_up = "; its supervisor gave up" if run.gave_up else ""
     return f"{text}{', then restarted' if run.successor else ''}{gave_up}: {name_of(run)}"

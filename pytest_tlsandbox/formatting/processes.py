@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.text import align, cut, fold, seconds, shorten, width, wrap
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import CRASH_SIGNALS, SIGNALS, UNLISTED_PID
+from pytest_tlsandbox.types import SIGNALS, UNLISTED_PID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tlsandbox.models import ProcessInfo
 
+SIGNAL_NAMES = {number: f"SIG{name}" for number, name in enumerate(SIGNALS, 1)}
 _LONGEST_NAME = 24
 _LONGEST_COMMAND_LINE = 4096
 _SHELLS = ("sh", "bash", "dash", "zsh")
@@ -27,19 +28,9 @@ _NARROWEST, _ENOUGH = 18, 40
 """Minimum width of a command line in columns: in every row, and in a row with a remark."""
 
 
-class _End(Protocol):
-    @property
-    def exit_code(self) -> int | None: ...
-    @property
-    def signal(self) -> int | None: ...
-    @property
-    def oom_killed(self) -> bool: ...
-
-
 def signal_name(number: int) -> str:
     """Return the number of a signal with its name, such as "9 (SIGKILL)"."""
-    known = 1 <= number <= len(SIGNALS)
-    return f"{number} (SIG{SIGNALS[number - 1]})" if known else str(number)
+    return f"{number} ({SIGNAL_NAMES[number]})" if number in SIGNAL_NAMES else str(number)
 
 
 def describe_state(row: ProcessInfo) -> str:
@@ -54,29 +45,6 @@ def describe_state(row: ProcessInfo) -> str:
     if row.managed is not None and not row.ended and row.managed.restart_count:
         return f"{state}, restarted {row.managed.restart_count}x"
     return state
-
-
-def describe_end(last: _End) -> str:
-    """Return a run's end as text, such as "exited 1", "signaled 9 (SIGKILL)" or "OOM-killed"."""
-    if last.oom_killed:
-        return "OOM-killed"
-    if last.signal is not None:
-        return f"signaled {signal_name(last.signal)}"
-    return "unknown" if last.exit_code is None else f"exited {last.exit_code}"
-
-
-def headline_of_end(end: _End) -> str:
-    """Return a headline for the end of a run, such as "Exited 1" or "Crashed with SIGSEGV"."""
-    # A row may say so by its status alone.
-    if getattr(end, "status", "") == "oom_killed":
-        return "OOM-killed"
-    if end.oom_killed:
-        return "OOM-killed" if end.exit_code is None else "A child was OOM-killed"
-    if end.signal is None:
-        return "Ended" if end.exit_code is None else f"Exited {end.exit_code}"
-    known = 1 <= end.signal <= len(SIGNALS)
-    name = f"SIG{SIGNALS[end.signal - 1]}" if known else f"signal {end.signal}"
-    return f"{'Crashed with' if end.signal in CRASH_SIGNALS else 'Killed by'} {name}"
 
 
 def command_line(row: ProcessInfo) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tlsandbox.formatting.processes import describe_end, describe_state
+from pytest_tlsandbox.formatting.processes import SIGNAL_NAMES, describe_state, signal_name
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import CRASH_SIGNALS, SIGHUP, SIGKILL, SIGTERM, UNKNOWN_EXIT_CODE
@@ -37,6 +37,24 @@ class End(NamedTuple):
     oom_killed: bool
     ended_at: datetime | None
     child: bool = False
+
+    def __str__(self) -> str:
+        """Return the end as text, such as "exited 1", "signaled 9 (SIGKILL)" or "OOM-killed"."""
+        if self.oom_killed:
+            return "OOM-killed"
+        if self.signal is not None:
+            return f"signaled {signal_name(self.signal)}"
+        return "unknown" if self.exit_code is None else f"exited {self.exit_code}"
+
+    @property
+    def headline(self) -> str:
+        """The end as a headline, such as "Exited 1" or "Crashed with SIGSEGV"."""
+        if self.oom_killed:
+            return "A child was OOM-killed" if self.child else "OOM-killed"
+        if self.signal is None:
+            return "Ended" if self.exit_code is None else f"Exited {self.exit_code}"
+        name = SIGNAL_NAMES.get(self.signal, f"signal {self.signal}")
+        return f"{'Crashed with' if self.signal in CRASH_SIGNALS else 'Killed by'} {name}"
 
     @property
     def lost(self) -> bool:
@@ -229,7 +247,7 @@ class Run:
             return NOT_LISTED
         if self.row is not None and (self.row.ended or not self.over):
             return describe_state(self.row)
-        return "ended, how is not known" if self.end is None else describe_end(self.end)
+        return "ended, how is not known" if self.end is None else str(self.end)
 
     def note_state(self, at: float) -> None:
         """Record the state if it changed; ``at`` is the time in seconds of the monotonic clock."""

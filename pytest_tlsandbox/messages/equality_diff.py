@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import datetime
 
-from pytest_tlsandbox.formatting.processes import (
-    describe_end,
-    describe_state,
-    named,
-    process_table,
-    signal_name,
-)
+from pytest_tlsandbox.formatting.processes import describe_state, named, process_table, signal_name
 from pytest_tlsandbox.formatting.text import align, cut, moment, shown
+from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
 from pytest_tlsandbox.models import LastExit, ProcessInfo
 
@@ -89,7 +84,7 @@ def _values(row: ProcessInfo) -> dict[str, object]:
 
 def _text(value: object) -> str:
     if isinstance(value, LastExit):
-        return describe_end(value)
+        return str(End.of_last_exit(value))
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d} {moment(value)}"
     return shown(value)

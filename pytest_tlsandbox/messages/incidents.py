@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.processes import (
-    describe_end,
-    headline_of_end,
-    list_texts,
-    named,
-    short_name,
-    signal_name,
-)
+from pytest_tlsandbox.formatting.processes import list_texts, named, short_name, signal_name
 from pytest_tlsandbox.formatting.text import count, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.redact import mask_text
@@ -87,7 +80,7 @@ def describe_run(run: Run) -> str:
     """Return the pid and the label of a run, how the run ended, and how long it ran."""
     row, end, label = run.row, run.end, run_label(run)
     pid = f"pid {row.pid}" if row else "no list call saw it, so its pid is not known"
-    ended, ran = "ended (cause unknown)" if end is None else describe_end(end), ""
+    ended, ran = "ended (cause unknown)" if end is None else str(end), ""
     if end is not None and end.ended_at is not None:
         ended += f" at {moment(end.ended_at)} UTC"
         ran = f"ran {seconds((end.ended_at - row.started_at).total_seconds())}" if row else ""
@@ -134,7 +127,7 @@ def describe(incident: Incident) -> str:
 def _headline_and_description(incident: Incident) -> tuple[str, str]:
     kind, run = incident.kind, incident.run
     end, managed = run.end, run.generation.managed
-    ended = "Ended" if end is None else headline_of_end(end)
+    ended = "Ended" if end is None else end.headline
     restarted = f"{ended}, then restarted" if run.successor is not None else ended
     if run.running_then is not None:
         counted = "the kernel counted an OOM kill of a process that the sandbox does not list"
@@ -144,7 +137,7 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
         shared = "the sandbox may share this kernel with others"
         return "Possibly OOM-killed", f"{counted}, and {shared}; running then: {running}"
     if kind == kinds.OOM and end and not end.oom_killed:
-        return "OOM-killed", f"{describe_end(end)}, and the kernel counted an OOM kill"
+        return "OOM-killed", f"{end}, and the kernel counted an OOM kill"
     if kind == kinds.OOM:
         return restarted, "a child was OOM-killed" if end and end.child else "OOM-killed"
     if kind == kinds.CRASH:
@@ -177,6 +170,6 @@ def _headline_and_description(incident: Incident) -> tuple[str, str]:
         gap = "between two list calls, and the sandbox reports only how the last run ended"
         return "End not seen", f"{often} ended {gap}"
     if end is not None:
-        return restarted, describe_end(end)
+        return restarted, str(end)
     unseen = "ended (cause unknown)" if run.times == 1 else f"{run.times} runs ended unseen"
     return "Restarted", unseen

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_end, list_texts, living_state, short_name
+from pytest_tlsandbox.formatting.processes import list_texts, living_state, short_name
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
@@ -107,7 +107,7 @@ class Rule:
         if len({item.run.generation for item in incidents}) > 1:
             return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
         end = incidents[-1].run.end if self is RESTART else None
-        last = "" if end is None else f" (last run: {describe_end(end)})"
+        last = "" if end is None else f" (last run: {end})"
         return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}{last}"
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_end
 from pytest_tlsandbox.formatting.text import count, printable, shorten
+from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.redact import mask_text
@@ -209,7 +209,7 @@ class NumberRuns:
 
     def _explain(self, error: type[errors.TLSandboxError], selection: Selection) -> Explanation:
         rows = sorted(selection.matches, key=lambda row: not row.ended)
-        states = Counter(describe_end(row) if row.ended else row.state for row in rows)
+        states = Counter(str(End.of_row(row)) if row.ended else row.state for row in rows)
         what = f"{count(states.pop('running', 0), 'process')} running"
         others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
         subject = self.selector.label

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
+from pytest_tlsandbox.formatting.processes import living_state, short_name
 from pytest_tlsandbox.formatting.text import seconds
-from pytest_tlsandbox.history.runs import Generation, Run
+from pytest_tlsandbox.history.runs import End, Generation, Run
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.messages.incidents import used_restarts
 from pytest_tlsandbox.types import CRASH_SIGNALS, Pick
@@ -179,7 +179,7 @@ class ProcessCondition:
         return Impossible(explanation, CORRECTION_TIME)
 
     def _explain_end(self, row: ProcessInfo) -> Explanation:
-        what, run = headline_of_end(row), self._run_of(row)
+        what, run = End.of_row(row).headline, self._run_of(row)
         if row.oom_killed or row.state == "oom_killed":
             return self._explain(errors.ProcessOOMKilled, what, row, MORE_MEMORY)
         if self._correction_time(row):

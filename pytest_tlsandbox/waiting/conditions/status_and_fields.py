@@ -7,9 +7,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
+from pytest_tlsandbox.formatting.processes import describe_state
 from pytest_tlsandbox.formatting.text import capitalized, count, cut, seconds, shown, shown_wanted
 from pytest_tlsandbox.history.incidents import CRASH, OOM, RESTART
+from pytest_tlsandbox.history.runs import End, Run
 from pytest_tlsandbox.history.snapshot import differences
 from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.messages.incidents import ended_row
@@ -19,7 +20,6 @@ from pytest_tlsandbox.waiting.conditions.process_condition import ProcessConditi
 from pytest_tlsandbox.waiting.selectors import Selection, Selector, is_over
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.conditions.condition import Result
 
@@ -261,9 +261,9 @@ class HasFields(ProcessCondition):
         first, *others = self.fields(row)
         ended = row.ended and names <= _CHANGING
         if names == {"exit_code"} and row.state == "exited":
-            what, wanted = headline_of_end(row), first.wanted
+            what, wanted = End.of_row(row).headline, first.wanted
         elif others and ended:
-            what, wanted = headline_of_end(row), cut(self.wanted, _LONGEST_VALUE)
+            what, wanted = End.of_row(row).headline, cut(self.wanted, _LONGEST_VALUE)
         else:
             what = f"{first.name} was {cut(first.was, _LONGEST_VALUE)}"
             wanted = cut(first.wanted, _LONGEST_VALUE)
@@ -284,7 +284,7 @@ def _longest_gap(duration: float) -> float:
 def _end_before(row: ProcessInfo) -> str:
     """Return a headline that describes how the previous run of a process ended."""
     last = row.managed.last_exit if row.managed else None
-    return "Ended" if last is None else headline_of_end(last)
+    return "Ended" if last is None else End.of_last_exit(last).headline
 
 
 def _health(row: ProcessInfo) -> str:
