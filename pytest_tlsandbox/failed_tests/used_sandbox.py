@@ -120,8 +120,7 @@ class UsedSandbox(api.Observer):
         history = self.history
         events: list[Event] = []
         ends: dict[Run, float] = {}
-        changed = [run for run in history.runs() if run.changes[-1].at > self._since]
-        for run in changed:
+        for run in history.runs():
             if run.over_at is not None and run.over_at > self._since:
                 ends[run] = run.over_at
             elif run.first_seen > self._position and run is run.generation.runs[0]:
