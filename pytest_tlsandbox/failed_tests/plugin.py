@@ -67,8 +67,7 @@ class FailedTests:
         self._connections = connections
         self._worker: str = getattr(config, "workerinput", {}).get("workerid", "")
         self._shows_section = not settings.no_section
-        self._clock = Clock()
-        self._wall_clock = WallClock(self._clock)
+        self._wall_clock = WallClock(Clock())
         self._sandboxes: dict[int, UsedSandbox] = {}
         self._of_fixture: dict[str, set[object]] = {}
         self._first_failures: dict[str, FirstFailure] = {}
@@ -115,7 +114,7 @@ class FailedTests:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add the cause and the events to the report of a failed test."""
-        failed_at = self._clock.monotonic()
+        failed_at = Clock.monotonic()
         raised, may_fail = call.excinfo, item.get_closest_marker("xfail")
         if raised and not may_fail and not raised.errisinstance(pytest.skip.Exception):
             # pytest-timeout also cancels its timer, but only after the report, which may take a
@@ -160,11 +159,11 @@ class FailedTests:
             return
         first = None if error is None else self._first_failure(item, error)
         shows_section = self._shows_section and (first is None or first["test"] == item.nodeid)
-        deadline = self._clock.monotonic() + _LONGEST
+        deadline = Clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]
         if up and shows_section and not (error and error.snapshot):
-            self._clock.sleep(_SETTLING)
+            Clock.sleep(_SETTLING)
             for sandbox in up:
                 sandbox.poll_once(deadline)
         events: list[Event] = []

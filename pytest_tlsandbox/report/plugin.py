@@ -83,6 +83,4 @@ class ReportPlugin:
         The result is None unless this session writes both the timeline and the pytest-html
         report.
         """
-        if self._path is None or not is_page(self._path):
-            return None
-        return link_to(self._config, self._path)
+        return link_to(self._config, self._path) if self._path and is_page(self._path) else None
