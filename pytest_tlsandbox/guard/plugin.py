@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,16 +47,6 @@ LONGEST_SETTLING = 0.5
 """Maximum seconds for which the monitor polls again if an incident is undecided."""
 LEFTOVER_SETTLING = 0.2
 """Maximum seconds for which the monitor polls again because a started process may be ending."""
-
-
-class _Block(NamedTuple):
-    """A part of a sandbox's history in which a test allows findings."""
-
-    sandbox: MonitoredSandbox
-    start: int
-    end: int
-    rules: Sequence[str]
-    reason: str
 
 
 class Guard(Observer):
@@ -166,7 +156,8 @@ class Guard(Observer):
     def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
         """Apply the rules of one test. ``allowed`` maps each allowed rule to a reason."""
         self._rules, self._allowed = rules, allowed
-        self._allowed_blocks: list[_Block] = []
+        self._blocks: list[tuple[MonitoredSandbox, int, int, Sequence[str], str]] = []
+        """The sandbox, start, end, rules and reason of each block that allows findings."""
         self._exempt: set[Generation] = set()
         self._monitor.guarding = bool(rules)
 
@@ -192,8 +183,7 @@ class Guard(Observer):
                     since = start.position or 0
                     undecided = partial(self._undecided_ends, since=since)
                     end = self._monitor.poll_until_decided(sandbox, end, undecided)
-                    block = _Block(sandbox, since, end.position or 0, rules, reason)
-                    self._allowed_blocks.append(block)
+                    self._blocks.append((sandbox, since, end.position or 0, rules, reason))
 
     def _poll_all(self) -> list[tuple[MonitoredSandbox, ProcessSnapshot]]:
         """Poll each sandbox, and return the snapshots."""
@@ -206,10 +196,9 @@ class Guard(Observer):
         At the end of a phase, fail the running test if any findings are attributed to it.
         """
         sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
-        incidents = sandbox.client.history.incidents(seen.since)
         rules = self._settings.guard if place.test is None else self._rules
         started = sandbox.started
-        found = apply_rules(rules, incidents, started)
+        found = apply_rules(rules, seen.incidents, started)
         if seen.ends_phase and place.phase == "teardown" and LEAK in rules:
             found += [(LEAK, leak, False) for leak in leaks(sandbox, snapshot, self._exempt)]
         for rule, incident, inconclusive in found:
@@ -227,7 +216,7 @@ class Guard(Observer):
                 allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
             )
             self._findings.append(finding)
-        for incident in incidents:
+        for incident in seen.incidents:
             run = incident.run
             if incident.caused_here:
                 # If workers share the sandbox, the others cannot know who caused the incident.
@@ -250,10 +239,9 @@ class Guard(Observer):
     def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
         """Return the reason why an incident is allowed, or None if the incident is not allowed."""
         position = incident.run.generation.first_seen if rule == LEAK else incident.position
-        for block in self._allowed_blocks:
-            within = block.sandbox is sandbox and block.start < position <= block.end
-            if within and rule in block.rules:
-                return block.reason
+        for of, start, end, rules, reason in self._blocks:
+            if of is sandbox and start < position <= end and rule in rules:
+                return reason
         if rule in self._allowed:
             return self._allowed[rule]
         declared = any(kind in incident.run.declared for kind in RULES[rule].kinds)

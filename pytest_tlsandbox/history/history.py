@@ -138,8 +138,7 @@ class History:
 
         """
         with self._lock:
-            old = self.run_of(before)
-            old = old or self._take_row(before, lambda: self._generations.place(before))
+            old = self._take_row(before, lambda: self._generations.place(before))
             # The request contained the name of the supervisor, so it reached the newest supervisor
             # with that name.
             named = self._generations.by_id.get(old.generation.id or "", [old.generation])[-1]
@@ -222,11 +221,10 @@ class History:
             newer = [incident for incident in newer if self._still_shows(incident)]
             if not self._unlisted_kills.open:
                 return newer
-            confirmed = [*self._shown_by_the_kernel()]
-            runs = [incident.run for incident in confirmed]
-            kept = [each for each in newer if each.kind != SUSPECTED_OOM or each.run not in runs]
-            confirmed = [incident for incident in confirmed if incident.position > since]
-            return sorted(kept + confirmed, key=_position)
+            kills = {incident.run: incident for incident in self._shown_by_the_kernel()}
+            newer = [each for each in newer if each.kind != SUSPECTED_OOM or each.run not in kills]
+            newer += [incident for incident in kills.values() if incident.position > since]
+            return sorted(newer, key=_position)
 
     def _shown_by_the_kernel(self) -> Iterator[Incident]:
         """Yield the OOM kills that only the kernel counted.
@@ -238,13 +236,14 @@ class History:
             for each in self._incidents
             if each.kind == SUSPECTED_OOM and not each.caused_here and self._still_shows(each)
         ]
-        for run, own, position, at, after in self._unlisted_kills.open:
-            suspect = next((each for each in suspects if own and each.position > after), None)
+        for kill, after in self._unlisted_kills.open:
+            is_own = kill.kind == OOM
+            suspect = next((each for each in suspects if is_own and each.position > after), None)
             if suspect is None:
-                yield Incident(OOM if own else SUSPECTED_OOM, run, position, at)
+                yield kill
             else:
                 suspects.remove(suspect)
-                yield replace(suspect, kind=OOM, position=max(position, suspect.position))
+                yield replace(suspect, kind=OOM, position=max(kill.position, suspect.position))
 
     def _still_shows(self, incident: Incident) -> bool:
         if incident.run.assumed and self._generations.counts_early is not None:
@@ -311,13 +310,15 @@ class History:
                 self._update(run or self._generations.place(row), row)
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
-        """Record a row that does not come from a list call. The row gets a new position."""
-        self._read([row])
-        self.position += 1
-        self._evidence = self.position, self._now()
-        self._generations.listed, self._generations.later = None, {}
-        run = self._runs.get(row.identity)
+        """Return the run of a row that does not come from a list call.
+
+        If the run is not known yet, it is recorded at a new position.
+        """
+        run = self.run_of(row)
         if run is None:
+            self.position += 1
+            self._evidence = self.position, self._now()
+            self._generations.listed, self._generations.later = None, {}
             run = begin()
             self._update(run, row)
             self._unlisted[row.identity] = self._evidence[1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.history.incidents import OOM, SUSPECTED_OOM, Incident
 from pytest_tlsandbox.history.runs import End, Generation, Run
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import SIGKILL, UNLISTED_PID
@@ -13,27 +14,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.types import KernelCount
 
-_NAME = "an unlisted process"
 _UNKNOWN_TIME = datetime.fromtimestamp(0, timezone.utc)
-
-
-class UnlistedKill(NamedTuple):
-    """An OOM kill that the kernel counted, and that no listed process explains.
-
-    Attributes:
-        run: a run that stands for the killed process.
-        own: whether it happened in this sandbox; False if the kernel may be shared.
-        position: the position in the history at which the counter showed it.
-        at: the time of the position, in seconds of this machine's monotonic clock.
-        after: the position at which the counter was read before.
-
-    """
-
-    run: Run
-    own: bool
-    position: int
-    at: float
-    after: int
 
 
 class UnlistedKills:
@@ -44,12 +25,14 @@ class UnlistedKills:
     of that count, or the kernel did not count it.
 
     Attributes:
-        open: the kills that only the kernel has shown so far, oldest first.
+        open: the kills that only the kernel has shown so far, oldest first; each is an incident,
+            and the position at which the counter was read before. The incident is a suspected OOM
+            kill if the kernel may be shared.
 
     """
 
     def __init__(self) -> None:
-        self.open: list[UnlistedKill] = []
+        self.open: list[tuple[Incident, int]] = []
         self._count: int | None = None
         self._read_at = 0
         self._ahead = 0
@@ -64,10 +47,10 @@ class UnlistedKills:
         after, self._read_at = self._read_at, snapshot.position or 0
         ahead, self._ahead = self._ahead, 0
         if before is not None:
+            kind = OOM if kernel.own else SUSPECTED_OOM
             for number in range(before + 1 + ahead, kernel.kills + 1):
                 run = _run_of(number, snapshot.alive)
-                kill = UnlistedKill(run, kernel.own, self._read_at, snapshot.begun, after)
-                self.open.append(kill)
+                self.open.append((Incident(kind, run, self._read_at, snapshot.begun), after))
 
     def list_shows(self, position: int) -> int:
         """Record that the list shows another kill.
@@ -77,7 +60,8 @@ class UnlistedKills:
 
         """
         if self.open:
-            return self.open.pop(0).position
+            incident, _ = self.open.pop(0)
+            return incident.position
         self._ahead += 1
         return position
 
@@ -93,12 +77,11 @@ def _run_of(number: int, running: tuple[ProcessInfo, ...]) -> Run:
     row = ProcessInfo(
         handle=number,
         pid=UNLISTED_PID,
-        command=_NAME,
+        command="an unlisted process",
         args=[],
         status="oom_killed",
         started_at=_UNKNOWN_TIME,
     )
     end = End(exit_code=None, signal=SIGKILL, oom_killed=True, ended_at=None)
-    run = Run(Generation(None), row=row, end=end, running_then=running)
-    run.generation.runs.append(run)
-    return run
+    generation = Generation(None)
+    return generation.add(Run(generation, row=row, end=end, running_then=running))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
@@ -30,15 +31,14 @@ class Observation(NamedTuple):
     """A snapshot that the monitor took of a sandbox.
 
     Attributes:
-        since: the position of the previous observation in the history, after which incidents are
-            new.
+        incidents: the incidents since the previous observation.
         place: the running test, or an empty place if the sandbox was not monitored before.
         ends_phase: whether a phase of the running test has just ended.
 
     """
 
     sandbox: MonitoredSandbox
-    since: int
+    incidents: list[Incident]
     snapshot: ProcessSnapshot
     place: Place
     ends_phase: bool
@@ -255,16 +255,17 @@ class Monitor:
             snapshot = self.poll_until_decided(sandbox, snapshot, self.undecided)
         since, sandbox.position = sandbox.position, snapshot.position
         in_gap = sandbox.in_gap
-        replaced_at = sandbox.client.history.replaced_at
-        if since is not None and replaced_at > since:
+        history = sandbox.client.history
+        if since is not None and history.replaced_at > since:
             self._end_gap(sandbox.gap, snapshot.begun)
             sandbox.before_call = None
             begun = snapshot.begun if sandbox.baseline is None else sandbox.baseline.begun
             sandbox.gap = self._begin_gap(sandbox.name, _REPLACED, begun)
-            since = replaced_at
+            since = history.replaced_at
         if since is not None:
+            incidents = history.incidents(since)
             place = Place() if in_gap else self.place
-            seen = Observation(sandbox, since, snapshot, place, ends_phase and not in_gap)
+            seen = Observation(sandbox, incidents, snapshot, place, ends_phase and not in_gap)
             for observer in self.observers:
                 observer.examine(seen)
         self._end_gap(sandbox.gap, snapshot.begun)

@@ -122,13 +122,12 @@ class SessionData:
         For example, a finding of the session is a duplicate if a test has already reported the
         finding.
         """
-        kept: dict[int, dict[str, Any]] = {}
-        keys = {*self._caused}
-        for number, finding in sorted(enumerate(self._found), key=_precedence):
-            if finding["reported_in"] == "test" or keys.isdisjoint(finding["keys"]):
-                kept[number] = finding
+        keys, duplicates = {*self._caused}, set()
+        for finding in sorted(self._found, key=_precedence):
+            if finding["reported_in"] == "session" and not keys.isdisjoint(finding["keys"]):
+                duplicates.add(id(finding))
             keys.update(finding["keys"])
-        return [kept[number] for number in sorted(kept)]
+        return [finding for finding in self._found if id(finding) not in duplicates]
 
     @property
     def gaps(self) -> list[dict[str, Any]]:
@@ -179,9 +178,8 @@ def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
     return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": kept}
 
 
-def _precedence(numbered: tuple[int, Mapping[str, Any]]) -> tuple[bool, bool]:
+def _precedence(finding: Mapping[str, Any]) -> tuple[bool, bool]:
     """Return a sort key: findings of tests come first, then allowed findings, then all others."""
-    _, finding = numbered
     return finding["reported_in"] == "session", finding["allowed"] is None
 
 

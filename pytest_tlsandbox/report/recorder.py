@@ -54,14 +54,13 @@ class Recorder(Observer):
 
         Incidents of runs that were never listed are included.
         """
-        client = seen.sandbox.client
-        incidents = [each for each in client.history.incidents(seen.since) if each.kind in RULE_OF]
+        incidents = [each for each in seen.incidents if each.kind in RULE_OF]
         incidents = [each for each in incidents if not (each.caused_here or each.run.assumed)]
         # An OOM kill and the restart after it are incidents of one run.
         for run in dict.fromkeys(incident.run for incident in incidents):
             if run.row is not None and run.row.ended:  # the row may disappear soon
                 with contextlib.suppress(InfrastructureError):
-                    client.output(run.row.pid, limit=_LONGEST_READ)
+                    seen.sandbox.client.output(run.row.pid, limit=_LONGEST_READ)
         for incident in incidents:
             rule = RULE_OF[incident.kind]
             self._new["incidents"].append(

@@ -36,7 +36,7 @@ def test_kills_that_only_the_kernel_counted_are_open(steps, numbers):
         else:
             count(kills, step, position)
 
-    assert [kill.run.row.handle for kill in kills.open] == numbers
+    assert [kill.run.row.handle for kill, _ in kills.open] == numbers
 
 
 def test_kill_keeps_the_position_at_which_it_was_first_shown():
@@ -44,7 +44,7 @@ def test_kill_keeps_the_position_at_which_it_was_first_shown():
     count(kills, 0, 1)
     count(kills, 1, 2)
 
-    assert [(kill.position, kill.after) for kill in kills.open] == [(2, 1)]
+    assert [(kill.position, after) for kill, after in kills.open] == [(2, 1)]
     assert kills.list_shows(5) == 2
     assert kills.list_shows(6) == 6
 
