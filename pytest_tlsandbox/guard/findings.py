@@ -13,7 +13,7 @@ from pytest_tlsandbox.history.incidents import LEAK, Incident
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.incidents import describe, headline_of, shown_row
-from pytest_tlsandbox.monitoring.plain_data import RULES, identity_text, incident_data
+from pytest_tlsandbox.monitoring.plain_data import RULES, Place, identity_text, incident_data
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.outcome_to_error import text_of
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.monitoring.monitor import Monitor
+    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
-    from pytest_tlsandbox.monitoring.plain_data import Place
     from pytest_tlsandbox.types import Screen
 
 _LONGEST_FIRST_LINE = 100
@@ -41,11 +40,9 @@ class Finding:
         incident: the incident.
         inconclusive: whether it is unknown how the run ended, so that another incident may be
             hidden.
-        sandbox: the sandbox in which the incident happened.
+        seen: the observation in which the incident was found.
         place: the test to which the finding is attributed, if any.
         before: an earlier snapshot, from before the incident was found.
-        now: the snapshot in which the incident was found.
-        reported_in: "test" if the finding fails a test, "session" if only the summary shows it.
         allowed: the reason of the marker or block that allows the finding, if any.
 
     """
@@ -53,12 +50,15 @@ class Finding:
     rule: str
     incident: Incident
     inconclusive: bool
-    sandbox: MonitoredSandbox
+    seen: Observation
     place: Place
     before: ProcessSnapshot
-    now: ProcessSnapshot
-    reported_in: str
     allowed: str | None
+
+    @property
+    def reported_in(self) -> str:
+        """What reports the finding: "test" (the finding fails it) or "session" (the summary)."""
+        return "test" if self.seen.ends_phase and self.place.test is not None else "session"
 
     @property
     def row(self) -> ProcessInfo:
@@ -93,15 +93,15 @@ class Finding:
     def as_data(self, monitor: Monitor) -> dict[str, Any]:
         """Return the finding as plain data, which an xdist worker can send to the controller."""
         return {
-            **incident_data(self.rule, self.incident, self.sandbox.name, self.place),
+            **incident_data(self.rule, self.incident, self.seen.sandbox.name, self.place),
             "verdict": self.verdict,
             "headline": f"{self.happened}: {short_name(self.row)}",
-            "keys": keys_of(self.sandbox.name, self.rule, self.incident),
+            "keys": keys_of(self.seen.sandbox.name, self.rule, self.incident),
             "observed": not self.inconclusive,
             "worker": monitor.worker,
             "reported_in": self.reported_in,
             "allowed": self.allowed,
-            "at": monitor.wall_clock.at(self.now.begun),
+            "at": monitor.wall_clock.at(self.seen.snapshot.begun),
         }
 
 
@@ -146,8 +146,7 @@ def started_between(
     """Return the runs that began between two snapshots, and that are alive or will be restarted."""
     if before is None or after is None:
         return []
-    history = sandbox.client.history
-    runs = [history.run_of(row) for row in after if not before.holds(row)]
+    runs = [sandbox.client.history.run_of(row) for row in after if not before.holds(row)]
     return [
         generation.newest
         for generation in dict.fromkeys(run.generation for run in runs if run is not None)
@@ -199,7 +198,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
     """
     ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
-    first, client = ordered[0], ordered[0].sandbox.client
+    first, client = ordered[0], ordered[0].seen.sandbox.client
     rules = [*dict.fromkeys(item.rule for item in ordered)]
     distinct: dict[tuple[Run, str], Finding] = {}
     for item in ordered:  # several rules may report the same run
@@ -222,14 +221,14 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     explanation = replace(explanation, output=rules != [LEAK])
     timeline = Timeline(first.before.begun, client.history)
     timeline.add(first.before)
-    timeline.add(first.now)
+    timeline.add(first.seen.snapshot)
     text = text_of(explanation, client, timeline, screen)
     allowed = ", ".join(f'"{rule}"' for rule in rules)
     failure = error(
         f"{text}\n  expected? mark the test with tlsandbox_allow({allowed}, reason=...)"
     )
     failure.wanted = f"no {' and no '.join(rules)}"
-    failure.snapshot = first.now
+    failure.snapshot = first.seen.snapshot
     failure.run = first.incident.run
     return failure
 

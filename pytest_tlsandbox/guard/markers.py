@@ -8,14 +8,12 @@ from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.integration.pytest_private import TARGET, overrides_target
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.setting_parsers import HOW_TO_NAME_A_SANDBOX, parse_rules
-from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER
+from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import pytest
-
-    from pytest_tlsandbox.settings import Settings
 
 
 def check_markers(session: pytest.Session, settings: Settings) -> bool:

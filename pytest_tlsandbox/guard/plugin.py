@@ -24,22 +24,19 @@ from pytest_tlsandbox.guard.findings import (
     started_between,
 )
 from pytest_tlsandbox.guard.markers import allowances_of, rules_of
-from pytest_tlsandbox.history.incidents import LEAK, LOST_END
+from pytest_tlsandbox.history.incidents import LEAK, LOST_END, Incident
 from pytest_tlsandbox.integration.tracebacks import at_the_test
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
-from pytest_tlsandbox.monitoring.monitor import Observer
+from pytest_tlsandbox.monitoring.monitor import Monitor, Observation, Observer
 from pytest_tlsandbox.monitoring.plain_data import RULES, Place, identity_text
-from pytest_tlsandbox.settings import FACTS
+from pytest_tlsandbox.settings import FACTS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
-    from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Generation
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
-    from pytest_tlsandbox.settings import Settings
     from pytest_tlsandbox.types import Screen
 
 _EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
@@ -198,21 +195,18 @@ class Guard(Observer):
         sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
         rules = self._settings.guard if place.test is None else self._rules
         started = sandbox.started
-        found = apply_rules(rules, seen.incidents, started)
+        found = apply_rules(rules, seen.incidents, started) if seen.incidents else []
         if seen.ends_phase and place.phase == "teardown" and LEAK in rules:
             found += [(LEAK, leak, False) for leak in leaks(sandbox, snapshot, self._exempt)]
         for rule, incident, inconclusive in found:
             attributed = place if sandbox.belongs_to_the_test(incident.run) else Place()
-            fails = seen.ends_phase and attributed.test is not None
             finding = Finding(
                 rule=rule,
                 incident=incident,
                 inconclusive=inconclusive,
-                sandbox=sandbox,
+                seen=seen,
                 place=attributed,
                 before=(sandbox.before_call if rule == LEAK else sandbox.baseline) or snapshot,
-                now=snapshot,
-                reported_in="test" if fails else "session",
                 allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
             )
             self._findings.append(finding)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 NOT_LISTED = "not listed"
 STOPS = frozenset({SIGTERM, SIGKILL})
 """The signals that a supervisor sends to a run when it is asked to stop the run."""
-_STOP_EXIT_CODES = {128 + number for number in STOPS}
 
 
 class End(NamedTuple):
@@ -216,7 +215,7 @@ class Run:
             return end.exit_code != 0
         if self.waited:
             return False  # another client stopped it
-        stopped = end.signal in STOPS or end.exit_code in _STOP_EXIT_CODES
+        stopped = end.signal in STOPS or (end.exit_code or 0) - 128 in STOPS
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.errors import GuardFailure
 from pytest_tlsandbox.formatting.text import count
-from pytest_tlsandbox.history.incidents import LEAK
+from pytest_tlsandbox.history.incidents import LEAK, Incident
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.waiting.conditions import absence
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_tlsandbox.clock import Clock
-    from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.models import ProcessInfo
 
 

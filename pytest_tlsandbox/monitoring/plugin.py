@@ -17,13 +17,12 @@ from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.integration.pytest_private import PLUGIN, TARGET, overrides_target
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.monitoring.session_data import SessionData
-from pytest_tlsandbox.settings import FACTS, LOCAL
+from pytest_tlsandbox.settings import FACTS, LOCAL, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.settings import Settings
 
 _INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)
 _EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
@@ -73,10 +72,9 @@ class MonitorPlugin:
                 self._monitor_target(target)
         try:
             return (yield)
-        except (*_INTERRUPTIONS, *_EXCUSES):
-            raise
-        except BaseException:
-            self.monitor.end_phase("setup")
+        except BaseException as error:
+            if not isinstance(error, (*_INTERRUPTIONS, *_EXCUSES)):
+                self.monitor.end_phase("setup")
             raise
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -101,10 +99,9 @@ class MonitorPlugin:
     def _poll_after(self, phase: str) -> Generator[None, object, object]:
         try:
             result = yield
-        except _INTERRUPTIONS:
-            raise
-        except BaseException:
-            self.monitor.end_phase(phase)
+        except BaseException as error:
+            if not isinstance(error, _INTERRUPTIONS):
+                self.monitor.end_phase(phase)
             raise
         self.monitor.end_phase(phase)
         return result

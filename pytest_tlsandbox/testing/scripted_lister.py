@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
@@ -29,7 +29,6 @@ from pytest_tlsandbox.testing.clock import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_tlsandbox.client.transport import Transport
     from pytest_tlsandbox.types import Stream
 
 Row: TypeAlias = "Mapping[str, Any]"
@@ -113,13 +112,13 @@ class ScriptedLister(SandboxClient):
         output: Mapping[int, Mapping[Stream, Sequence[str]]] | None = None,
         label: str = "my-sandbox",
     ) -> None:
-        transport = SimpleNamespace(
+        transport: Any = SimpleNamespace(
             clock=clock or FakeClock(),
             address=Address(label, "script:"),
             request=self._request,
             close=lambda: None,
         )
-        super().__init__(cast("Transport", transport))
+        super().__init__(transport)
         self.polls: list[float] = []
         self.requests: list[str] = []
         self._start = self.clock.monotonic()
