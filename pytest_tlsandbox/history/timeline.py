@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Change, Run
+    from pytest_tlsandbox.history.runs import Change
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -50,6 +50,7 @@ class Timeline:
 
     Attributes:
         start: when the wait began, in seconds of the monotonic clock.
+        history: the history of the sandbox.
         outages: the outages, oldest first.
         outage: the outage that has not ended yet; None if the last poll succeeded.
         faults: the number of failed polls for each error label.
@@ -64,7 +65,7 @@ class Timeline:
         self.outage: Outage | None = None
         self.faults: Counter[str] = Counter()
         self.last: ProcessSnapshot | None = None
-        self._history = history
+        self.history = history
         self.looks = 0
         self._looked_at: list[float] = []
         self._time_in_looks = 0.0
@@ -99,10 +100,6 @@ class Timeline:
         """The mean duration of a successful poll in seconds, or 0 if no poll succeeded."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
-    def run_of(self, process: ProcessInfo | None) -> Run | None:
-        """Return the run of a process, or None if the run is not known."""
-        return None if process is None else self._history.run_of(process)
-
     def states(self, process: ProcessInfo) -> list[Change]:
         """Return the state changes of a process during this wait.
 
@@ -113,7 +110,7 @@ class Timeline:
             The changes, whose ``at`` is in seconds since the wait began.
 
         """
-        run = self.run_of(process)
+        run = self.history.run_of(process)
         if run is None or not self._looked_at:
             return []
         first, last = self._looked_at[0], self._looked_at[-1]

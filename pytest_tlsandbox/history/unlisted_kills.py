@@ -77,7 +77,6 @@ def _run_of(number: int, running: tuple[ProcessInfo, ...]) -> Run:
         handle=number,
         pid=UNLISTED_PID,
         command="an unlisted process",
-        args=[],
         status="oom_killed",
         started_at=_UNKNOWN_TIME,
     )

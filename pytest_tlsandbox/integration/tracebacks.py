@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import TLSandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
 # tenacity drives the retry loop, and passes outcomes in futures of concurrent.futures.
@@ -26,10 +23,8 @@ _FIRST_LINE = re.compile(r"E +pytest_tlsandbox\.\w+: ")
 _OF_AN_ERROR = {"bold": True, "red": True}
 """The markup that pytest uses for each line of an error."""
 
-E = TypeVar("E", bound=BaseException)
 
-
-def without_our_frames(error: E) -> E:
+def without_our_frames(error: BaseException) -> BaseException:
     """Remove this package's frames from the tracebacks of an error and its chained errors.
 
     If a helper raised the error, the message is a sufficient explanation. Some errors pass through
@@ -106,11 +101,8 @@ def colour(report: pytest.TestReport) -> None:
     with contextlib.suppress(Exception):  # no colour if another plugin made the report
         for entry in (entry for traceback, *_ in chain for entry in traceback.reprentries):
             if any(map(_FIRST_LINE.match, entry.lines)):
-                entry.toterminal = partial(_show, entry.toterminal)
-
-
-def _show(show: Callable[[Any], None], writer: object) -> None:
-    show(_Writer(writer))
+                show = entry.toterminal
+                entry.toterminal = lambda writer, show=show: show(_Writer(writer))
 
 
 class _Writer:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
 from pytest_tlsandbox.testing.clock import FakeClock
@@ -142,28 +141,20 @@ class ScriptedLister(SandboxClient):
 
         """
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        limit: float = LONGEST_CALL,
-        json: Mapping[str, Any] | None = None,
-        upgrade: Mapping[str, str] | None = None,
-    ) -> Answer:
+    def _request(self, method: str, path: str, *, limit: float, **sent: Any) -> Answer:
         at = self.clock.monotonic() - self._start
         self.requests.append(f"{method} {path}")
-        body = b""
+        body, document = b"", sent.get("json") or {}
         if self.requests[-1] == "GET /processes":
             self.polls.append(round(at, 6))
             self.clock.now += min(self._latency, limit)
             body = _body(self._script[self._entry_at(at)])
         elif method == "GET":
             body = _body({"lines": self._outputs.get(path, [])})
-        elif json is not None and "command" in json:
-            body = _body(self._started(json, at))
+        elif "command" in document:
+            body = _body(self._started(document, at))
         # Every port of a script accepts connections.
-        return Answer(101 if upgrade else 200, body, announced=True)
+        return Answer(101 if "upgrade" in sent else 200, body, announced=True)
 
     def _entry_at(self, at: float) -> float:
         """Return the time at which the current entry of the script began.

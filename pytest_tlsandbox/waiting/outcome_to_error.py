@@ -175,7 +175,8 @@ def _with_data(
 ) -> errors.TLSandboxError:
     error.wanted = wanted
     error.snapshot = timeline.last
-    error.run = explanation.run or timeline.run_of(explanation.process)
+    process = explanation.process
+    error.run = explanation.run or (process and timeline.history.run_of(process))
     return error
 
 
