@@ -56,8 +56,7 @@ def listings(
 
     """
     asked = Listings(request.session, tlsandbox_connect)
-    if not hasattr(request.config, "workerinput"):
-        request.config.pluginmanager.register(asked, "tlsandbox-checks")
+    request.config.pluginmanager.register(asked, "tlsandbox-checks")
     return asked
 
 

@@ -165,7 +165,7 @@ def leaks(
     """
     return [
         Incident(LEAK, run, now.position or 0, now.begun)
-        for run in started_between(sandbox.before_call, sandbox.after_call, sandbox)
+        for run in started_between(sandbox.before_call, sandbox.after_phase, sandbox)
         if run.generation not in exempt
     ]
 

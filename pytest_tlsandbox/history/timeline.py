@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter
@@ -53,8 +52,8 @@ class Timeline:
         history: the history of the sandbox.
         outages: the outages, oldest first.
         outage: the outage that has not ended yet; None if the last poll succeeded.
-        faults: the number of failed polls for each error label.
         looks: the number of successful polls.
+        time_in_looks: the total duration of the successful polls, in seconds.
         last: the snapshot of the last successful poll; None if no poll succeeded.
 
     """
@@ -63,19 +62,18 @@ class Timeline:
         self.start = start
         self.outages: list[Outage] = []
         self.outage: Outage | None = None
-        self.faults: Counter[str] = Counter()
         self.last: ProcessSnapshot | None = None
         self.history = history
         self.looks = 0
         self._looked_at: list[float] = []
-        self._time_in_looks = 0.0
+        self.time_in_looks = 0.0
 
     def add(self, snapshot: ProcessSnapshot) -> None:
         """Record the snapshot of a successful poll."""
         self.last = snapshot
         self.looks += 1
         self._looked_at.append(snapshot.begun)
-        self._time_in_looks += snapshot.ended - snapshot.begun
+        self.time_in_looks += snapshot.ended - snapshot.begun
         if self.outage is not None:
             self.outage.end = snapshot.begun - self.start  # the outage lasts until this poll
             self.outage = None
@@ -93,12 +91,6 @@ class Timeline:
             self.outage = Outage(begun - self.start, ended - self.start)
             self.outages.append(self.outage)
         self.outage.add(fault, ended - self.start)
-        self.faults[fault.label] += 1
-
-    @property
-    def seconds_a_look(self) -> float:
-        """The mean duration of a successful poll in seconds, or 0 if no poll succeeded."""
-        return self._time_in_looks / self.looks if self.looks else 0.0
 
     def states(self, process: ProcessInfo) -> list[Change]:
         """Return the state changes of a process during this wait.

@@ -6,12 +6,11 @@ import contextlib
 import os
 import re
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from pytest_tlsandbox.errors import TLSandboxError
-
-if TYPE_CHECKING:
-    import pytest
 
 # tenacity drives the retry loop, and passes outcomes in futures of concurrent.futures.
 _PACKAGE = frozenset({"pytest_tlsandbox"})
@@ -71,8 +70,6 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
     The text contains the message of the error. Instead of code, the text shows the file and the
     line of the test.
     """
-    import pytest
-
     try:
         raise error.with_traceback(None)  # so that pytest does not show a place in this file
     except TLSandboxError:

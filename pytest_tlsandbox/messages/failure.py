@@ -332,8 +332,10 @@ def polls(timeline: Timeline) -> str:
 
     If some polls failed, the text is "12 good (61 ms each), 9 failed (502, reset)".
     """
-    each = f" ({timeline.seconds_a_look * 1000:.0f} ms each)" if timeline.looks else ""
-    if not timeline.faults:
-        return f"{timeline.looks}{each}"
-    failed = f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})"
-    return f"{timeline.looks or 'none'} good{each}, {failed}"
+    looks = timeline.looks
+    each = f" ({timeline.time_in_looks / looks * 1000:.0f} ms each)" if looks else ""
+    faults = [fault for outage in timeline.outages for fault in outage.faults]
+    if not faults:
+        return f"{looks}{each}"
+    failed = f"{len(faults)} failed ({', '.join(dict.fromkeys(faults))})"
+    return f"{looks or 'none'} good{each}, {failed}"

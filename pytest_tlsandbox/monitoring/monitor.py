@@ -162,10 +162,8 @@ class Monitor:
         """Poll after a phase of the running test."""
         self.place = self.place._replace(phase=phase)
         for sandbox in [*self.sandboxes] if self.active else ():
-            if phase != "teardown":
-                sandbox.baseline = sandbox.after_call = self._observe(sandbox, ends_phase=True)
-            elif not self._is_settled(sandbox):
-                sandbox.baseline = self._observe(sandbox, ends_phase=True)
+            if phase != "teardown" or not self._is_settled(sandbox):
+                sandbox.baseline = sandbox.after_phase = self._observe(sandbox, ends_phase=True)
         self.place = self.place._replace(phase="teardown")
 
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
@@ -174,7 +172,7 @@ class Monitor:
         After a skipped poll, a process that is still running may cause incidents. These incidents
         are attributed to the next test.
         """
-        last = sandbox.after_call
+        last = sandbox.after_phase
         if not self.tears_nothing_down or last is None or sandbox.started:
             return False
         return not self.undecided(sandbox, last)

@@ -57,7 +57,7 @@ class MonitoredSandbox:
         position: the position in the history up to which incidents were reported; None if no
             incidents were reported.
         before_call: the snapshot at the start of the call phase, if taken.
-        after_call: the snapshot at the end of the call phase, if taken.
+        after_phase: the snapshot at the end of the last phase of the running test, if taken.
         gap: the last interval in which the sandbox was not monitored, if any.
         why: why the last poll failed, as one line.
         is_new: whether no test has begun since the sandbox was added to the monitor.
@@ -73,7 +73,7 @@ class MonitoredSandbox:
         self.baseline: ProcessSnapshot | None = None
         self.position: int | None = None
         self.before_call: ProcessSnapshot | None = None
-        self.after_call: ProcessSnapshot | None = None
+        self.after_phase: ProcessSnapshot | None = None
         self.gap: Gap | None = None
         self.why = ""
         self.is_new = True
@@ -89,7 +89,7 @@ class MonitoredSandbox:
     def begin_test(self) -> None:
         """Forget the data of the previous test."""
         self.is_new = False
-        self.before_call = self.after_call = None
+        self.before_call = self.after_phase = None
         self._tried_in_vain = False
         self._started = len(self.client.history.started)
 
