@@ -140,22 +140,6 @@ def apply_rules(
     return found
 
 
-def started_between(
-    before: ProcessSnapshot | None, after: ProcessSnapshot | None, sandbox: MonitoredSandbox
-) -> list[Run]:
-    """Return the runs that began between two snapshots, and that are alive or will be restarted."""
-    if before is None or after is None:
-        return []
-    runs = [sandbox.client.history.run_of(row) for row in after if not before.holds(row)]
-    return [
-        generation.newest
-        for generation in dict.fromkeys(run.generation for run in runs if run is not None)
-        if generation.alive
-        and generation.first_seen > (before.position or 0)
-        and sandbox.belongs_to_the_test(generation.newest)
-    ]
-
-
 def leaks(
     sandbox: MonitoredSandbox, now: ProcessSnapshot, exempt: Collection[Generation]
 ) -> list[Incident]:
@@ -165,7 +149,7 @@ def leaks(
     """
     return [
         Incident(LEAK, run, now.position or 0, now.begun)
-        for run in started_between(sandbox.before_call, sandbox.after_phase, sandbox)
+        for run in sandbox.started_between(sandbox.before_call, sandbox.after_phase)
         if run.generation not in exempt
     ]
 

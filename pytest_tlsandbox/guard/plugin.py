@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled
-from pytest_tlsandbox.guard.findings import (
-    Finding,
-    apply_rules,
-    error_for,
-    keys_of,
-    leaks,
-    started_between,
-)
+from pytest_tlsandbox.guard.findings import Finding, apply_rules, error_for, keys_of, leaks
 from pytest_tlsandbox.guard.markers import allowances_of, rules_of
 from pytest_tlsandbox.history.incidents import LEAK, LOST_END, Incident
 from pytest_tlsandbox.integration.tracebacks import at_the_test
@@ -62,7 +55,6 @@ class Guard(Observer):
         self._settings = settings
         self._monitor = monitor
         self._screen = screen
-        self._properties: list[tuple[str, str]] = []
         self._findings: list[Finding] = []
         self._new: dict[str, list[Any]] = defaultdict(list)
         self.end_test()
@@ -72,7 +64,6 @@ class Guard(Observer):
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Apply the rules of the test before the monitor takes the baseline."""
-        self._properties.clear()
         self.begin_test(rules_of(item, self._settings.guard), allowances_of(item))
         return (yield)
 
@@ -93,7 +84,7 @@ class Guard(Observer):
         before = self._poll_all() if needed else []
         result = yield
         for sandbox, start in before:
-            runs = started_between(start, self._monitor.poll(sandbox), sandbox)
+            runs = sandbox.started_between(start, self._monitor.poll(sandbox))
             self._exempt.update(run.generation for run in runs)
         return result
 
@@ -156,6 +147,7 @@ class Guard(Observer):
         self._blocks: list[tuple[MonitoredSandbox, int, int, Sequence[str], str]] = []
         """The sandbox, start, end, rules and reason of each block that allows findings."""
         self._exempt: set[Generation] = set()
+        self._properties: list[tuple[str, str]] = []
         self._monitor.guarding = bool(rules)
 
     def end_test(self) -> None:
@@ -223,8 +215,6 @@ class Guard(Observer):
 
     def take_data(self) -> dict[str, Any]:
         """Return the plain data that was added since the last call of this method."""
-        if not self._findings and not self._new:
-            return {}
         findings = [finding.as_data(self._monitor) for finding in self._findings]
         data = {"findings": findings, **self._new}
         self._findings, self._new = [], defaultdict(list)
@@ -250,7 +240,7 @@ class Guard(Observer):
             return undecided
         if LEAK in self._rules and leaks(sandbox, now, self._exempt):
             return LONGEST_SETTLING
-        leftovers = started_between(sandbox.before_call, now, sandbox)
+        leftovers = sandbox.started_between(sandbox.before_call, now)
         return LEFTOVER_SETTLING if leftovers else 0.0
 
     def _undecided_ends(self, sandbox: MonitoredSandbox, _now: object, *, since: int) -> float:

@@ -107,6 +107,25 @@ class MonitoredSandbox:
         """
         return not self.connection.shared or run.generation in self.started
 
+    def started_between(
+        self, before: ProcessSnapshot | None, after: ProcessSnapshot | None
+    ) -> list[Run]:
+        """Return the runs that began between two snapshots, and that are alive or will be restarted.
+
+        In a sandbox that workers share, the result contains only runs that the running test
+        started. If a snapshot is missing, the result is empty.
+        """
+        if before is None or after is None:
+            return []
+        runs = [self.client.history.run_of(row) for row in after if not before.holds(row)]
+        return [
+            generation.newest
+            for generation in dict.fromkeys(run.generation for run in runs if run is not None)
+            if generation.alive
+            and generation.first_seen > (before.position or 0)
+            and self.belongs_to_the_test(generation.newest)
+        ]
+
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
         """Return a snapshot; if an error occurs, set ``why`` and return None.
 
