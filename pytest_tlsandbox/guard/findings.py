@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
-    from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
     from pytest_tlsandbox.types import Screen
 
 _LONGEST_FIRST_LINE = 100
@@ -138,20 +137,6 @@ def apply_rules(
             and absence.is_inconclusive(incident, answers_for=incident.run.generation in started)
         ]
     return found
-
-
-def leaks(
-    sandbox: MonitoredSandbox, now: ProcessSnapshot, exempt: Collection[Generation]
-) -> list[Incident]:
-    """Return a leak for each run that began in the call phase of the test and is still running.
-
-    The processes in ``exempt`` may outlive the test.
-    """
-    return [
-        Incident(LEAK, run, now.position or 0, now.begun)
-        for run in sandbox.started_between(sandbox.before_call, sandbox.after_phase)
-        if run.generation not in exempt
-    ]
 
 
 def keys_of(sandbox: str, rule: str, incident: Incident) -> list[str]:

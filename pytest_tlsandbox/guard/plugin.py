@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled
-from pytest_tlsandbox.guard.findings import Finding, apply_rules, error_for, keys_of, leaks
+from pytest_tlsandbox.guard.findings import Finding, apply_rules, error_for, keys_of
 from pytest_tlsandbox.guard.markers import allowances_of, rules_of
 from pytest_tlsandbox.history.incidents import LEAK, LOST_END, Incident
 from pytest_tlsandbox.integration.tracebacks import at_the_test
@@ -147,6 +147,7 @@ class Guard(Observer):
         self._blocks: list[tuple[MonitoredSandbox, int, int, Sequence[str], str]] = []
         """The sandbox, start, end, rules and reason of each block that allows findings."""
         self._exempt: set[Generation] = set()
+        """The processes that may outlive the test."""
         self._properties: list[tuple[str, str]] = []
         self._monitor.guarding = bool(rules)
 
@@ -189,7 +190,7 @@ class Guard(Observer):
         started = sandbox.started
         found = apply_rules(rules, seen.incidents, started) if seen.incidents else []
         if seen.ends_phase and place.phase == "teardown" and LEAK in rules:
-            found += [(LEAK, leak, False) for leak in leaks(sandbox, snapshot, self._exempt)]
+            found += [(LEAK, leak, False) for leak in self._leaks(sandbox, snapshot)]
         for rule, incident, inconclusive in found:
             attributed = place if sandbox.belongs_to_the_test(incident.run) else Place()
             finding = Finding(
@@ -231,6 +232,14 @@ class Guard(Observer):
         declared = any(kind in incident.run.declared for kind in RULES[rule].kinds)
         return "the test waited for it, or asserted it" if declared else None
 
+    def _leaks(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> list[Incident]:
+        """Return a leak for each run that began in the call phase of the test and still runs."""
+        return [
+            Incident(LEAK, run, now.position or 0, now.begun)
+            for run in sandbox.started_between(sandbox.before_call, sandbox.after_phase)
+            if run.generation not in self._exempt
+        ]
+
     def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
         """Return how many more seconds the monitor must poll at the end of a phase."""
         if sandbox.baseline is None or not self._rules:
@@ -238,7 +247,7 @@ class Guard(Observer):
         undecided = self._undecided_ends(sandbox, now, since=sandbox.baseline.position or 0)
         if undecided or self._monitor.place.phase != "teardown":
             return undecided
-        if LEAK in self._rules and leaks(sandbox, now, self._exempt):
+        if LEAK in self._rules and self._leaks(sandbox, now):
             return LONGEST_SETTLING
         leftovers = sandbox.started_between(sandbox.before_call, now)
         return LEFTOVER_SETTLING if leftovers else 0.0
