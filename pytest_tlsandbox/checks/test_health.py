@@ -7,7 +7,6 @@ incidents. The first test requests the process lists of all sandboxes in paralle
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -180,7 +179,7 @@ class Listings:
             # Connect to one sandbox after another, because this may call a conftest's hook for the
             # key.
             targets = dict.fromkeys([target, *self._targets])
-            made = {one: _result_of(partial(self._connect, one)) for one in targets}
+            made = {one: _result_of(self._connect, one) for one in targets}
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 self._answers.update(zip(made, pool.map(_ask, made.values()), strict=True))
         return self._answers[target]
@@ -197,7 +196,7 @@ class Listings:
         if isinstance(answer, TLSandboxError):
             return target, "not checked", answer.first_line
         checks = (test_no_oom, test_no_crash, test_no_restart_loop, test_healthy)
-        failures = [_result_of(partial(check, answer, self._config)) for check in checks]
+        failures = [_result_of(check, answer, self._config) for check in checks]
         told = [failure.first_line for failure in failures if failure is not None]
         if answer.unreadable:
             told.append(f"{count(len(answer.unreadable), 'row')} not readable")
@@ -209,8 +208,8 @@ def _ask(made: Sandbox | TLSandboxError) -> ProcessSnapshot | TLSandboxError:
     return made if isinstance(made, TLSandboxError) else _result_of(made.list_processes)
 
 
-def _result_of(call: Callable[[], T]) -> T | TLSandboxError:
+def _result_of(call: Callable[..., T], *args: object) -> T | TLSandboxError:
     try:
-        return call()
+        return call(*args)
     except TLSandboxError as error:
         return error

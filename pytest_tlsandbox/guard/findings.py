@@ -73,8 +73,7 @@ class Finding:
     def happened(self) -> str:
         """What happened, such as "Crashed with SIGSEGV, then restarted"."""
         incident = self.incident
-        unknown_end = incident.kind in (kinds.UNSEEN_END, kinds.LOST_END)
-        if self.inconclusive and not unknown_end:
+        if self.inconclusive and incident.kind not in (kinds.UNSEEN_END, kinds.LOST_END):
             return self.verdict
         if incident.run.gave_up and incident.kind in (kinds.OOM, kinds.CRASH):
             incident = replace(incident, kind=kinds.GAVE_UP)  # how the last try ended

@@ -13,8 +13,6 @@ from pytest_tlsandbox.types import SIGKILL, UNLISTED_PID, KernelCount
 if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
-_UNKNOWN_TIME = datetime.fromtimestamp(0, timezone.utc)
-
 
 class UnlistedKills:
     """Compares the counter of the kernel with the list.
@@ -78,7 +76,7 @@ def _run_of(number: int, running: tuple[ProcessInfo, ...]) -> Run:
         pid=UNLISTED_PID,
         command="an unlisted process",
         status="oom_killed",
-        started_at=_UNKNOWN_TIME,
+        started_at=datetime.fromtimestamp(0, timezone.utc),  # not known
     )
     end = End(exit_code=None, signal=SIGKILL, oom_killed=True, ended_at=None)
     generation = Generation(None)
