@@ -189,7 +189,6 @@ class Monitor:
         for sandbox in [*self.sandboxes] if self.active else ():
             if sandbox.position is not None:
                 self._observe(sandbox, ends_phase=False)
-        self.place = Place()
 
     def take_data(self) -> dict[str, Any]:
         """Return the plain data that was added or changed since the last call of this method.

@@ -40,7 +40,6 @@ class MonitorPlugin:
     def __init__(
         self, config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
     ) -> None:
-        self._config = config
         self._targets = settings.targets
         self._connections = connections
         worker = getattr(config, "workerinput", {}).get("workerid")
@@ -126,7 +125,7 @@ class MonitorPlugin:
         return report
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Poll once more, then pass on the data that is not attached to any test report.
 
         An xdist worker sends the data to the controller. Any other process adds the data to its
@@ -136,7 +135,7 @@ class MonitorPlugin:
         looks, worker = self.monitor.snapshots, self.monitor.worker
         data = {**self.monitor.take_data(), "looks": looks, "worker": worker}
         if self.session is None:
-            self._config.workeroutput[FACTS] = data  # type: ignore[attr-defined]
+            session.config.workeroutput[FACTS] = data  # type: ignore[attr-defined]
             return
         if self._has_workers:
             data.pop("gaps", None)  # workers report their own gaps
