@@ -101,6 +101,10 @@ CASES = {
     "assumed run": (
         [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB]],
         "restart web/0, assumed unseen_end web/1, assumed restart web/1"),
+    "run that is hidden because another process shows that the daemon counts early": (
+        [[backing_off(7, 0, 2), DB], [backing_off(7, 0, 2), backing_off(3, 0, 1, name="db")],
+         [running(9, 30_000, 3, last_exit=last(1, 29_000)), backing_off(3, 0, 1, name="db")]],
+        "restart web/1, restart web/2"),
     "run that is hidden only if the daemon counts early": (
         [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
         "restart web/3, restart web/5, assumed unseen_end web/4, assumed restart web/4"),
