@@ -3,7 +3,6 @@
 import math
 import re
 import signal
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import get_type_hints
 from unittest.mock import ANY, call
@@ -154,7 +153,7 @@ def test_starting_a_process_sends_the_options_unchanged():
 def test_plugin_and_embedded_sandbox_define_the_same_restart_and_health_check_fields():
     for types, accepted in [(RestartOptions, Restart), (HealthCheckOptions, HealthCheck)]:
         assert get_type_hints(types) == get_type_hints(accepted)
-        required = {each.name for each in fields(accepted) if each.default is MISSING}
+        required = {name for name, field in accepted.model_fields.items() if field.is_required()}
         assert types.__required_keys__ == required
 
 

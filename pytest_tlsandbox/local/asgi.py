@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-
-    Receive = Callable[[], Awaitable[dict[str, Any]]]
-    Send = Callable[[dict[str, Any]], Awaitable[None]]
-    Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
-    Handler = Callable[["Request"], Awaitable["Answer"]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+Handler = Callable[..., Awaitable["Answer"]]
+"""Receives the request, and the named groups of the path as keyword arguments."""
 
 T = TypeVar("T")
 
@@ -33,14 +32,12 @@ class Request:
     Attributes:
         scope: the request line and the headers, as ASGI defines them.
         headers: the headers; the names are in lower case.
-        parameters: the named groups of the route's path.
 
     """
 
     def __init__(self, scope: dict[str, Any], receive: Receive) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.parameters: dict[str, str] = {}
         self._receive = receive
         self._has_more = scope["type"] == "http"
 
@@ -159,8 +156,7 @@ async def _call_route(routes: Mapping[str, Mapping[str, Handler]], request: Requ
     for pattern, handlers in routes.items():
         if match := re.fullmatch(pattern, path):
             if handler := handlers.get("GET" if method == "HEAD" else method):
-                request.parameters = match.groupdict()
-                return await handler(request)
+                return await handler(request, **match.groupdict())
             allowed += handlers
     if not allowed:
         return Response(status=404)
@@ -188,7 +184,6 @@ def asgi_app(
         if scope["type"] == "websocket":
             scope, send = {**scope, "method": "GET"}, _reject_by_response(send)
         request = Request(scope, receive)
-        answer: Answer
         with suppress(ClientDisconnected):
             try:
                 check(request)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MARK = "TLSANDBOX_PROCESS"
 """Variable that identifies the sandbox and the process of a program (see ``process_tree``)."""
@@ -26,8 +23,8 @@ _SECRET_NAME = re.compile(
 )
 
 
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of an environment without its secrets.
+def environment_without_secrets() -> dict[str, str]:
+    """Return a copy of this process's environment without its secrets.
 
     The copy also omits the name of the test, the variables of Tensorlake, and the variables of this
     plugin. A program in a cloud sandbox cannot see the secrets of the test machine, so a program in
@@ -35,6 +32,6 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """
     return {
         name: value
-        for name, value in environment.items()
+        for name, value in os.environ.items()
         if name == "SSH_AUTH_SOCK" or not _SECRET_NAME.search(name)
     }

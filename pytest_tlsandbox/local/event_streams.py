@@ -27,53 +27,55 @@ async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
             streams, and each event names its stream.
 
     """
-    is_replay = True
-    async for lines in _lines_until_the_end(process, stream):
-        yield _events(lines, 0 if is_replay else now_ms(), b"event: output\n")
-        is_replay = False
+    async for events in _line_events(process, stream, b"event: output\n", replayed_at=0):
+        yield events
     yield END_OF_STREAM
 
 
 async def run_frames(process: Process) -> AsyncIterator[bytes]:
     """Yield events for the start, the lines of output and the end of a process."""
     yield _data({"handle": process.handle, "pid": process.pid, "started_at": process.started_at})
-    async for lines in _lines_until_the_end(process, "output"):
-        yield _events(lines, now_ms())
+    async for events in _line_events(process, "output", b"", now_ms()):
+        yield events
     has_exited = process.status == "exited"
     end = {"exit_code": process.exit_code} if has_exited else {"signal": process.signal}
     reason = "timed_out" if process.timed_out else process.status
     yield _data({**end, "oom_killed": process.oom_killed, "reason": reason})
 
 
-async def _lines_until_the_end(
-    process: Process, stream: str
-) -> AsyncIterator[list[dict[str, str]]]:
-    """Yield batches of new lines until the process ends.
+async def _line_events(
+    process: Process, stream: str, prefix: bytes, replayed_at: int
+) -> AsyncIterator[bytes]:
+    """Yield batches of events for lines until the process ends.
 
-    The first batch may be empty. Whenever nothing has changed for 15 s, the function yields an
-    empty batch.
+    If there is no line at first, or nothing has changed for 15 s, yield a comment.
+
+    Args:
+        process: the process.
+        stream: "stdout", "stderr" or "output".
+        prefix: the bytes that precede the data of each event.
+        replayed_at: the timestamp of the past lines.
+
     """
     outputs = process.outputs(stream)
     positions = dict.fromkeys(outputs, 0)
-    is_due = True
+    timestamp, is_due = replayed_at, True
     while True:
         change = process.changes.next
         has_ended = not process.is_running
-        found = []
+        events = []
         for name, output in outputs.items():
             lines, positions[name] = output.lines_from(positions[name], with_rest=has_ended)
-            source = {"stream": name} if stream == "output" else {}
-            found += [{"line": line, **source} for line in lines]
-        if found or is_due:
-            yield found
+            fields = {"stream": name} if stream == "output" else {}
+            events += [
+                prefix + _data({"line": line, **fields, "timestamp": timestamp}) for line in lines
+            ]
+        if events or is_due:
+            yield b"".join(events) or _KEEP_ALIVE
         if has_ended:
             return
         is_due = not await is_set_within(change, _KEEP_ALIVE_SECONDS)
-
-
-def _events(lines: list[dict[str, str]], timestamp: int, prefix: bytes = b"") -> bytes:
-    events = [prefix + _data({**line, "timestamp": timestamp}) for line in lines]
-    return b"".join(events) or _KEEP_ALIVE
+        timestamp = now_ms()
 
 
 def _data(fields: dict[str, Any]) -> bytes:

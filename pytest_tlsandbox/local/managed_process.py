@@ -12,7 +12,6 @@ import re
 import secrets
 import signal
 from contextlib import closing, suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_tlsandbox.local.asgi import ApiError
@@ -58,14 +57,15 @@ class ManagedProcess:
         self._constant_fields = {
             "id": request.name or f"managed-{secrets.token_hex(4)}",
             "name": request.name,
-            "restart": asdict(self._rules),
-            "health_check": request.health_check and asdict(request.health_check),
+            "restart": self._rules.model_dump(),
+            "health_check": request.health_check and request.health_check.model_dump(),
         }
         self._restart_count = 0
         self._last_exit: dict[str, Any] | None = None
         self._last_error: str | None = None
         self._next_restart_at: int | None = None
-        self._is_stopped = False
+        # The status while no run is active.
+        self._pause_status: SupervisorStatus = "starting"
         self._first_health: HealthStatus = "starting" if request.health_check else "disabled"
         # Serializes restarts and stops.
         self._changing = asyncio.Lock()
@@ -75,14 +75,14 @@ class ManagedProcess:
     @property
     def has_ended(self) -> bool:
         """Whether the process has ended and no automatic restart will follow."""
-        return self._is_stopped and not self.run.is_running
+        return self._pause_status == "stopped" and not self.run.is_running
 
     def describe(self) -> dict[str, Any]:
         """Return the value of the field ``managed`` for the row of the last run."""
         is_running = self.run.is_running
         return {
             **self._constant_fields,
-            "status": self._status(),
+            "status": "running" if is_running else self._pause_status,
             "restart_count": self._restart_count,
             "health_status": self._health_status if is_running else self._first_health,
             "consecutive_health_failures": self._health_failures if is_running else 0,
@@ -106,8 +106,7 @@ class ManagedProcess:
         """
         async with self._changing:
             self._supervising.cancel()
-            self._is_stopped = False
-            self._next_restart_at = None
+            self._pause("starting")
             await self._end(self.run)
             self._last_error = None
             try:
@@ -145,9 +144,9 @@ class ManagedProcess:
                 return self._stop("restart limit reached")
             doubled = rules.initial_backoff_ms * 2 ** min(restarts, 32)
             delay = min(doubled, rules.max_backoff_ms)
-            self._next_restart_at = now_ms() + delay
+            self._pause("backing_off", now_ms() + delay)
             await asyncio.sleep(delay / 1000)
-            self._next_restart_at = None
+            self._pause("starting")
             restarts += 1
             # Children that the last run left behind may hold the port that the next run needs.
             await self._supervisor.kill(self.run)
@@ -160,7 +159,8 @@ class ManagedProcess:
         run = self._supervisor.start(self._request, self)
         self._health_status = self._first_health
         self._health_failures = 0
-        self._supervisor.run_in_background(self._check_health(run))
+        if check := self._request.health_check:
+            self._supervisor.run_in_background(self._check_health(run, check))
         return run
 
     def _replace_run(self) -> None:
@@ -170,14 +170,11 @@ class ManagedProcess:
         self._last_exit = _exit_of(ended)
         self._restart_count += 1
 
-    async def _check_health(self, run: Process) -> None:
+    async def _check_health(self, run: Process, check: HealthCheck) -> None:
         """Check the health of a run at regular intervals until the run ends.
 
         End an unhealthy run, unless the policy is "never". The run then counts as failed.
         """
-        check = self._request.health_check
-        if check is None:
-            return
         pause = check.initial_delay_ms / 1000
         while not await is_set_within(run.ended, pause):
             pause = max(check.interval_ms / 1000, _SHORTEST_INTERVAL)
@@ -204,15 +201,11 @@ class ManagedProcess:
 
     def _stop(self, error: str | None) -> None:
         self._last_error = error
-        self._next_restart_at = None
-        self._is_stopped = True
+        self._pause("stopped")
 
-    def _status(self) -> SupervisorStatus:
-        if self.run.is_running:
-            return "running"
-        if self._is_stopped:
-            return "stopped"
-        return "starting" if self._next_restart_at is None else "backing_off"
+    def _pause(self, status: SupervisorStatus, next_restart_at: int | None = None) -> None:
+        self._pause_status = status
+        self._next_restart_at = next_restart_at
 
 
 def _exit_of(run: Process) -> dict[str, Any]:

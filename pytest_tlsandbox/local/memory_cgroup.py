@@ -62,9 +62,7 @@ def remove_group_of(server: int) -> None:
     """
     for own in own_groups().values():
         for above in (own, own.parent):
-            group = above / _group_name(server)
-            if group.is_dir():
-                _remove_with_leaves(group)
+            _remove_with_leaves(above / _group_name(server))
 
 
 class _Cgroup(MemoryLimit):
@@ -222,14 +220,13 @@ def _launcher(leaf: Path) -> list[str]:
 
 
 def _remove_with_leaves(group: Path) -> None:
-    """Remove a group and its leaves.
+    """Remove a group and its leaves, if the group exists.
 
     This function waits up to 1 s until all killed members of the group are gone.
     """
     for _ in range(100):  # a count, because a test may have frozen the clock
-        for entry in group.iterdir():
-            if entry.is_dir():
-                _remove(entry)
+        for leaf in group.glob("*/"):
+            _remove(leaf)
         if _remove(group):
             return
         time.sleep(0.01)

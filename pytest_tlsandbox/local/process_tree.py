@@ -47,7 +47,7 @@ def handle_of(process: psutil.Process, token: str) -> int | None:
 
 
 def members(pid: int | None, own_mark: str, known: Collection[int]) -> list[psutil.Process]:
-    """Return the descendants of a process, and the orphans that have the mark of the process.
+    """Return a process, its descendants, and the orphans that have the mark of the process.
 
     Args:
         pid: the pid of the process; None if it has ended.
@@ -58,17 +58,14 @@ def members(pid: int | None, own_mark: str, known: Collection[int]) -> list[psut
 
     """
     # In this order, because a descendant may become an orphan in the meantime.
-    found = [] if pid is None else _descendants(pid)
+    found = [] if pid is None else _family(pid)
     orphans = [process for process in _orphans() if process.pid not in known]
-    return found + [orphan for orphan in orphans if _mark_in_time(orphan) == own_mark]
+    return found + [orphan for orphan in orphans if _mark_of(orphan, _LONGEST_EXEC) == own_mark]
 
 
 def everything(token: str) -> list[psutil.Process]:
-    """Return all living processes that the server or its descendants started."""
-    found = _descendants(None)
-    if not _HAS_SUBREAPER:
-        found += survivors(token)
-    return [process for process in found if is_alive(process)]
+    """Return all processes that the server or its descendants started, and that were not reaped."""
+    return _family(None)[1:] + ([] if _HAS_SUBREAPER else survivors(token))
 
 
 def survivors(token: str) -> list[psutil.Process]:
@@ -84,13 +81,12 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def listens(pid: int, port: int) -> bool:
+def listens(process: psutil.Process, port: int) -> bool:
     """Return whether a process listens on a TCP port.
 
     If the connections of the process cannot be read, the result is True.
     """
     try:
-        process = psutil.Process(pid)
         # psutil renamed the method in version 6.
         connections = getattr(process, "net_connections", None) or process.connections
         return any(
@@ -111,9 +107,11 @@ def kill(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
-def _descendants(pid: int | None) -> list[psutil.Process]:
+def _family(pid: int | None) -> list[psutil.Process]:
+    """Return a process (None: the server) and its descendants; an ended process has none."""
     with suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
     return []
 
 
@@ -128,21 +126,16 @@ def _orphans() -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == 1]
 
 
-def _mark_in_time(process: psutil.Process) -> str:
-    """Return the mark of a process; wait up to 0.5 s if the process has no environment.
+def _mark_of(process: psutil.Process, seconds: float = 0) -> str:
+    """Return the mark of a process; wait up to ``seconds`` while the process has no environment.
 
     While a process starts to execute another program, the process has no environment. This state
-    usually lasts for a moment, but may last longer on a busy machine. In a test in which this
-    function did not wait, 4 of 5,000 orphans survived.
+    usually lasts for a moment, but may last longer on a busy machine. In a test in which the search
+    for orphans did not wait, 4 of 5,000 orphans survived.
     """
-    end = time.monotonic() + _LONGEST_EXEC
-    with suppress(psutil.Error, OSError):
-        while not process.environ() and time.monotonic() < end:
-            time.sleep(_LONGEST_EXEC / 100)
-    return _mark_of(process)
-
-
-def _mark_of(process: psutil.Process) -> str:
+    end = time.monotonic() + seconds
     with suppress(psutil.Error, OSError):  # it has ended, or belongs to another user
-        return process.environ().get(MARK, "")
+        while not (environment := process.environ()) and time.monotonic() < end:
+            time.sleep(_LONGEST_EXEC / 100)
+        return environment.get(MARK, "")
     return ""

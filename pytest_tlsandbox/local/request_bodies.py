@@ -1,35 +1,28 @@
 """Use pydantic to parse request bodies.
 
+Like the daemon, a body ignores unknown keys. ``restart`` and ``health_check`` reject unknown keys,
+to report a misspelt limit.
+
 Import this module only when the first body arrives, because importing pydantic takes 90 ms.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import field
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, Field, ValidationError
 
-from pytest_tlsandbox.local.asgi import ApiError, PlainTextError
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.asgi import Request
+from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, Request
 
 _UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
 # For the kernel, 2**32 - 1 means "keep the current user", which may be root.
 _Id = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 
-# The daemon ignores unknown keys of a body. A part rejects them, to report a misspelt limit.
-_BODY = ConfigDict(strict=True)
-_PART = ConfigDict(strict=True, extra="forbid")
-
-Body = TypeVar("Body")
+Body = TypeVar("Body", bound=BaseModel)
 
 
-@dataclass(frozen=True, config=_PART)
-class Restart:
+class Restart(BaseModel, strict=True, extra="forbid"):
     """The restart policy of a managed process."""
 
     policy: Literal["on_failure", "never", "always"] = "on_failure"
@@ -38,8 +31,7 @@ class Restart:
     max_backoff_ms: _UInt32 = 30_000
 
 
-@dataclass(frozen=True, config=_PART)
-class HealthCheck:
+class HealthCheck(BaseModel, strict=True, extra="forbid"):
     """The health check of a managed process."""
 
     type: Literal["http", "tcp"]
@@ -51,8 +43,7 @@ class HealthCheck:
     failure_threshold: _UInt32 = 3
 
 
-@dataclass(frozen=True, config=_BODY)
-class UserSpec:
+class UserSpec(BaseModel, strict=True):
     """The value of ``user`` as an object with a name or a uid, and possibly a gid."""
 
     name: str | None = None
@@ -60,21 +51,19 @@ class UserSpec:
     gid: _Id | None = None
 
 
-@dataclass(frozen=True, config=_BODY)
-class Program:
+class Program(BaseModel, strict=True):
     """The program to run.
 
     The user is a name, ``uid``, ``uid:gid`` or an object.
     """
 
     command: str
-    args: list[str] = field(default_factory=list)
+    args: list[str] = []
     env: dict[str, str] | None = None
     working_dir: str | None = None
     user: str | UserSpec | None = None
 
 
-@dataclass(frozen=True, config=_BODY)
 class StartRequest(Program):
     """The body of ``POST /processes``."""
 
@@ -86,7 +75,8 @@ class StartRequest(Program):
     health_check: HealthCheck | None = None
     stop_grace_ms: _UInt32 = 10_000
 
-    def __post_init__(self) -> None:
+    def model_post_init(self, _context: object) -> None:
+        """Raise ``ApiError`` (400) if the name is invalid."""
         if self.name is not None and re.fullmatch(r"[0-9]*|.*/.*", self.name, re.DOTALL):
             error = f"Invalid process name '{self.name}': not empty, no '/', and not digits only"
             raise ApiError(400, error, "INVALID_PROCESS_NAME")
@@ -97,7 +87,6 @@ class StartRequest(Program):
         return self.restart or Restart()
 
 
-@dataclass(frozen=True, config=_BODY)
 class RunRequest(Program):
     """The body of ``POST /processes/run``, with an optional timeout in seconds."""
 
@@ -105,11 +94,10 @@ class RunRequest(Program):
 
     def as_start(self) -> StartRequest:
         """Return a start request that runs this program with closed stdin and captured output."""
-        return StartRequest(self.command, self.args, self.env, self.working_dir, self.user)
+        return StartRequest(**dict(self))
 
 
-@dataclass(frozen=True, config=_BODY)
-class SignalRequest:
+class SignalRequest(BaseModel, strict=True):
     """The body of ``POST /processes/{p}/signal``."""
 
     signal: Annotated[int, Field(ge=-(2**31), lt=2**31)]
@@ -137,7 +125,7 @@ async def parse_body(model: type[Body], request: Request) -> Body:
     if not re.match(rb"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
         raise PlainTextError(415, "Expected request with `Content-Type: application/json`")
     try:
-        return TypeAdapter(model).validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         problems = error.errors()
     if problems[0]["type"] == "json_invalid":

@@ -42,7 +42,7 @@ def build_app(supervisor: Supervisor, settings: Mapping[str, Any]) -> Applicatio
     """
     routes = _Routes(supervisor)
     files = Files(settings["writable"], supervisor.memory.kills)
-    process = "/api/v1/processes/(?P<process>[^/]+)"
+    process = "/api/v1/processes/(?P<selector>[^/]+)"
     output = f"{process}/(?P<stream>stdout|stderr|output)"
     handlers: dict[str, dict[str, Handler]] = {
         "/api/v1/health": {"GET": routes.health},
@@ -122,11 +122,11 @@ class _Routes:
         self._supervisor.run_in_background(self._supervisor.limit_time(process, wanted.timeout))
         return _events(run_frames(process))
 
-    async def get(self, request: Request) -> Response:
-        return Response(self._find(request).row())
+    async def get(self, _request: Request, selector: str) -> Response:
+        return Response(self._find(selector).row())
 
-    async def kill(self, request: Request) -> Response:
-        process = self._find(request)
+    async def kill(self, _request: Request, selector: str) -> Response:
+        process = self._find(selector)
         if process.managed is not None and not process.managed.has_ended:
             await process.managed.stop()
         elif process.is_running:
@@ -135,11 +135,11 @@ class _Routes:
             raise ApiError(500, f"Process {process.pid} is not running")
         return Response(status=204)
 
-    async def send_signal(self, request: Request) -> Response:
+    async def send_signal(self, request: Request, selector: str) -> Response:
         from pytest_tlsandbox.local.request_bodies import SignalRequest, parse_body
 
         number = (await parse_body(SignalRequest, request)).signal
-        process = self._find(request)
+        process = self._find(selector)
         if not process.is_running:
             raise ApiError(400, f"Process {process.pid} is not running")
         if number not in range(1, 32):
@@ -147,14 +147,14 @@ class _Routes:
         await self._supervisor.send_signal(process, number)
         return json_response({"success": True})
 
-    async def restart(self, request: Request) -> Response:
-        process = self._find(request)
+    async def restart(self, _request: Request, selector: str) -> Response:
+        process = self._find(selector)
         if process.managed is None:
             raise ApiError(400, f"Process {process.pid} is not managed", "NOT_MANAGED")
         return Response((await process.managed.restart()).row())
 
-    async def write_stdin(self, request: Request) -> Response:
-        process = self._find(request)
+    async def write_stdin(self, request: Request, selector: str) -> Response:
+        process = self._find(selector)
         data = await request.body()
         if process.stdin is None:
             raise ApiError(400, "Process stdin is not writable", "STDIN_NOT_WRITABLE")
@@ -164,43 +164,40 @@ class _Routes:
             raise ApiError(400, "Process stdin is closed", "STDIN_NOT_WRITABLE") from None
         return Response(status=204)
 
-    async def close_stdin(self, request: Request) -> Response:
-        process = self._find(request)
+    async def close_stdin(self, _request: Request, selector: str) -> Response:
+        process = self._find(selector)
         if process.stdin is None:
             raise ApiError(400, "Process stdin is not writable")
         process.stdin.close()
         return Response(status=204)
 
-    async def output(self, request: Request) -> Response:
+    async def output(self, _request: Request, selector: str, stream: str) -> Response:
         """Return the lines of one stream, or the lines of both streams for ``/output``.
 
         For ``/output``, the lines of stdout come before the lines of stderr.
         """
-        if self._selects_an_unknown_pid(request):
-            pid = int(request.parameters["process"])
-            return json_response({"pid": pid, "lines": [], "line_count": 0})
-        process = self._find(request)
-        outputs = process.outputs(request.parameters["stream"]).values()
+        process = self._find_for_output(selector)
+        outputs = process.outputs(stream).values() if process else ()
         lines = [line for output in outputs for line in output.lines()]
-        return json_response({"pid": process.pid, "lines": lines, "line_count": len(lines)})
+        pid = process.pid if process else int(selector)
+        return json_response({"pid": pid, "lines": lines, "line_count": len(lines)})
 
-    async def follow(self, request: Request) -> Response:
+    async def follow(self, _request: Request, selector: str, stream: str) -> Response:
         """Stream the lines as the process writes them."""
-        if self._selects_an_unknown_pid(request):
-            return _events(END_OF_STREAM)
-        return _events(follow(self._find(request), request.parameters["stream"]))
+        process = self._find_for_output(selector)
+        return _events(follow(process, stream) if process else END_OF_STREAM)
 
     async def open_tunnel(self, request: Request) -> Answer:
         tunnel = await open_tunnel(request)
         process = self._supervisor.table.find(request.headers.get(_EXPECTED, b"").decode("latin-1"))
         if process is not None and not await self._supervisor.listens(process, tunnel.port):
-            tunnel.close()
+            tunnel.writer.close()
             text = f"Port {tunnel.port} belongs to another process than {process.pid}"
             raise ApiError(502, text, "PORT_OF_ANOTHER_PROCESS")
         return tunnel
 
-    def _find(self, request: Request) -> Process:
-        selector = unquote(request.parameters["process"])
+    def _find(self, selector: str) -> Process:
+        selector = unquote(selector)
         if re.fullmatch("[0-9]{10,}", selector):
             raise PlainTextError(400, f'Invalid URL: Cannot parse `"{selector}"` to a `u32`')
         process = self._supervisor.table.find(selector)
@@ -208,14 +205,13 @@ class _Routes:
             raise ApiError(404, f"Process {selector} not found", "NOT_FOUND")
         return process
 
-    def _selects_an_unknown_pid(self, request: Request) -> bool:
-        """Return whether the path contains a pid that belongs to no process.
+    def _find_for_output(self, selector: str) -> Process | None:
+        """Return a process, or None for a pid that belongs to no process.
 
         The routes for output then return an empty list of lines instead of 404.
         """
-        selector = request.parameters["process"]
-        is_pid = re.fullmatch("[0-9]{1,9}", selector) is not None
-        return is_pid and self._supervisor.table.find(selector) is None
+        is_pid = re.fullmatch("[0-9]{1,9}", selector)
+        return self._supervisor.table.find(selector) if is_pid else self._find(selector)
 
 
 def _events(events: bytes | AsyncIterator[bytes]) -> Response:

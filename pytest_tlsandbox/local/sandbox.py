@@ -22,7 +22,7 @@ from subprocess import PIPE, Popen
 from typing import IO, TYPE_CHECKING, Any, final
 
 from pytest_tlsandbox.errors import LocalSandboxError
-from pytest_tlsandbox.local.environment import WRITABLE, without_secrets
+from pytest_tlsandbox.local.environment import WRITABLE, environment_without_secrets
 from pytest_tlsandbox.redact import Secret
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def start_local_sandbox(
             stdin=PIPE,
             stdout=PIPE,
             stderr=stderr,
-            env=without_secrets(os.environ),
+            env=environment_without_secrets(),
             # Ctrl-C in the terminal must reach the tests only; the sandbox ends with them.
             start_new_session=True,
         )

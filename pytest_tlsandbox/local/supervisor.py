@@ -115,10 +115,8 @@ class Supervisor:
 
     async def listens(self, process: Process, port: int) -> bool:
         """Return whether a process or one of its descendants listens on a TCP port."""
-        pids = [member.pid for member in await self._members(process)]
-        if process.is_running:
-            pids.insert(0, process.pid)
-        return await asyncio.to_thread(any, (process_tree.listens(pid, port) for pid in pids))
+        members = await self._members(process)
+        return await asyncio.to_thread(any, (process_tree.listens(each, port) for each in members))
 
     async def _members(self, process: Process) -> list[psutil.Process]:
         pid = process.pid if process.is_running else None

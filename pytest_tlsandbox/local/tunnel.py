@@ -8,54 +8,50 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, finish_first
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.asgi import Receive, Request, Send
+from pytest_tlsandbox.local import asgi
 
 _PART = 64 * 1024
 _NORMAL, _UNSUPPORTED_DATA, _BROKEN = 1000, 1003, 1011
 
 
-class Tunnel:
-    """A connection to a port, and the response that relays a WebSocket to this port."""
+class Tunnel(NamedTuple):
+    """A connection to a port, and the answer that relays a WebSocket to this port."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self.close = writer.close
-        self.port: int = writer.get_extra_info("peername")[1]
+    port: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
-    async def send(self, receive: Receive, send: Send) -> None:
+    async def send(self, receive: asgi.Receive, send: asgi.Send) -> None:
         """Relay data, as binary frames, until one side closes its connection."""
-        with closing(self._writer):
+        with closing(self.writer):
             await receive()  # the request to connect
             await send({"type": "websocket.accept"})
+            both_ways = self._relay_to_client(send), self._relay_to_port(receive)
             try:
-                code = await finish_first(self._relay_to_client(send), self._relay_to_port(receive))
+                code = await asgi.finish_first(*both_ways)
             except OSError:
                 code = _BROKEN
             with suppress(OSError):  # the client may be the side that has gone
                 await send({"type": "websocket.close", "code": code})
 
-    async def _relay_to_client(self, send: Send) -> int:
-        while part := await self._reader.read(_PART):
+    async def _relay_to_client(self, send: asgi.Send) -> int:
+        while part := await self.reader.read(_PART):
             await send({"type": "websocket.send", "bytes": part})
         return _NORMAL
 
-    async def _relay_to_port(self, receive: Receive) -> int:
+    async def _relay_to_port(self, receive: asgi.Receive) -> int:
         while (message := await receive())["type"] == "websocket.receive":
             part = message.get("bytes")
             if part is None:
                 return _UNSUPPORTED_DATA
-            self._writer.write(part)
-            await self._writer.drain()
+            self.writer.write(part)
+            await self.writer.drain()
         return _NORMAL
 
 
-async def open_tunnel(request: Request) -> Tunnel:
+async def open_tunnel(request: asgi.Request) -> Tunnel:
     """Connect to the requested port on 127.0.0.1.
 
     Returns:
@@ -67,15 +63,15 @@ async def open_tunnel(request: Request) -> Tunnel:
 
     """
     if request.scope["type"] != "websocket":
-        raise PlainTextError(400, "`Connection` header did not include 'upgrade'")
+        raise asgi.PlainTextError(400, "`Connection` header did not include 'upgrade'")
     port = request.query.get("port", "")
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 2**16):
-        raise ApiError(400, f"port must be between 1 and 65535, got '{port}'", "INVALID_PORT")
+        raise asgi.ApiError(400, f"port must be between 1 and 65535, got '{port}'", "INVALID_PORT")
     try:
-        return Tunnel(*await connect(int(port)))
+        return Tunnel(int(port), *await connect(int(port)))
     except OSError:
         error = f"Nothing accepts connections on port {port}"
-        raise ApiError(502, error, "CONNECTION_REFUSED") from None
+        raise asgi.ApiError(502, error, "CONNECTION_REFUSED") from None
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -32,7 +32,7 @@ def unstarted(handle=1, pid=1, stdout=None):
     """Return a process without a running program; ``stdout`` is the reading end of a pipe."""
     pipe = None if stdout is None else FileIO(stdout)
     child = SimpleNamespace(pid=pid, stdin=None, stdout=pipe, stderr=None)
-    return Process(handle, StartRequest("true"), child, now_ms())
+    return Process(handle, StartRequest(command="true"), child, now_ms())
 
 
 def send_raw(sandbox, data):

@@ -1,8 +1,9 @@
 """Test the page on the embedded sandbox: every route and the right numbers."""
 
 import re
-from dataclasses import MISSING, fields
 from pathlib import Path
+
+from pydantic_core import PydanticUndefined
 
 from pytest_tlsandbox.local.process_table import KEPT_OUTPUT, KEPT_ROWS
 from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
@@ -23,11 +24,11 @@ def test_every_route_is_documented():
 def test_docs_list_every_restart_and_health_check_key_with_its_default():
     section = DOCS.partition("## Managed processes")[2].partition("## Memory")[0]
     rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
-    words = {MISSING: "required", None: "none", "on_failure": '`"on_failure"`'}
+    words = {PydanticUndefined: "required", None: "none", "on_failure": '`"on_failure"`'}
     told = [
-        (each.name, words.get(each.default, str(each.default)))
+        (name, words.get(field.default, str(field.default)))
         for part in (Restart, HealthCheck)
-        for each in fields(part)
+        for name, field in part.model_fields.items()
     ]
     assert rows == told
 

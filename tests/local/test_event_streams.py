@@ -74,8 +74,8 @@ def test_comments_keep_a_silent_stream_alive(monkeypatch):
 
 
 def test_response_to_a_run_request_has_a_start_event_then_output_lines_then_an_end_event(api):
-    script = "echo $A; pwd >&2; cat; exit 3"  # stdin is closed
-    start, lines, end = run(api, script, env={"A": "b"}, working_dir="/")
+    script = "echo $A; pwd >&2; cat; exit 3"  # stdin is closed, whatever the request asks for
+    start, lines, end = run(api, script, env={"A": "b"}, working_dir="/", stdin_mode="pipe")
     row = api.get(start["pid"])
     assert start == {key: row[key] for key in ("handle", "pid", "started_at")}
     assert all(start["started_at"] <= line.pop("timestamp") <= row["ended_at"] for line in lines)
