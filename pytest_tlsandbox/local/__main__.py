@@ -1,7 +1,5 @@
 """Run an embedded sandbox in a terminal until Ctrl-C."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 
@@ -34,9 +32,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         limit = None if options.memory is None else parse_size(options.memory, "--memory")
-        with start_local_sandbox(
-            memory_limit=limit, identifier=options.id, port=options.port
-        ) as sandbox:
+        sandbox = start_local_sandbox(memory_limit=limit, identifier=options.id, port=options.port)
+        with sandbox:
             url, key = sandbox.url, sandbox.api_key.reveal()
             sys.stdout.write(
                 f"URL   {url}\n"

@@ -4,8 +4,6 @@ The sandbox does not need the features of a web framework. Starlette would also 
 pytest plugin delays every start of pytest by 70 ms.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
@@ -19,6 +17,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 Handler = Callable[..., Awaitable["Answer"]]
 """Receives the request, and the named groups of the path as keyword arguments."""
+Routes = Mapping[str, Mapping[str, Handler]]
+"""The handlers of each path, by method; a path is a regular expression."""
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def _call_route(routes: Mapping[str, Mapping[str, Handler]], request: Request) -> Answer:
+async def _call_route(routes: Routes, request: Request) -> Answer:
     """Call the first handler whose path and method match the request.
 
     Returns:
@@ -164,9 +164,7 @@ async def _call_route(routes: Mapping[str, Mapping[str, Handler]], request: Requ
     return Response(status=405, headers=((b"allow", names.encode()),))
 
 
-def asgi_app(
-    routes: Mapping[str, Mapping[str, Handler]], check: Callable[[Request], None]
-) -> Application:
+def asgi_app(routes: Routes, check: Callable[[Request], None]) -> Application:
     """Return an ASGI application.
 
     If the server responded before the client had sent the whole body, most clients would see a
@@ -174,8 +172,7 @@ def asgi_app(
     arrived.
 
     Args:
-        routes: the handlers of each path, by method; a path is a regular expression. The handler
-            for GET also handles HEAD.
+        routes: the handlers. A handler for GET also handles HEAD.
         check: a function that raises an ``ApiError`` for a request that must be rejected.
 
     """

@@ -1,7 +1,5 @@
 """Build the environment of the programs in the sandbox."""
 
-from __future__ import annotations
-
 import os
 import re
 

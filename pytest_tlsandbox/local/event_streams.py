@@ -1,14 +1,10 @@
 """Stream server-sent events about the start, the output and the end of a process."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 from pytest_tlsandbox.local.asgi import to_json
 from pytest_tlsandbox.local.process import Process, is_set_within, now_ms
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 END_OF_STREAM = b"event: eof\ndata: {}\n\n"
 
@@ -37,8 +33,8 @@ async def run_frames(process: Process) -> AsyncIterator[bytes]:
     yield _data({"handle": process.handle, "pid": process.pid, "started_at": process.started_at})
     async for events in _line_events(process, "output", b"", now_ms()):
         yield events
-    has_exited = process.status == "exited"
-    end = {"exit_code": process.exit_code} if has_exited else {"signal": process.signal}
+    code, number = process.exit_code, process.signal
+    end = {"exit_code": code} if number is None else {"signal": number}
     reason = "timed_out" if process.timed_out else process.status
     yield _data({**end, "oom_killed": process.oom_killed, "reason": reason})
 
@@ -66,10 +62,9 @@ async def _line_events(
         events = []
         for name, output in outputs.items():
             lines, positions[name] = output.lines_from(positions[name], with_rest=has_ended)
-            fields = {"stream": name} if stream == "output" else {}
-            events += [
-                prefix + _data({"line": line, **fields, "timestamp": timestamp}) for line in lines
-            ]
+            source = {"stream": name} if stream == "output" else {}
+            fields = {"timestamp": timestamp, **source}
+            events += [prefix + _data({"line": line, **fields}) for line in lines]
         if events or is_due:
             yield b"".join(events) or _KEEP_ALIVE
         if has_ended:

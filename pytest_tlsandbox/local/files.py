@@ -4,21 +4,15 @@ This module reports errors in the same way as the daemon. A path is absolute, or
 working folder of the server. Links are followed.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, Response, json_response
+from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, Request, Response, json_response
 from pytest_tlsandbox.local.environment import WRITABLE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-
-    from pytest_tlsandbox.local.asgi import Request
 
 _PART = 256 * 1024
 

@@ -28,7 +28,6 @@ HealthStatus = Literal["disabled", "starting", "healthy", "unhealthy"]
 # An interval of 0 must not keep the server busy.
 _SHORTEST_INTERVAL = 0.01
 _WELL = re.compile(rb"HTTP/1\.[01] [23]\d\d\b")
-_LAST_EXIT = ("exit_code", "signal", "oom_killed", "ended_at")
 
 
 class ManagedProcess:
@@ -209,7 +208,7 @@ class ManagedProcess:
 
 
 def _exit_of(run: Process) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in _LAST_EXIT}
+    return {name: getattr(run, name) for name in ("exit_code", "signal", "oom_killed", "ended_at")}
 
 
 async def _passes(check: HealthCheck) -> bool:

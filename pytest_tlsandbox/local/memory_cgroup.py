@@ -8,24 +8,17 @@ The kernel's ``Documentation/admin-guide/cgroup-v1/memory.rst`` and ``.../cgroup
 the files.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
-_TRIAL = 0
-"""The handle of a leaf without a process of the sandbox; the handles of processes start at 1."""
 
 
 def own_groups(
@@ -190,7 +183,8 @@ class CgroupV2(_Cgroup):
         _write_if_there(self._group / "memory.swap.max", "0")
         (self._group / "cgroup.subtree_control").write_text("+memory")
         # Entering a leaf also needs permissions above the group: check them now, not at each start.
-        command = [*_launcher(self._leaf(_TRIAL)), "true"]
+        # The handles of processes start at 1, so leaf 0 is free.
+        command = [*_launcher(self._leaf(0)), "true"]
         if subprocess.run(command, check=False, capture_output=True).returncode != 0:
             raise OSError(f"a process cannot join the cgroup {self._group}")
 

@@ -1,7 +1,5 @@
 """Define the interface for memory limits. The base class does not limit memory."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 

@@ -3,10 +3,9 @@
 If the processes exceed the limit, a thread kills the largest process.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 
@@ -37,13 +36,9 @@ class Watchdog(MemoryLimit):
 
     def __init__(self, limit_bytes: int, token: str) -> None:
         super().__init__(limit_bytes)
-        self._limit = limit_bytes
-        self._token = token
         self._kills: Counter[int | None] = Counter()
-        self._victim: psutil.Process | None = None
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="memory-watchdog", daemon=True)
-        self._thread.start()
+        # The thread runs until the server exits.
+        threading.Thread(target=self._watch, args=(limit_bytes, token), daemon=True).start()
 
     def kills_of(self, handle: int) -> int:
         """Return the number of kills that were counted for the process with the given handle."""
@@ -53,25 +48,23 @@ class Watchdog(MemoryLimit):
         """Return the number of kills."""
         return sum(self._kills.values())
 
-    def close(self) -> None:
-        """Stop polling."""
-        self._closed.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._closed.wait(_INTERVAL):
-            victim_is_dying = self._victim is not None and process_tree.is_alive(self._victim)
-            if victim_is_dying or self._largest_if_over(by_share=False) is None:
+    def _watch(self, limit_bytes: int, token: str) -> None:
+        victim: psutil.Process | None = None
+        while True:
+            time.sleep(_INTERVAL)
+            is_dying = victim is not None and process_tree.is_alive(victim)
+            if is_dying or _largest_if_over(limit_bytes, token, by_share=False) is None:
                 continue
-            self._victim = self._largest_if_over(by_share=True)
-            if self._victim is not None:
-                self._kills[process_tree.handle_of(self._victim, self._token)] += 1
-                process_tree.kill([self._victim])
+            victim = _largest_if_over(limit_bytes, token, by_share=True)
+            if victim is not None:
+                self._kills[process_tree.handle_of(victim, token)] += 1
+                process_tree.kill([victim])
 
-    def _largest_if_over(self, *, by_share: bool) -> psutil.Process | None:
-        processes = process_tree.everything(self._token)
-        sizes = {process: _size(process, by_share=by_share) for process in processes}
-        return max(sizes, key=sizes.__getitem__) if sum(sizes.values()) > self._limit else None
+
+def _largest_if_over(limit_bytes: int, token: str, *, by_share: bool) -> psutil.Process | None:
+    processes = process_tree.everything(token)
+    sizes = {process: _size(process, by_share=by_share) for process in processes}
+    return max(sizes, key=sizes.__getitem__) if sum(sizes.values()) > limit_bytes else None
 
 
 def _size(process: psutil.Process, *, by_share: bool) -> int:

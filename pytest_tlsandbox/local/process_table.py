@@ -6,12 +6,7 @@ known how long the production service keeps rows. The old daemon, which is open 
 rows (api-notes, "Rows").
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.process import Process
+from pytest_tlsandbox.local.process import Process
 
 KEPT_ROWS = 2000
 """Maximum number of ended processes whose rows are kept."""

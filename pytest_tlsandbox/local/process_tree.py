@@ -7,19 +7,14 @@ orphan belongs. The mark also works on macOS, which does not support subreapers.
 secret.
 """
 
-from __future__ import annotations
-
 import sys
 import time
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import psutil
 
 from pytest_tlsandbox.local.environment import MARK
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
 
 _LONGEST_EXEC = 0.5
 """Maximum seconds for which a process lacks an environment while it executes a program."""
@@ -89,10 +84,10 @@ def listens(process: psutil.Process, port: int) -> bool:
     try:
         # psutil renamed the method in version 6.
         connections = getattr(process, "net_connections", None) or process.connections
-        return any(
-            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-            for connection in connections("tcp")
-        )
+        ports = [
+            each.laddr.port for each in connections("tcp") if each.status == psutil.CONN_LISTEN
+        ]
+        return port in ports
     except psutil.Error as error:  # it may just have ended
         return isinstance(error, psutil.AccessDenied)
 

@@ -6,8 +6,6 @@ to report a misspelt limit.
 Import this module only when the first body arrives, because importing pydantic takes 90 ms.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal, TypeVar
 

@@ -22,7 +22,7 @@ from pytest_tlsandbox.local.tunnel import open_tunnel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from pytest_tlsandbox.local.asgi import Answer, Application, Handler, Request
+    from pytest_tlsandbox.local.asgi import Answer, Application, Request, Routes
     from pytest_tlsandbox.local.process import Process
     from pytest_tlsandbox.local.supervisor import Supervisor
 
@@ -44,7 +44,7 @@ def build_app(supervisor: Supervisor, settings: Mapping[str, Any]) -> Applicatio
     files = Files(settings["writable"], supervisor.memory.kills)
     process = "/api/v1/processes/(?P<selector>[^/]+)"
     output = f"{process}/(?P<stream>stdout|stderr|output)"
-    handlers: dict[str, dict[str, Handler]] = {
+    handlers: Routes = {
         "/api/v1/health": {"GET": routes.health},
         "/api/v1/info": {"GET": routes.info},
         "/api/v1/processes": {"GET": routes.list_processes, "POST": routes.start},
@@ -89,15 +89,14 @@ class _Routes:
         from importlib.metadata import version  # takes 20 ms, so import it on demand
 
         memory = self._supervisor.memory
-        return json_response(
-            {
-                "version": version("pytest-tlsandbox"),
-                "uptime_secs": int(time.monotonic() - self._started),
-                "running_processes": len(self._supervisor.living),
-                "total_processes": self._supervisor.table.total,
-                "memory": {"mechanism": memory.mechanism, "limit_bytes": memory.limit_bytes},
-            }
-        )
+        facts = {
+            "version": version("pytest-tlsandbox"),
+            "uptime_secs": int(time.monotonic() - self._started),
+            "running_processes": len(self._supervisor.living),
+            "total_processes": self._supervisor.table.total,
+            "memory": {"mechanism": memory.mechanism, "limit_bytes": memory.limit_bytes},
+        }
+        return json_response(facts)
 
     async def list_processes(self, _request: Request) -> Response:
         rows = b",".join(process.row() for process in self._supervisor.table.rows.values())

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import sys
 import tempfile
 import weakref
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from select import POLLHUP, POLLIN, poll
 
 # Imported by name, because a test may patch subprocess.Popen before the first sandbox starts.
 from subprocess import PIPE, Popen
@@ -159,8 +159,9 @@ def start_local_sandbox(
 def _check_extra() -> None:
     if os.name != "posix":
         raise LocalSandboxError("The embedded sandbox requires Linux or macOS")
-    packages = ("httptools", "psutil", "uvicorn", "wsproto")
-    missing = [name for name in packages if find_spec(name) is None]
+    missing = [
+        name for name in ("httptools", "psutil", "uvicorn", "wsproto") if find_spec(name) is None
+    ]
     if missing:
         raise LocalSandboxError(
             f"The embedded sandbox requires {', '.join(missing)}; run pip install 'pytest-tlsandbox[local]'"
@@ -169,7 +170,7 @@ def _check_extra() -> None:
 
 def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
     assert server.stdout is not None
-    answer = server.stdout.readline() if _is_readable(server.stdout, _START_SECONDS) else b""
+    answer = server.stdout.readline() if _has_event(server.stdout, POLLIN, _START_SECONDS) else b""
     if not answer:
         stderr.seek(0)
         reason = stderr.read().decode(errors="replace").strip() or "no answer"
@@ -186,12 +187,8 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
     with suppress(BrokenPipeError):  # it may have exited
         server.stdin.write(b"\n")
         server.stdin.close()
-    # End of file on its output means that it has exited. This loop does not read the clock, because
-    # a test may have frozen it.
-    while _is_readable(server.stdout, _CLOSE_SECONDS):
-        if not os.read(server.stdout.fileno(), 1024):
-            break
-    else:
+    # The server has exited when nobody can write to its output any more.
+    if not _has_event(server.stdout, POLLHUP, _CLOSE_SECONDS):
         server.kill()
     server.stdout.close()
     if server.wait() != 0:
@@ -201,7 +198,7 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
         memory_cgroup.remove_group_of(server.pid)
 
 
-def _is_readable(stream: IO[bytes], seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(stream, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+def _has_event(stream: IO[bytes], event: int, seconds: float) -> bool:
+    polled = poll()  # it does not read the clock, because a test may have frozen it
+    polled.register(stream, event)
+    return bool(polled.poll(seconds * 1000))

@@ -5,8 +5,6 @@ separate process, which monitors its parent in two ways. The server reads the pi
 The server also checks the pid of its parent, because a fork of the parent may keep the pipe open.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import os

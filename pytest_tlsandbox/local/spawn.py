@@ -6,8 +6,8 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 import sys
+from subprocess import DEVNULL, PIPE, Popen, SubprocessError
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local.asgi import ApiError
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.request_bodies import StartRequest, UserSpec
 
 
-def spawn(
-    request: StartRequest, handle: int, token: str, memory: MemoryLimit
-) -> subprocess.Popen[bytes]:
+def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Popen[bytes]:
     """Start a program in a new session.
 
     The folder of the running interpreter comes first in PATH, so that ``python`` is the interpreter
@@ -55,7 +53,7 @@ def spawn(
             # user.
             if launcher and (ids or not _is_program(request, environment)):
                 raise FileNotFoundError(request.command)
-            child = subprocess.Popen(
+            child = Popen(
                 [*launcher, request.command, *request.args],
                 bufsize=0,
                 stdin=_stream(request.stdin_mode),
@@ -66,14 +64,14 @@ def spawn(
                 start_new_session=True,
                 **ids,
             )
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, SubprocessError) as error:
         raise ApiError(500, "Failed to spawn process") from error
     child.returncode = 0  # with a return code, Popen does not wait for the end
     return child
 
 
 def _stream(mode: str) -> int:
-    return subprocess.PIPE if mode in ("pipe", "capture") else subprocess.DEVNULL
+    return PIPE if mode in ("pipe", "capture") else DEVNULL
 
 
 def _is_program(request: StartRequest, environment: dict[str, str]) -> bool:

@@ -3,8 +3,6 @@
 All code runs on the thread of the event loop and never blocks that thread.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from typing import IO

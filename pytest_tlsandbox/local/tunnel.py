@@ -4,8 +4,6 @@ If the port does not accept connections, the server answers 502 before the upgra
 handshake fails.
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import closing, suppress
 from typing import NamedTuple
@@ -28,20 +26,19 @@ class Tunnel(NamedTuple):
         with closing(self.writer):
             await receive()  # the request to connect
             await send({"type": "websocket.accept"})
-            both_ways = self._relay_to_client(send), self._relay_to_port(receive)
             try:
-                code = await asgi.finish_first(*both_ways)
+                code = await asgi.finish_first(self._to_client(send), self._to_port(receive))
             except OSError:
                 code = _BROKEN
             with suppress(OSError):  # the client may be the side that has gone
                 await send({"type": "websocket.close", "code": code})
 
-    async def _relay_to_client(self, send: asgi.Send) -> int:
+    async def _to_client(self, send: asgi.Send) -> int:
         while part := await self.reader.read(_PART):
             await send({"type": "websocket.send", "bytes": part})
         return _NORMAL
 
-    async def _relay_to_port(self, receive: asgi.Receive) -> int:
+    async def _to_port(self, receive: asgi.Receive) -> int:
         while (message := await receive())["type"] == "websocket.receive":
             part = message.get("bytes")
             if part is None:
