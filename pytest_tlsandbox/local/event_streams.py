@@ -33,8 +33,7 @@ async def run_frames(process: Process) -> AsyncIterator[bytes]:
     yield _data({"handle": process.handle, "pid": process.pid, "started_at": process.started_at})
     async for events in _line_events(process, "output", b"", now_ms()):
         yield events
-    code, number = process.exit_code, process.signal
-    end = {"exit_code": code} if number is None else {"signal": number}
+    end = {"exit_code": process.exit_code} if process.signal is None else {"signal": process.signal}
     reason = "timed_out" if process.timed_out else process.status
     yield _data({**end, "oom_killed": process.oom_killed, "reason": reason})
 

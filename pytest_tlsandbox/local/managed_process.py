@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
 HealthStatus = Literal["disabled", "starting", "healthy", "unhealthy"]
 
-# An interval of 0 must not keep the server busy.
-_SHORTEST_INTERVAL = 0.01
-_WELL = re.compile(rb"HTTP/1\.[01] [23]\d\d\b")
-
 
 class ManagedProcess:
     """A managed process with all its runs; only one run is active at a time.
@@ -176,7 +172,8 @@ class ManagedProcess:
         """
         pause = check.initial_delay_ms / 1000
         while not await is_set_within(run.ended, pause):
-            pause = max(check.interval_ms / 1000, _SHORTEST_INTERVAL)
+            # An interval of 0 must not keep the server busy.
+            pause = max(check.interval_ms / 1000, 0.01)
             has_passed = await _passes(check)
             if not run.is_running:
                 return
@@ -226,4 +223,4 @@ async def _ask(check: HealthCheck) -> bool:
         path = "/" + (check.path or "").removeprefix("/")
         head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{check.port}\r\nConnection: close\r\n\r\n"
         writer.write(head.encode())
-        return _WELL.match(await reader.readline()) is not None
+        return re.match(rb"HTTP/1\.[01] [23]\d\d\b", await reader.readline()) is not None

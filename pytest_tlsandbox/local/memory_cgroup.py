@@ -209,8 +209,7 @@ def _write_if_there(file: Path, text: str) -> None:
 
 
 def _launcher(leaf: Path) -> list[str]:
-    script = 'echo 0 > "$0" && exec "$@"'
-    return ["/bin/sh", "-c", script, str(leaf / "cgroup.procs")]
+    return ["/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"', str(leaf / "cgroup.procs")]
 
 
 def _remove_with_leaves(group: Path) -> None:

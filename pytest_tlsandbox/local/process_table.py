@@ -43,8 +43,7 @@ class ProcessTable:
     def add(self, process: Process) -> None:
         """Add a started process; its row replaces the row of a process with the same name."""
         self.total += 1
-        namesake = self.find(process.request.name)
-        if namesake is not None:
+        if namesake := self.find(process.request.name):
             self.remove(namesake)
         self.rows[process.handle] = process
 

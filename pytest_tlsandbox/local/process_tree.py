@@ -84,9 +84,7 @@ def listens(process: psutil.Process, port: int) -> bool:
     try:
         # psutil renamed the method in version 6.
         connections = getattr(process, "net_connections", None) or process.connections
-        ports = [
-            each.laddr.port for each in connections("tcp") if each.status == psutil.CONN_LISTEN
-        ]
+        ports = [tcp.laddr.port for tcp in connections("tcp") if tcp.status == psutil.CONN_LISTEN]
         return port in ports
     except psutil.Error as error:  # it may just have ended
         return isinstance(error, psutil.AccessDenied)

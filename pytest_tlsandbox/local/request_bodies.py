@@ -90,10 +90,6 @@ class RunRequest(Program):
 
     timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
-    def as_start(self) -> StartRequest:
-        """Return a start request that runs this program with closed stdin and captured output."""
-        return StartRequest(**dict(self))
-
 
 class SignalRequest(BaseModel, strict=True):
     """The body of ``POST /processes/{p}/signal``."""
@@ -130,5 +126,4 @@ async def parse_body(model: type[Body], request: Request) -> Body:
         reason = problems[0]["ctx"]["error"]
         raise PlainTextError(400, f"Failed to parse the request body as JSON: {reason}")
     text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
-    prefix = "Failed to deserialize the JSON body into the target type"
-    raise PlainTextError(422, f"{prefix}: {text}")
+    raise PlainTextError(422, f"Failed to deserialize the JSON body into the target type: {text}")

@@ -113,10 +113,11 @@ class _Routes:
         return Response(process.row(), 201)
 
     async def run(self, request: Request) -> Response:
-        from pytest_tlsandbox.local.request_bodies import RunRequest, parse_body
+        from pytest_tlsandbox.local.request_bodies import RunRequest, StartRequest, parse_body
 
         wanted = await parse_body(RunRequest, request)
-        process = self._supervisor.start(wanted.as_start())
+        # The defaults of a start: stdin is closed and the output is captured.
+        process = self._supervisor.start(StartRequest(**dict(wanted)))
         # In the background, so that the timeout also applies if the client disconnects.
         self._supervisor.run_in_background(self._supervisor.limit_time(process, wanted.timeout))
         return _events(run_frames(process))

@@ -4,8 +4,6 @@ The child process imports the packages that the extra ``local`` installs. If the
 with an error, this module imports ``psutil``, which is one of these packages.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets
@@ -19,14 +17,12 @@ from select import POLLHUP, POLLIN, poll
 
 # Imported by name, because a test may patch subprocess.Popen before the first sandbox starts.
 from subprocess import PIPE, Popen
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, Any, final
 
 from pytest_tlsandbox.errors import LocalSandboxError
 from pytest_tlsandbox.local.environment import WRITABLE, environment_without_secrets
+from pytest_tlsandbox.local.memory_limit import Mechanism
 from pytest_tlsandbox.redact import Secret
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.memory_limit import Mechanism
 
 _START_SECONDS = 20.0
 # Longer than the 3 s that the child allows itself.
@@ -81,7 +77,7 @@ class LocalSandbox:
         """Wait until the server exits by itself."""
         self._server.wait()
 
-    def __enter__(self) -> LocalSandbox:
+    def __enter__(self) -> "LocalSandbox":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -126,7 +122,7 @@ def start_local_sandbox(
         "mechanism": mechanism,
         "port": port,
         "token": secrets.token_hex(8),
-        "writable": [*filter(None, os.environ.get(WRITABLE, "").split(os.pathsep))],
+        "writable": os.environ.get(WRITABLE, "").split(os.pathsep),
         "sys_path": [*map(os.path.abspath, sys.path), str(Path(__file__).parents[2])],
     }
     with tempfile.TemporaryFile() as stderr:
@@ -159,9 +155,8 @@ def start_local_sandbox(
 def _check_extra() -> None:
     if os.name != "posix":
         raise LocalSandboxError("The embedded sandbox requires Linux or macOS")
-    missing = [
-        name for name in ("httptools", "psutil", "uvicorn", "wsproto") if find_spec(name) is None
-    ]
+    packages = ("httptools", "psutil", "uvicorn", "wsproto")
+    missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise LocalSandboxError(
             f"The embedded sandbox requires {', '.join(missing)}; run pip install 'pytest-tlsandbox[local]'"

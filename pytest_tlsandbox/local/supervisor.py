@@ -157,9 +157,8 @@ class Supervisor:
                 pid, wait_status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                if process := self.living.pop(
-                    pid, None
-                ):  # otherwise, it is an orphan, which has no row
+                # An orphan has no row.
+                if process := self.living.pop(pid, None):
                     process.end(wait_status, self.memory.kills_of(process.handle))
                     self.memory.leave(process.handle)
                     self.table.note_end(process)
