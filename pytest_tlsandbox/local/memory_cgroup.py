@@ -103,7 +103,6 @@ class _Cgroup(MemoryLimit):
         """Remove the group and its leaves."""
         for counter in self._counters.values():
             os.close(counter)
-        self._counters.clear()
         _remove_with_leaves(self._group)
 
     def _leaf(self, handle: int) -> Path:

@@ -65,8 +65,7 @@ def everything(token: str) -> list[psutil.Process]:
 
 def survivors(token: str) -> list[psutil.Process]:
     """Return all processes on this machine that have a mark with the given token."""
-    processes = psutil.process_iter()
-    return [process for process in processes if _mark_of(process).startswith(f"{token}:")]
+    return [each for each in psutil.process_iter() if _mark_of(each).startswith(f"{token}:")]
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -4,6 +4,8 @@ The child process imports the packages that the extra ``local`` installs. If the
 with an error, this module imports ``psutil``, which is one of these packages.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import secrets
@@ -17,12 +19,14 @@ from select import POLLHUP, POLLIN, poll
 
 # Imported by name, because a test may patch subprocess.Popen before the first sandbox starts.
 from subprocess import PIPE, Popen
-from typing import IO, Any, final
+from typing import IO, TYPE_CHECKING, Any, final
 
 from pytest_tlsandbox.errors import LocalSandboxError
 from pytest_tlsandbox.local.environment import WRITABLE, environment_without_secrets
-from pytest_tlsandbox.local.memory_limit import Mechanism
 from pytest_tlsandbox.redact import Secret
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.memory_limit import Mechanism
 
 _START_SECONDS = 20.0
 # Longer than the 3 s that the child allows itself.
@@ -77,7 +81,7 @@ class LocalSandbox:
         """Wait until the server exits by itself."""
         self._server.wait()
 
-    def __enter__(self) -> "LocalSandbox":
+    def __enter__(self) -> LocalSandbox:
         return self
 
     def __exit__(self, *error: object) -> None:
