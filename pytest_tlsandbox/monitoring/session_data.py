@@ -55,7 +55,8 @@ class SessionData:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the report of one phase of a test, and the data that is attached to the report."""
         facts = getattr(report, FACTS, {})
-        self.add_data(facts)
+        if facts:
+            self.add_data(facts)
         if hasattr(report, "context"):
             return  # the report of a subtest, which the report of its test follows
         node = getattr(report, "node", None)  # the worker, set by xdist
