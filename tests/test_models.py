@@ -228,6 +228,9 @@ def test_printed_process_shows_its_command_with_masked_secrets():
     text = "<ProcessInfo pid 41 'web --token=***' running: python train.py --token ***>"
     assert repr(row) == str(row) == f"{row}" == text
     assert repr(row.managed) == "<ManagedProcess web --token=*** running>"
+    unnamed = process(managed=managed(None))
+    assert repr(unnamed) == repr(process()) == "<ProcessInfo pid 41 running: python train.py>"
+    assert repr(unnamed.managed) == "<ManagedProcess p-7f running>"
     assert row.command_line == "python train.py --token hunter2"
 
 

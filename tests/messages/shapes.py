@@ -173,7 +173,11 @@ SHAPES: dict[str, Shape] = {
     "ended_already": Shape(
         [SERVED], call.wait_for_process("server.py"), stdout=("listening on 8080", "bye")),
     "unknown_end": Shape({0: [JOB], 1: [job(ended(-1))]}, call.wait_for_exit(41)),
+    "unconfirmed_signal": Shape([job(signaled(1))], call.wait_for_exit("train.py")),
     "port_closed": Shape([SERVER], call.wait_for_port(77, 8080, timeout=2), stdout=("migrating",)),
+    "port_taken": Shape(
+        {0: [SERVER], 1: [raw(77, args=("server.py",), **ended(3))]},
+        call.wait_for_port(77, 8080), port="taken"),
     "port_without_a_tunnel": Shape([SERVER], call.wait_for_port(77, 8080), port=TUNNEL),
     "too_few_running": Shape(
         WORKERS, call.wait_for_count("worker.py", 3, timeout=2), stderr=TRACEBACK),
@@ -190,6 +194,8 @@ SHAPES: dict[str, Shape] = {
     "oom_several": Shape(
         [WORKER, job(OOM), SHELL, OOM_AGAIN], call.assert_no_oom(),
         stderr=("MemoryError: no memory for token=abc" + " x" * 60,)),
+    "oom_twice": Shape(
+        [OOM_AGAIN | OOM], call.assert_no_oom(), [web()], stderr=("[120] booting worker",)),
 
     # ------------------------------------------------------------------------ timeouts
     "timed_out_still_running": Shape(
@@ -201,8 +207,15 @@ SHAPES: dict[str, Shape] = {
     "timed_out_unhealthy": Shape(
         {0: [STARTING], 1: [UNHEALTHY]},
         call.wait_for_process("web", healthy=True, timeout=5), stderr=SICK),
+    "timed_out_before_the_first_health_check": Shape(
+        [STARTING], call.wait_for_process("web", healthy=True, timeout=2)),
+    "timed_out_with_two_wrong_fields": Shape(
+        [STARTING],
+        call.wait_for_process("web", status=("exited", "signaled"), healthy=True, timeout=2)),
     "never_healthy": Shape([SERVER], call.wait_for_process(77, healthy=True)),
     "output_not_written": Shape([SERVER], call.wait_for_output("server.py", "ready", timeout=2)),
+    "output_not_written_before_the_end": Shape(
+        {0: [SERVER], 1: [SERVED]}, call.wait_for_output(77, "ready"), stdout=("migrating", "bye")),
 
     # ---------------------------------------------------------- selection of a process
     "not_found_letters_swapped": Shape(
@@ -228,6 +241,7 @@ SHAPES: dict[str, Shape] = {
         [raw(12, handle=1, started_at=T0 + 5000)], call.assert_no_oom(), [raw(41, handle=1)]),
     "not_observed_a_row_that_cannot_be_read": Shape([JOB, UNREADABLE], call.assert_no_oom()),
     "not_observed_all_vanished": Shape([SERVED], call.assert_no_oom(), [JOB, EVAL]),
+    "not_observed_exit_code": Shape([job(ended(-1))], call.assert_no_crash("train.py")),
     "not_observed_ends_behind_restarts": Shape(
         [again(133, 3, exit_code=1)], call.assert_no_oom(), [web()]),
     "not_observed_after_an_outage": Shape(

@@ -89,8 +89,10 @@ def test_last_output_line_is_appended_to_the_first_line_if_both_fit_in_100_colum
 def test_table_for_a_single_wrong_field_is_shown_only_if_the_first_line_truncates_its_value():
     row = raw(41, command="x" * 40, args=(), **ended(1))
 
-    assert "wanted  was" not in told([row], call.assert_process(41, exit_code=3))
-    message = told([row], call.assert_process(41, command="sh"))
+    message = told([row], call.assert_process(41, exit_code=3), output=["no data"])
+    assert message.startswith(f"Exited 1, wanted 3: {'x' * 23}…: no data\n")
+    assert "wanted  was" not in message
+    message = told([row], call.assert_process(41, command="sh"), output=["no data"])
     assert message.startswith(f"command was {'x' * 25}… +15, wanted sh: {'x' * 23}…\n")
     assert f"\n  command  sh      {'x' * 40}\n" in message
 

@@ -64,6 +64,7 @@ def test_kill_of_a_kernel_that_may_be_shared_is_only_suspected():
     error = failure(lambda: box.assert_no_oom(suspected=True), errors.SuspectedOOMKill)
     assert error.first_line == "Possibly OOM-killed: an unlisted process"
     assert "share this kernel with others; running then: train.py (pid 1)" in str(error)
+    assert "raise memory_mb of the sandbox" in str(error)
 
 
 def test_assertion_about_a_selected_process_ignores_kills_of_unlisted_processes():
