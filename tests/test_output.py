@@ -146,11 +146,14 @@ def test_output_of_an_ended_process_is_read_until_it_no_longer_changes():
     assert box._client.reads == [(at, "output", None) for at in (0, 0.05, 0.1, 0.15)]
 
 
-@pytest.mark.parametrize(("row", "readings"), [(SERVER, 1), (ENDED, 2)], ids=["running", "ended"])
-def test_output_is_read_twice_if_the_process_has_ended_and_otherwise_once(row, readings):
+READINGS = {"running": (SERVER, 77, 1), "ended": (ENDED, 77, 2), "backing off": (FIRST, "web", 2)}
+
+
+@pytest.mark.parametrize(("row", "who", "readings"), READINGS.values(), ids=READINGS)
+def test_output_is_read_twice_if_the_process_has_ended_and_otherwise_once(row, who, readings):
     box = output_box({0: [row]}, {0: (["one"], ["up"])})
 
-    assert box.output(77, "stderr") == ["up"]
+    assert box.output(who, "stderr") == ["up"]
     assert box._client.reads == [(0.05 * reading, "stderr", None) for reading in range(readings)]
 
 
@@ -189,6 +192,18 @@ def test_output_from_another_process_with_the_same_pid_is_not_returned(read):
 
 
 # --------------------------------------------------------------- infrastructure errors
+
+
+def test_error_from_output_calls_at_the_deadline_is_reported_with_its_cause():
+    fault = unreachable(text="cannot be reached: TLS\nthe certificate has expired")
+    box = output_box([SERVER], {0: fault})
+
+    error = failure(lambda: box.wait_for_output(77, "ready", timeout=2), errors.SandboxUnreachable)
+
+    first, _, *rest = str(error).splitlines()
+    assert first == "Output of server.py not read after 2 s: my-sandbox cannot be reached: TLS"
+    run = "  run      pid 77, started 16:00:00.000 UTC"
+    assert rest == ["  the certificate has expired", "  process  python server.py", run]
 
 
 def test_permanent_error_from_an_output_call_ends_the_wait_immediately():
