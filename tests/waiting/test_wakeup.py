@@ -100,10 +100,27 @@ def test_new_stream_is_opened_for_each_run_during_a_wait_for_a_managed_process()
     assert polls(box)[-1] == pytest.approx(5.001, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    "wait",
+    [lambda box: box.wait_for_port("web", 80), lambda box: box.wait_for_restart("web")],
+    ids=["for an open port", "for a restart"],
+)
+def test_wait_for_a_living_process_ends_at_the_exit_notice(wait):
+    stopped = raw(41, managed=managed(status="stopped"), **ended(1))
+    box, streams = streaming({0: [raw(41, managed=managed())], 4.9: [stopped]}, 4.901)
+    box._client._ports = {0: "closed"}
+
+    failure(lambda: wait(box), errors.UnexpectedExit)
+
+    assert [pid for pid, _ in streams] == [41]
+    assert 4.9 <= polls(box)[-1] < 4.902
+
+
 OTHER_WAITS = {
     "for an end within 100 ms": lambda box: box.wait_for_exit(41, timeout=0.09),
     "for a process to run": lambda box: box.wait_for_process(99, timeout=3),
     "until it is healthy": lambda box: box.wait_for_process("web", healthy=True, timeout=3),
+    "for a restart of a process that backs off": lambda box: box.wait_for_restart("db", timeout=3),
     "for a line": lambda box: box.wait_for_output(41, "never", timeout=3),
     "until a condition is true": lambda box: box.wait_until(lambda _: False, timeout=3),
 }
@@ -112,7 +129,8 @@ OTHER_WAITS = {
 @pytest.mark.parametrize("wait", OTHER_WAITS.values(), ids=OTHER_WAITS)
 def test_wait_opens_a_stream_only_if_it_has_waited_100_ms_for_an_exit(wait):
     starting = managed("web", health_status="starting")
-    box, streams = streaming([RUNNING, raw(50, managed=starting)], None)
+    backing_off = raw(51, managed=managed("db", "backing_off"), **ended(1))
+    box, streams = streaming([RUNNING, raw(50, managed=starting), backing_off], None)
 
     failure(lambda: wait(box))
 

@@ -37,6 +37,7 @@ EXITED, FAILED = raw(41, **ended(0)), raw(41, **ended(1))
 TERMINATED, KILLED, LOST = (raw(41, **end) for end in (signaled(15), signaled(9), ended(-1)))
 AB = raw(41, args=("a", "b"))
 FIRST, SECOND, THIRD = web(), web(41, 1), web(42, 2)
+LOST_CODE = ended(-1)
 BACKING_OFF = web(status="backing_off", end=ended(1))
 STARTING, HEALTHY = web(health_status="starting"), web(health_status="healthy")
 OLDER = raw(7, "web", (), started_at=T0 - 1000, managed=managed("other"))
@@ -91,6 +92,13 @@ RESULTS = [
     ([SECOND], waits("web", stable_for=5), f"{TOO_SHORT}: web", 1, 1),
     # The run time begins anew after a restart, and after an outage of a tenth of it.
     ({0: [FIRST], 0.6: [SECOND]}, waits("web", 5, stable_for=1), "pid 41", 1.6, 1.8),
+    ({0: [FIRST], 0.6: [web(41, 1, last_exit=None)]}, waits("web", stable_for=5),
+     "WaitTimedOut: Ended, then restarted and ran for only 0.4 s; wanted a run time of 5 s: web",
+     1, 1),
+    ({0: [FIRST], 0.6: [web(41, 1, "stopped", end=ended(0))]},
+     waits("web", status=["running", "exited"], stable_for=5),
+     "WaitTimedOut: Exited 1, then restarted and exited for only 0.4 s; "
+     "wanted running or exited for 5 s: web", 1, 1),
     (outage(20), waits(timeout=60, stable_for=2), "pid 41", 22, 30),
     (outage(1.2), waits(timeout=60, stable_for=5), "pid 41", 6, 7.5),
     (outage(1.2), waits(timeout=60, stable_for=20), "pid 41", 20, 21),
@@ -127,6 +135,10 @@ RESULTS = [
      "AssertionFailed: args[0] was a, wanted c (1 more field differs): a", 0, 0),
     ([raw(41, args=("--token=a",))], has(args=["--token=b"]),
      "AssertionFailed: args was a secret, wanted another secret: python --token=***", 0, 0),
+    ({0: [BACKING_OFF | LOST_CODE], 0.6: [web(41, 1, "backing_off", end=LOST_CODE)]},
+     has("web", exit_code=1),
+     "Inconclusive: Exited, but no exit code was reported within 1 s; wanted exit_code=1: web",
+     1.6, 1.7),
     ([raw(41, **OOM)], has(status="exited", exit_code=0),
      "AssertionFailed: OOM-killed, wanted status=exited and exit_code=0: train.py", 0, 0),
     ([raw(41, **OOM)], has(status="exited", command="sh"),
@@ -136,6 +148,9 @@ RESULTS = [
     # wait_for_restart
     *(({0: [FIRST], 1: [BACKING_OFF], 2: [SECOND]}, restart(who), "pid 41", 2, 2.3)
       for who in ("web", 40, lambda row: row.command == "web")),
+    ({0: [BACKING_OFF], 2: [SECOND]}, restart(40), "pid 41", 2, 2.3),
+    ([web(status="stopped", end=ended(0))], restart(40),
+     "UnexpectedExit: Exited 0 before the wait began, wanted 1 restart: web", 0, 0),
     ({0: [FIRST], 1: [THIRD]}, restart(count=2), "pid 42", 1, 1.1),
     # The restart of another process that matches does not count.
     (TWO_WEBS, restart(by(command="web")),
@@ -209,6 +224,41 @@ def test_guard_does_not_report_a_restart_for_which_the_test_waited():
     assert box.wait_for_restart("web").pid == 41
     assert polls(box) == [0.0, 5.0]
     assert first.declared == {"restart"}
+
+
+OOM_CHILD = raw(41, **ended(1, oom_killed=True))
+CRASHED = raw(41, **signaled(11, oom_killed=True))
+OOM_BY_STATUS, OOM_BY_FIELD = waits(status=["exited", "oom_killed"]), has(status="oom_killed")
+
+
+@pytest.mark.parametrize(
+    ("row", "calls", "declared"),
+    [
+        (CRASHED, [has(signal=11), OOM_BY_STATUS], {"crash", "oom"}),
+        (CRASHED, [has(signal=11), OOM_BY_FIELD], {"crash", "oom"}),
+        (CRASHED, [OOM_BY_FIELD, has(signal=11)], {"crash", "oom"}),
+        (OOM_CHILD, [has(oom_killed=True)], {"oom"}),
+        (EXITED, [OOM_BY_STATUS], set()),
+        (TERMINATED, [has(status="signaled")], set()),
+    ],
+)
+def test_guard_does_not_report_an_incident_that_the_test_named(row, calls, declared):
+    box = box_of([row])
+
+    for call in calls:
+        call(box)
+
+    assert box._history.run_of(box.list_processes()[0]).declared == declared
+
+
+def test_guard_does_not_report_an_oom_kill_and_its_restart_if_the_test_waited_for_both():
+    script = {0: [FIRST], 1: [web(status="backing_off", end=OOM)], 2: [SECOND]}
+    box = box_of(script).from_now()
+
+    waits("web", 5, status="oom_killed")(box)
+    box.wait_for_restart("web")
+
+    assert box._history.run_of(box.baseline[0]).declared == {"oom", "restart"}
 
 
 def test_restart_before_the_test_does_not_count_unless_since_includes_it(box):
