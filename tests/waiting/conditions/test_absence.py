@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_tlsandbox.errors import Inconclusive
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import (
     OOM,
@@ -25,9 +26,12 @@ from tests.support import (
 from tests.support import silent_box as box_of
 
 RUNNING, OTHER, EXITED, LOST = raw(41), raw(42), raw(41, **ended(0)), raw(41, **ended(-1))
-KILLED, CRASHED = raw(41, **OOM), raw(41, **signaled(11))
+KILLED, KILLED_BY_OTHERS = raw(41, **OOM), raw(41, **signaled(9))
+CRASHED = raw(41, **signaled(11))
 UNREADABLE = [EXITED, {"pid": 77, "status": 3, "command": "x"}]
-BACKING_OFF = raw(7, **ended(1), managed=managed(status="backing_off"))
+BACKING_OFF, STOPPED = (
+    raw(7, **ended(1), managed=managed(status=status)) for status in ("backing_off", "stopped")
+)
 
 
 def no_oom(*processes, **options):
@@ -65,6 +69,8 @@ def unreadable(check: str, rows: str = "1 of 2 rows") -> str:
 NEXT, WEB = raw(43), raw(7, managed=managed())
 LAST = {"signal": 9, "oom_killed": True, "ended_at": T0 + 4000}
 AGAIN = raw(8, started_at=T0 + 9000, managed=managed(restart_count=1, last_exit=LAST))
+FAILED = {"exit_code": 1, "ended_at": T0 + 4000}
+THIRD_RESTART = raw(9, started_at=T0 + 9000, managed=managed(restart_count=3, last_exit=FAILED))
 OOM_KILLED = "ProcessOOMKilled: OOM-killed: train.py"
 # For each check: what is listed, the call, the result, and when its last poll begins.
 # fmt: off
@@ -75,11 +81,19 @@ CHECKS = [
     ([NEXT], not_running(99), "passes", 0, 0),
     ([BACKING_OFF], not_running("web"), "AssertionFailed: Unexpectedly backing off: web", 0.2, 0.3),
     # The status may be out of date right after a kill.
-    ({0: [RUNNING], 0.15: [raw(41, **signaled(9))]}, not_running(41), "passes", 0.15, 0.3),
+    ({0: [RUNNING], 0.15: [KILLED_BY_OTHERS]}, not_running(41), "passes", 0.15, 0.3),
+
+    ({0: UNREADABLE, 1: UNREADABLE}, later(not_running("none")), "passes", 1, 1),
+
+    ({0: [RUNNING], 1: [NEXT]}, later(not_running(41)),
+     "Inconclusive: Cannot check whether pid 41 is running: it is not known how train.py ended",
+     2, 2.1),
 
     # How long the processes are polled.
     ([RUNNING], no_oom(), "passes", 0.2, 0.3),
     ([EXITED], no_oom(), "passes", 0, 0),
+    ([STOPPED], no_oom(), "passes", 0, 0),
+    ([BACKING_OFF], no_oom(), "passes", 0.2, 0.3),
     ({0: [RUNNING], 0.1: [KILLED]}, no_oom(), OOM_KILLED, 0.1, 0.2),
     ({0: [raw(41, **ended(None))], 0.1: [KILLED]}, no_oom(), OOM_KILLED, 0.1, 0.2),
     ({0: [raw(41, **signaled(1))], 0.1: [CRASHED]}, no_incidents(),
@@ -111,6 +125,7 @@ CHECKS = [
     ({0: [RUNNING, OTHER], 1: [OTHER]}, later(no_oom()), "passes", 1.2, 1.3),
     ({0: [OTHER], 1: [EXITED]}, later(no_oom()), unknown_end("train.py"), 2, 2.1),
     ({0: [OTHER], 1: [EXITED]}, later(no_oom(41)), "passes", 1, 1),
+    ({0: [WEB], 1: [THIRD_RESTART]}, later(no_oom()), unknown_end("2 runs of web"), 1, 1),
 
     # A pid selects one run, but the restart that led to the pid counts.
     ({0: [WEB], 1: [AGAIN]}, later(no_oom(8)), "passes", 1.2, 1.3),
@@ -138,11 +153,43 @@ def test_assertion_waits_one_second_for_a_missing_process_unless_the_test_killed
     box._history.note_start(process(41))
     assert result_of(box.assert_no_oom) == unknown_end("train.py")
     assert 1.0 <= polls(box)[-1] <= 1.1
+    for check in (no_oom(), not_running(41)):
+        message = str(failure(lambda check=check: check(box), Inconclusive))
+        assert "\n  it was alive and is no longer listed\n" in message
 
     box = box_of({0: [RUNNING], 1: [OTHER]}, started=[process(41)])
     box._history.note_start(process(41))
     box._history.note_signals(process(41), 9)
     assert result_of(pass_time(box).assert_no_oom) == "passes"
+
+
+def test_check_in_a_shared_sandbox_ignores_processes_that_other_tests_started():
+    sick = raw(8, managed=managed(health_status="unhealthy"))
+    box = box_of([sick, EXITED], shared=True, started=[process(41)])
+
+    box.assert_no_incidents()
+    assert polls(box) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "check", "logged"),
+    [
+        (KILLED_BY_OTHERS, "oom", "killed by a SIGKILL that this plugin did not send"),
+        (KILLED_BY_OTHERS, "crash", None),
+        (LOST, "oom", "the sandbox lost its exit code"),
+        (LOST, "crash", "the sandbox lost its exit code"),
+        (LOST, "restart", None),
+    ],
+)
+def test_check_that_passes_despite_an_uncertain_end_logs_it_only_if_the_end_matters(
+    row, check, logged, caplog
+):
+    caplog.set_level("INFO")
+
+    getattr(box_of([row]), f"assert_no_{check}")()
+
+    uncertain = [text for text in caplog.messages if text.startswith("uncertain end")]
+    assert uncertain == ([f"uncertain end: train.py (pid 41): {logged}"] if logged else [])
 
 
 class _Alternating(ScriptedLister):
@@ -172,5 +219,7 @@ def test_two_slow_polls_are_enough_for_a_negative_assertion():
 def test_negative_assertion_error_describes_the_expected_state_in_words():
     error = failure(box_of([CRASHED]).assert_no_incidents)
     assert error.wanted == "no OOM kills, crashes, restarts or failing health checks"
+    error = failure(lambda: box_of([CRASHED]).assert_no_crash("train.py", 41))
+    assert error.wanted == 'no crashes of "train.py", pid 41'
     error = failure(lambda: box_of([RUNNING]).assert_not_running(41))
     assert error.wanted == "no living process that matches pid 41"

@@ -6,7 +6,6 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from tests.support import (
-    OOM,
     dedented,
     ended,
     failure,
@@ -22,7 +21,9 @@ from tests.support import silent_box as box_of
 
 WORKER = {"args": ("worker.py",)}
 ONE, TWO, THREE = (raw(40 + number, **WORKER) for number in (1, 2, 3))
-EXITED, KILLED = raw(42, **WORKER, **ended(1)), raw(42, **WORKER, **OOM)
+EXITED, FAILED = (raw(pid, **WORKER, **ended(1)) for pid in (42, 43))
+KILLED = raw(42, **WORKER, status="oom_killed")
+CHILD_KILLED = raw(42, **WORKER, **ended(1, oom_killed=True))
 OTHER = raw(50, command="sleep", args=("60",))
 WEB = raw(41, command="web", args=(), managed=managed("web"))
 BACKING_OFF = raw(41, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
@@ -44,6 +45,11 @@ COUNTS = [
      "worker.py", 2, "pids [41, 43]", 3),
     ({0: [TWO], 1: [EXITED]}, "worker.py", 2, f"UnexpectedExit: {NONE_RUNS} (exited 1)", 3),
     ({0: [TWO], 1: [KILLED]}, "worker.py", 2, f"ProcessOOMKilled: {NONE_RUNS} (OOM-killed)", 3),
+    ({0: [TWO], 1: [CHILD_KILLED]}, "worker.py", 2,
+     f"ProcessOOMKilled: {NONE_RUNS} (OOM-killed)", 3),
+    # The grace period begins again when another process has ended.
+    ({0: [EXITED], 1.5: [EXITED, FAILED]}, "worker.py", 2,
+     'UnexpectedExit: 0 processes running, wanted 2: "worker.py"; 2 not running (2x exited 1)', 3.5),
     ([ONE, TWO], "worker.py", 1,
      'WaitTimedOut: 2 processes running after 5 s, wanted 1: "worker.py"', 5),
     ([ONE], "woker.py", 1,
@@ -60,6 +66,12 @@ def test_wait_ends_once_the_number_is_right_or_2_s_after_all_matches_have_ended(
 
     assert result_of(lambda: box.wait_for_count(selector, number, timeout=5)) == expected
     assert at <= polls(box)[-1] < at + 0.3
+
+
+def test_error_of_a_wait_for_a_number_of_processes_states_the_number():
+    error = failure(lambda: box_of([ONE, TWO]).wait_for_count("worker.py", 1, timeout=0))
+
+    assert error.wanted == "1 running"
 
 
 ONLY_ONE = "a selector that can match several processes (text, a regex, by(...) or a function); got"
@@ -117,6 +129,9 @@ def test_failed_wait_lists_only_living_processes_and_processes_that_started_in_t
 class Never:
     """A callable without a name, whose result is falsy and has a long repr with a secret."""
 
+    def __init__(self, length):
+        self.length = length
+
     def __call__(self, seen):
         return self
 
@@ -124,7 +139,7 @@ class Never:
         return False
 
     def __repr__(self):
-        return "--token=abc " + "x" * 60
+        return "--token=abc " + "x" * self.length
 
 
 def returns_twice(seen):
@@ -139,9 +154,10 @@ def returns_twice(seen):
         (returns_twice, "returns_twice returned False", ""),
         (lambda seen: len(seen) == 3, "the lambda returned False", ""),
         (eval("lambda seen: len(seen) == 3"), "the lambda returned False", ""),  # it has no source
-        (Never(), f"Never returned --token=*** {'x' * 27}…", f"  returned  --token=*** {'x' * 60}"),
+        (Never(28), f"Never returned --token=*** {'x' * 28}", ""),
+        (Never(60), f"Never returned --token=*** {'x' * 27}…", f"  returned  --token=*** {'x' * 60}"),
     ],
-)
+)  # fmt: skip
 def test_failed_wait_shows_a_long_result_but_no_source_of_several_lines(function, told, details):
     error = failure(lambda: box_of([ONE]).wait_until(function, timeout=0), errors.WaitTimedOut)
 

@@ -37,6 +37,9 @@ RESULTS = [
     ([SERVER], {0: unreachable(), 3: "open"}, "pid 77", 3),
     ({0: [SERVER], 2: [EXITED]}, CLOSED,
      f"UnexpectedExit: Exited 3 after 9 s, {WANTED}: server.py", 2),
+    # It is not known whether another process uses the port.
+    ({0: [SERVER], 2: [EXITED]}, {0: "closed", 2: unreachable()},
+     f"UnexpectedExit: Exited 3 after 9 s, {WANTED}: server.py", 2),
     ([EXITED], CLOSED, f"UnexpectedExit: Exited 3 before the wait began, {WANTED}: server.py", 0),
     ({0: [SERVER], 2: [KILLED]}, CLOSED, f"ProcessOOMKilled: OOM-killed, {WANTED}: server.py", 2),
     ({0: [FIRST], 2: [BACKING_OFF]}, CLOSED,
@@ -47,6 +50,8 @@ RESULTS = [
      f"ProcessOOMKilled: OOM-killed, then restarted; {WANTED}: web", 2),
     ({0: [SERVER], 2: []}, CLOSED,
      f"ProcessNotFound: Disappeared from the process list, {WANTED}: server.py", 3),
+    ([SERVER], {0: "taken"},
+     "WaitTimedOut: Another process uses port 8080 after 30 s: server.py, still running", 30),
     ({0: [SERVER], 2: [EXITED]}, {0: "taken"}, TAKEN, 2),
     ({0: [SERVER], 2: [EXITED]}, {0: "taken", 2: "open"}, TAKEN, 2),
 ]

@@ -27,7 +27,8 @@ from tests.support import box_of as writing_box
 from tests.support import silent_box as box_of
 
 RUNNING, EXITED, FAILED = raw(41), raw(41, **ended(0)), raw(41, **ended(1))
-LOST, TERMINATED = raw(41, **ended(-1)), raw(41, **signaled(15))
+LOST = raw(41, **ended(-1))
+TERMINATED, HUNG_UP = raw(41, **signaled(15)), raw(41, **signaled(1))
 UNREADABLE = {"handle": 41, "pid": 41, "status": [], "command": "x", "started_at": T0}
 NEXT = raw(42, started_at=T0 + 1000)
 BACKING_OFF = raw(7, "web", (), **ended(1), managed=managed(status="backing_off"))
@@ -104,11 +105,12 @@ RESULTS = [
     ([LOST], exits(), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
     ([raw(41, **ended(None))], exits(), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
     ([raw(41, **signaled(None))], exits(), NO_CAUSE, 1, 1.1),
-    ([raw(41, **signaled(1))], exits(), NO_CAUSE, 1, 1.1),
+    ([HUNG_UP], exits(), NO_CAUSE, 1, 1.1),
     ([LOST], waits(status=["exited", "signaled"]),
      f"{NO_CODE} exited or signaled: train.py", 1, 1.1),
     ([LOST], has(status="signaled"), f"{NO_CODE} status=signaled: train.py", 1, 1.1),
-    ([LOST], has(signal=9), f"{NO_CODE} signal=9: train.py", 1, 1.1),
+    ([LOST], has(signal=9, args=["a", "b"]),
+     f"{NO_CODE} signal=9 and args=['a', 'b']: train.py", 1, 1.1),
     ([LOST], has(exit_code=-1), f"{NO_CODE} exit_code=-1: train.py", 1, 1.1),
     ([LOST], lambda box: box.assert_stays(41, stable_for=2, status="exited"),
      f"{NO_CODE} exited for 2 s: train.py", 1, 1.1),
@@ -121,6 +123,9 @@ RESULTS = [
     ({0: [LOST], 0.6: [NEXT | ended(-1)], 1.3: [NEXT | signaled(9)]},
      waits("train.py", status="exited", pick="newest"),
      "UnexpectedExit: Killed by SIGKILL (not by this test), wanted exited: train.py", 2.6, 2.7),
+    # A signal that the sandbox may correct counts after 1 s, for each process.
+    ({0: [HUNG_UP], 0.6: [NEXT | signaled(1)]},
+     waits("train.py", status="signaled", pick="newest"), "pid 42", 1.6, 1.7),
 
     # The row is missing or unreadable.
     ({0: [RUNNING], 2: []}, exits(), f"{GONE} train.py", 3, 3.3),
@@ -172,13 +177,18 @@ WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
     [
         (raw(41, **OOM), exits(), MORE_MEMORY),
         (raw(41, **ended(7, oom_killed=True)), exits(), MORE_MEMORY),
+        (raw(41, status="oom_killed"), has(status="exited"), MORE_MEMORY),
+        (raw(41, **ended(7, oom_killed=True)), has(exit_code=0), MORE_MEMORY),
         (raw(41, **ended(5)), exits(), None),
         (raw(41, **ended(126)), exits(), NOT_EXECUTABLE),
         (raw(41, **ended(127)), exits(), NOT_FOUND),
         (raw(41, **ended(137)), exits(), CHILD_KILLED),
         (TERMINATED, exits(), None),
         (raw(41, **signaled(11)), exits(), CRASHED),
-        (raw(41, "./solver", **signaled(11)), exits(), None),
+        (raw(41, "/opt/python/solver", **signaled(11)), exits(), None),
+        (EXITED, waits(), "use wait_for_exit() if the process should end"),
+        (FAILED, waits(), None),
+        (RUNNING, waits(timeout=1, stable_for=5), "pass a timeout= well above stable_for="),
         (RUNNING, exits(timeout=3), None),
         (RUNNING, exits(7, timeout=0), OTHER_PID),
         (RUNNING, exits(r"train\.py --lr \d+", timeout=0), REGEX),
