@@ -143,10 +143,10 @@ class Stays(HasStatus):
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
-            # From now on, only this run counts, even if the selector matches other processes.
+            # From now on, only this run counts. The selector follows its process over restarts, so
+            # that a failure names the restart.
             self._run = self.selector.history.run_of(row)
-            if self.selector.may_select_others or row.managed is None:
-                self.selector = Selector(row, self.selector.history)
+            self.selector = Selector(row, self.selector.history)
         return Met(row, self.stable_for, row.identity, _longest_gap(self.stable_for))
 
     def alive(self, row: ProcessInfo) -> Result:

@@ -114,8 +114,9 @@ RESULTS = [
 
     # assert_stays
     ([RUNNING], stays(10, "train.py"), "pid 41", 10, 10.01),
-    ({0: [FIRST], 0.5: [SECOND]}, stays(5, "web"),
-     "AssertionFailed: Exited 1, then restarted; wanted a run time of 5 s: web", 0.5, 0.6),
+    *(({0: [FIRST], 0.5: [SECOND, raw(43, "web", ())]}, stays(5, who),
+       "AssertionFailed: Exited 1, then restarted; wanted a run time of 5 s: web", 0.5, 0.6)
+      for who in ("web", 40, by(command="web"))),
     # There is no time for a successor.
     ([FAILED], stays(10, "train.py"),
      "UnexpectedExit: Exited 1 before the wait began, wanted a run time of 10 s: train.py", 0, 0),
