@@ -191,6 +191,19 @@ def test_output_from_another_process_with_the_same_pid_is_not_returned(read):
     assert "\n  hint     read the output before the process ends" in str(error)
 
 
+def test_output_of_a_run_whose_supervisor_started_the_next_run_is_lost():
+    runs = [
+        raw(pid, started_at=T0 + pid, managed=managed(restart_count=count, last_exit=last))
+        for pid, count, last in [(40, 0, None), (41, 1, {"exit_code": 1})]
+    ]
+    box = output_box({0: runs[:1], 0.5: runs[1:]})
+
+    error = failure(lambda: box.wait_for_output(40, "ready"), errors.Inconclusive)
+
+    assert error.first_line == "Output lost: web"
+    assert "no listed process has pid 40 now" in str(error)
+
+
 # --------------------------------------------------------------- infrastructure errors
 
 

@@ -11,6 +11,7 @@ from pytest_tlsandbox.arguments import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, check_fields, differences
+from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Identity
 
@@ -271,7 +272,9 @@ class Selector:
             if not fitting:  # because a process with this pid may start later
                 return Selection(self.history)
             self._run = fitting[-1].identity
-        row = snapshot.find(self._run)
+        row, run = snapshot.find(self._run), self._bound_run()
+        if row is None and run is not None and run.successor is not None and run.end is not None:
+            row = ended_row(run)  # its supervisor reported how it ended
         if row is None:
             return Selection(self.history, gone=True)
         return Selection(self.history, (row,), each_run=True)

@@ -176,14 +176,15 @@ def _failed_call(
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot | None) -> Impossible | None:
-    """Return an inconclusive result if another process now uses the pid.
+    """Return an inconclusive result if the process is no longer listed with its pid.
 
     In this case, the selected process's output can no longer be read.
     """
     newest = newest_with_pid(snapshot, row.pid)
-    if newest is None or newest.identity.same_run(row.identity):
+    if newest is not None and newest.identity.same_run(row.identity):
         return None
-    because = f"another process has pid {row.pid} now, and output is requested by pid"
+    now = "no listed process" if newest is None else "another process"
+    because = f"{now} has pid {row.pid} now, and output is requested by pid"
     hint = "read the output before the process ends"
     name = short_name(row)
     return Impossible(

@@ -103,6 +103,10 @@ RESULTS = [
     (outage(1.2), waits(timeout=60, stable_for=5), "pid 41", 6, 7.5),
     (outage(1.2), waits(timeout=60, stable_for=20), "pid 41", 20, 21),
     (outage(4), waits(timeout=60, stable_for=20), "pid 41", 24, 26.5),
+    # A pid selects one run, whose end the supervisor of the next run reports.
+    ({0: [FIRST], 0.5: [SECOND]}, waits(40, status="exited"), "pid 40", 0.5, 0.6),
+    ({0: [FIRST], 0.5: [SECOND]}, lambda box: box.wait_for_exit(40),
+     "UnexpectedExit: Exited 1, wanted 0: web", 0.5, 0.6),
     ([EXITED], waits(),
      "UnexpectedExit: Exited 0 before the wait began, wanted running: train.py", 0, 0),
     ([TERMINATED], waits("train.py", 5),
