@@ -76,8 +76,8 @@ def measure() -> list[Result]:
         _add_row(result, "the same with `[local]`", with_extra)
         before, after, after_extra = map(_fastest, (without, with_it, with_extra))
         result.targets += [
-            Target("unused: ratio", after / before, 1.03),
-            Target("unused: more", (after - before) * 1000, 5, "ms"),
+            Target("unused: ratio", after / before, 1.04),
+            Target("unused: more", (after - before) * 1000, 7, "ms"),
             Target("unused, with `[local]`: ratio", after_extra / before, 1.04),
             Target("unused, with `[local]`: more", (after_extra - before) * 1000, 7, "ms"),
         ]
@@ -92,7 +92,8 @@ def measure() -> list[Result]:
             after.wall - before.wall for before, after in zip(remote, local, strict=True)
         )
         result.targets += [
-            Target("first use of a running server", _fastest(remote) * 1000, 150, "ms"),
+            # 150 ms on a machine on which pytest starts in 175 ms.
+            Target("first use of a running server, in starts", _fastest(remote) / before, 0.86),
             Target("first use of local, on top (wall, median)", on_top * 1000, 400, "ms"),
         ]
     return [result]
