@@ -96,6 +96,13 @@ CASES = [
     (call.assert_process("x", started_at=0), "argument 'started_at' must be a datetime, got 0"),
     (call.assert_process("x", managed="web"), "argument 'managed' must be a ManagedProcess, got 'web'"),
     (lambda box: box.wait_for_process(by(pid="60")), "argument 'pid' must be a number, got '60'; write 60"),
+    (lambda _: by(), "by() needs at least one of name, command, args, pid, handle, got none"),
+    (call.wait_for_exit(" "),
+     "argument 'process' must not be empty text, which would match every command line"),
+    (call.wait_for_exit(4.1),
+     "argument 'process' must be text, a pid, a compiled regex, a process object, a by(...) selector "
+     "or a function, got 4.1"),
+    (call.wait_for_exit(-1), "argument 'process' must be a pid >= 0, got -1"),
     (call.wait_until("x"), f"{CONDITION} 'x'"),
     (call.wait_until(math.dist), f"{CONDITION} dist(p, q, /)"),
     (call.wait_for_exit(lambda: True), f"{PREDICATE} <lambda>()"),

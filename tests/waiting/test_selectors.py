@@ -1,13 +1,14 @@
 """Which processes a selector selects."""
 
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.waiting.selectors import Selector, by
+from pytest_tlsandbox.waiting.selectors import Selector, by, is_over
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
@@ -25,6 +26,7 @@ RESTARTED = [
 TWICE = [raw(pid, started_at=T0 + pid, managed=managed()) for pid in (7, 8)]
 STOPPED = raw(7, **ended(0), managed=managed(status="stopped"))
 BACKING_OFF = raw(7, **ended(1), managed=managed(status="backing_off"))
+OTHER = raw(8, args=("train.py", "-v"), started_at=T0 + 9500, managed=managed())
 REUSED = [raw(42, handle=2, **ended(0)), raw(42, handle=90, started_at=T0 + 60_000)]
 
 
@@ -49,6 +51,7 @@ def select(meant, rows, before=None):
         ("web", [43], ALL, None),
         (41, [41], ALL, None),
         (99, [], ALL, None),
+        (0, [], ALL, None),
         (re.compile(r"serve\.sh$"), [42], ALL, None),
         (by(command="bash"), [42], ALL, None),
         (by(command="bas"), [], ALL, None),
@@ -68,8 +71,13 @@ def select(meant, rows, before=None):
         *((meant, [8], RESTARTED, None) for meant in ("web", "train.py", by(name="web"))),
         (process(7, managed=managed("web")), [8], RESTARTED, None),
         (42, [90], REUSED, None),
+        (by(handle=7), [7], [raw(41, handle=7, **ended(0)), raw(42, handle=7)], None),
         # The row of an earlier process with the same name still says "running".
         ("train.py", [8], TWICE, None),
+        ("train.py", [8], [raw(7, managed=managed()), OTHER], None),
+        # A name selects the newest process with this name, and a text selects all processes.
+        ("web", [8], [STOPPED, OTHER], None),
+        ("train.py", [7, 8], [STOPPED, OTHER], None),
         # Only a pid selects a process that had ended before the test.
         ("train.py", [42, 43], NOW, [OVER, ALIVE]),
         ("train.py", [41, 42, 43], NOW, None),
@@ -84,6 +92,44 @@ def test_selector_matches_the_expected_processes(meant, handles, rows, before):
 
 def test_selection_contains_the_matches_that_ended_before_the_test():
     assert [row.pid for row in select("train.py", NOW, [OVER, ALIVE]).older] == [41]
+
+
+@pytest.mark.parametrize("meant", [41, by(handle=41), process(41), process(7, managed=managed())])
+def test_process_that_is_no_longer_listed_counts_as_gone(meant):
+    first, then = snapshot(raw(41), raw(7, managed=managed())), snapshot(raw(42))
+    history = History(lambda: 0.0)
+    history.fold(first)
+    selector = Selector(meant, history)
+
+    assert not selector.select(first).gone
+    history.fold(then)
+    assert selector.select(then).gone
+
+
+# For each selector: the processes before it selects one, the processes after that, and the pid of
+# the selected run if its row vanished before a list call showed how the run ended.
+@pytest.mark.parametrize(
+    ("meant", "first", "then", "pid"),
+    [
+        (42, [raw(42), raw(43)], [raw(43)], 42),
+        (process(42), [raw(42), raw(43)], [raw(43)], 42),
+        ("train.py", [raw(42), raw(43)], [raw(43)], None),
+        (43, [raw(42), raw(43)], [raw(43)], None),
+        (42, [raw(42, **ended(0)), raw(43)], [raw(43)], None),
+        # A later process has the same pid.
+        (42, [raw(42), raw(43)], [raw(42, started_at=T0 + 60_000), raw(43)], None),
+    ],
+)
+def test_selected_run_counts_as_vanished_only_if_its_end_was_not_seen(meant, first, then, pid):
+    history = History(lambda: 0.0)
+    history.fold(snapshot(*first))
+    last = snapshot(*then)
+    history.fold(last)
+    selector = Selector(meant, history)
+    selector.select(last)
+
+    run = selector.vanished()
+    assert (run and run.row.pid) == pid
 
 
 def test_older_run_is_not_selected_even_if_handles_are_missing_and_the_clock_is_wrong():
@@ -105,8 +151,15 @@ def test_selector_of_an_invalid_type_is_rejected(meant):
         Selector(meant, History(lambda: 0.0))
 
 
-def test_label_of_a_selector_masks_secrets():
+def test_label_of_a_selector_is_short_and_masks_secrets():
     for meant, label in (
+        (41, "pid 41"),
+        (process(41), "pid 41"),
+        (by(name="web", handle=3), "by(name='web', handle=3)"),
+        (is_over, "where is_over"),
+        (partial(is_over), "where partial"),
+        ("x" * 60, f'"{"x" * 60}"'),
+        ("x" * 61, f'"{"x" * 59}…"'),
         ("train.py --token=abc", '"train.py --token=***"'),
         (re.compile("API_KEY=abc"), "/API_KEY=***/"),
         (by(command="run", args=["--token=abc"]), "by(command='run', args=['--token=***'])"),
