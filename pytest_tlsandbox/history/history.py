@@ -276,8 +276,7 @@ class History:
         self._read((*changed, *missing))
         relisted = {row.identity for row in changed}
         gone = [row.identity for row in missing if row.identity not in relisted]
-        if last is not None and 0 < len(last) <= len(gone) and self._is_replaced(last, snapshot):
-            self._read(self.first or ())  # so that its incidents stay in the history
+        if last and len(last) <= len(gone) and self._is_replaced(last, snapshot):
             self.replaced_at = self.position
             for known in (self._runs, self._unlisted, self._generations.by_id):
                 known.clear()

@@ -178,7 +178,7 @@ def newest_with_pid(snapshot: ProcessSnapshot | None, pid: int) -> ProcessInfo |
 
     If there is no snapshot, or it lists no process with the pid, the result is None.
     """
-    rows = () if snapshot is None else snapshot.by_pid.get(pid, ())
+    rows = snapshot.by_pid.get(pid) if snapshot else None
     return rows[-1] if rows else None
 
 

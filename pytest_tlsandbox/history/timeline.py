@@ -27,7 +27,7 @@ class Outage:
     """
 
     start: float
-    end: float
+    end: float = field(init=False)
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class Timeline:
 
         """
         if self.outage is None:
-            self.outage = Outage(begun - self.start, ended - self.start)
+            self.outage = Outage(begun - self.start)
             self.outages.append(self.outage)
         self.outage.add(fault, ended - self.start)
 

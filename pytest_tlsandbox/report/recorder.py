@@ -104,7 +104,7 @@ class _SandboxRecorder(api.Observer):
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         ended = self._client.clock.monotonic()
         if self._outage is None:
-            self._outage = Outage(begun, ended), self._monitor.place.test
+            self._outage = Outage(begun), self._monitor.place.test
         self._outage[0].add(fault, ended)
 
     def call_succeeded(self, begun: float) -> None:

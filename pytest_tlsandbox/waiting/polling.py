@@ -321,10 +321,11 @@ class Wait:
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
         if self._is_last(self._last_begun):
             return True
-        if self.timeline.outage is not None:
+        if self.timeline.outage is not None or self.result is None:
             return self._now() >= self._outage_ends - _INSTANT
         # During an outage, a change of the result would not be visible, so the outage does not
         # count.
-        settling_time = 0.0 if self.result is None else self.result.settling_time
-        patience = settling_time + _LONGEST_WAVERING + min(self._unseen, _LONGEST_UNSEEN)
+        patience = (
+            self.result.settling_time + _LONGEST_WAVERING + min(self._unseen, _LONGEST_UNSEEN)
+        )
         return self._deadline == math.inf and self._last_begun - self.timeline.start > patience
