@@ -50,6 +50,8 @@ UNAVAILABLE = {0: [RUNNING], 10: unreachable(), 38: [RUNNING]}
 SAID = [
     ([RUNNING], exits(20), [f"15 of 20 s: Still running{LAST}"]),
     ([RUNNING], exits(14.9), []),
+    # No time is left to read output.
+    ([RUNNING], exits(15), ["15 of 15 s: Still running, wanted exit code 0: train.py"]),
     (UNAVAILABLE, exits(50), [
         "15 of 50 s: no answer since +10 s (502 x7), wanted exit code 0",
         "31 of 50 s: no answer since +10 s (502 x15), wanted exit code 0",

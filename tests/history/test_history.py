@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.history.history import History
-from tests.support import OOM, T0, box_of, ended, failure, raw, signaled, snapshot
+from tests.support import OOM, T0, box_of, ended, failure, process, raw, signaled, snapshot
 
 from .helpers import backing_off, history_of, last, over, running, watched, web
 
@@ -124,6 +124,12 @@ CASES = {
     "requested restart": ([[], ("start", FIRST), ("restart", FIRST, STOPPED), [STOPPED]], "own restart web/0"),
     "requested run that is listed before the request returns": (
         [[FIRST], [STOPPED], ("restart", FIRST, STOPPED)], "own restart web/0"),
+    "crash that a requested restart found, after an own signal": (
+        [[FIRST], ("signals", FIRST, 11), ("restart", FIRST, CRASHED), [CRASHED]],
+        "own restart web/0, own crash web/0"),
+    "requested restart of a process that has no supervisor": (
+        [[raw(7)], ("restart", raw(7), LATER), [LATER]],
+        "own unseen_end 7/0, own restart 7/0"),
     "process that was replaced by a start under its name": (
         [[FIRST], ("start", NEW), [NEW]], "unseen_end web/0"),
 }
@@ -142,7 +148,8 @@ def test_assumed_run_can_still_be_shown_after_it_turned_out_not_to_exist():
     [assumed] = {each.run for each in history.incidents(0) if each.run.assumed}
 
     history.fold(snapshot(ASSUMED, backing_off(3, 0, 1, name="db"), at=3.0))
-    assert assumed not in assumed.generation.runs
+    before, after = assumed.generation.runs
+    assert before.successor is after
     assert repr(assumed) == "<Run 2 of web: never listed, no end seen>"
 
 
@@ -203,6 +210,7 @@ WEB_3 = {**web(7), "handle": 3}
 REPLACED = [
     ([[JOB_3, OVER_4], [OTHER]], True),
     ([[JOB_3, OVER_4], [OTHER, JOB_3]], False),
+    ([[JOB_3, OVER_4], [OTHER, {"status": "running"}]], False),  # an unreadable row
     # A kill removes the row of a living process; other rows vanish only with the daemon.
     ([[JOB_3, OVER_4], [FRESH]], True),
     ([[JOB_3], [FRESH]], False),
@@ -237,6 +245,18 @@ def test_row_that_vanished_and_reappeared_counts_as_listed():
     history = history_of(*lists, [again, raw(2)])
     assert history.vanished_with(1).row.identity == snapshot(first)[0].identity
     assert history.vanished_with(2) is None
+
+
+def test_started_process_counts_as_vanished_if_the_next_list_call_does_not_show_it():
+    history = History(lambda: 0.0)
+    history.note_start(process(1))
+
+    history.fold(snapshot(raw(2)))
+    assert history.vanished_with(1) is not None
+
+
+def test_every_listed_run_is_known_even_if_it_never_changed():
+    assert [run.row.pid for run in history_of([raw(1), raw(2)]).runs()] == [1, 2]
 
 
 def test_run_is_found_even_if_its_handle_is_missing_or_its_row_has_vanished():

@@ -21,11 +21,12 @@ def runs_of(history):
 
 FIRST = web(7)
 EARLY = [[web(3, name="api")], [backing_off(3, 0, 1, name="api")]]
-LATE = [[web(3, name="api")], [backing_off(3, 0, 0, name="api")]]
+LATE = [[web(3, name="api", restart_count=1)], [backing_off(3, 0, 1, name="api")]]
 SHOWN_LATE = {"last_exit": last(1, 19_000)}
 SECOND = web(8, start=10_000, end=2, at=19_000)
 THIRD = web(9, start=20_000, end=3, at=29_000)
-UNDATED = running(8, 10_000, 2, last_exit={**last(1), "ended_at": None})
+NO_TIME = {**last(1), "ended_at": None}
+UNDATED = running(8, 10_000, 2, last_exit=NO_TIME)
 AGAIN = running(8, 10_000, 1, last_exit=last(-15))
 
 
@@ -81,7 +82,31 @@ CASES = {
         [[FIRST], [web(8, start=10_000, restart_count=1, last_exit=last(3), end=1, at=12_000)]],
         "0: 7 exited 3 | 1: 8 exited 1"),
     "previous run is still listed": ([[FIRST], [web(7, end=1), UNDATED]], "0: 7 exited 1 | 1: 8 running"),
+    "previous run is still listed, and another one ended since": (
+        [[FIRST], [backing_off(7, 0, 1)], [backing_off(7, 0, 1), running(9, 20_000, 2)]],
+        "0: 7 exited 1 | 1: hidden exited 1 | 2: 9 running"),
+    "row of an older run changes": (
+        [[FIRST], [backing_off(7, 0, 0)], [backing_off(7, 0, 0), running(8, 10_000, 1)],
+         [over(7), running(8, 10_000, 1)], [running(9, 20_000, 2)]],
+        "0: 7 exited 1 | 1: 8 exited 1 | 2: 9 running"),
+    "backs off at 3 and is still listed when the next run starts": (
+        [[backing_off(7, 0, 3)], [backing_off(7, 0, 3), running(8, 10_000, 4, last_exit=NO_TIME)]],
+        "0-1: hidden ended | 2: hidden ended | 3: 7 exited 1 | 4: 8 running"),
+    "backs off at 3, and two hidden runs, as another process counts early": (
+        [[backing_off(7, 0, 3), EARLY[0][0]], [backing_off(7, 0, 3), EARLY[1][0]],
+         [running(10, 50_000, 5), EARLY[1][0]]],
+        "0-1: hidden ended | 2: 7 exited 1 | 3: hidden ended | 4: hidden exited 1 | 5: 10 running"),
+    "older row that still runs has the state of the newest one": (
+        [[], [web(7, restart_count=2, last_exit=last(1)), running(8, 10_000, 2)]],
+        "0: hidden ended | 1: 7 exited 1 | 2: 8 running"),
+    "two processes have the same supervisor state": (
+        [[], [running(7, 10_000, 2), running(8, 11_000, 2, name="api", last_exit=last(1))]],
+        "0: hidden ended | 1: hidden exited 1 | 2: 7 running"),
     # Own actions.
+    "restarted after its end, and the new row does not show the end": (
+        [[FIRST], [web(7, "stopped", end=1)],
+         ("restart", FIRST, web(8, start=10_000, restart_count=1))],
+        "0: 7 exited 1 | 1: 8 running"),
     "restarted before the first list": (
         [("start", FIRST), [running(8, 10_000, 1)]], "0: 7 exited 1 | 1: 8 running"),
     "first seen when this plugin restarts it": (

@@ -105,7 +105,7 @@ def test_states_of_a_process_during_a_wait_are_listed_in_order():
         (2.0, "signaled 9 (SIGKILL)"),
         (2.0, "running, restarted 1x"),
     ]
-    assert shorter.states(process(7)) == []
+    assert shorter.states(process(7)) == Timeline(0.0, history).states(process(7)) == []
 
 
 def test_exit_time_of_a_run_that_ended_between_two_list_calls_is_unknown():

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.history.snapshot import FIELDS
+from pytest_tlsandbox.history.snapshot import FIELDS, newest_with_pid
 from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, ended, failure, managed, process, raw, signaled, snapshot
 
@@ -22,6 +22,13 @@ def test_snapshot_filter_returns_processes_with_exactly_the_given_field_values()
     assert [row.pid for row in seen.where(name="web")] == [3]
     assert [row.pid for row in seen.alive] == [1, 3]
     assert len(seen) == 3
+
+
+def test_newest_process_with_a_pid_is_the_one_that_started_last():
+    old, new = raw(1, **ended(0)), raw(1, started_at=T0 + 5000)
+
+    assert newest_with_pid(snapshot(new, old), 1) == process(1, started_at=T0 + 5000)
+    assert newest_with_pid(snapshot(new), 2) is newest_with_pid(None, 2) is None
 
 
 def test_snapshot_filter_accepts_every_process_field_and_the_managed_name():

@@ -67,6 +67,14 @@ def test_kill_of_a_kernel_that_may_be_shared_is_only_suspected():
     assert "raise memory_mb of the sandbox" in str(error)
 
 
+def test_kill_in_the_first_list_does_not_hide_a_later_kill_of_an_unlisted_process():
+    box = simulated({0: [raw(1, **OOM)]}, [-1, 1.5])
+    failure(lambda: box.assert_no_oom(since=None), errors.ProcessOOMKilled)
+
+    error = failure(pass_time(box, 2).assert_no_oom, errors.ProcessOOMKilled)
+    assert error.first_line == "OOM-killed: an unlisted process"
+
+
 def test_assertion_about_a_selected_process_ignores_kills_of_unlisted_processes():
     pass_time(simulated({0: [raw(1, "process.py")]}, [0.9]), 2).assert_no_oom("process")
 
