@@ -113,3 +113,15 @@ def test_exit_time_of_a_run_that_ended_between_two_list_calls_is_unknown():
 
     assert [change.state for change in first.changes] == ["running", "ended, how is not known"]
     assert first.changes[-1].moment is None
+
+
+def test_run_records_when_its_state_changed_and_when_it_was_over():
+    alive, over = raw(1), raw(1, **ended(1))
+    run = history_of([alive], [alive], [over], [over], []).runs()[0]
+
+    assert [tuple(change) for change in run.changes] == [
+        (0, "running", run.row.started_at),
+        (2, "exited 1", T9),
+        (4, "not listed", None),
+    ]
+    assert run.over_at == 2

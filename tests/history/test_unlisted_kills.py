@@ -4,9 +4,12 @@ import random
 
 import pytest
 
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.history.unlisted_kills import UnlistedKills
-from pytest_tlsandbox.types import KernelCount
+from pytest_tlsandbox.types import UNLISTED_PID, KernelCount
+from tests.support import raw, signaled
+from tests.support import snapshot as listing
 
 
 def count(kills, number, position=0):
@@ -47,6 +50,33 @@ def test_kill_keeps_the_position_at_which_it_was_first_shown():
     assert [(kill.position, after) for kill, after in kills.open] == [(2, 1)]
     assert kills.list_shows(5) == 2
     assert kills.list_shows(6) == 6
+
+
+ALIVE, KILLED, CRASHED = raw(1), raw(1, **signaled(9)), raw(2, **signaled(11))
+SUSPECT, CRASH, UNLISTED = ("suspected_oom", 1), ("crash", 2), ("oom", UNLISTED_PID)
+# The rows and the number of kills that the kernel has counted at each poll.
+POLLS = {
+    "a crash is no OOM kill": ([([raw(2)], 0), ([CRASHED], 1)], [CRASH, UNLISTED]),
+    "a SIGKILL is one": (
+        [([ALIVE, raw(2)], 0), ([KILLED, CRASHED], 1)], [CRASH, ("oom", 1)]),
+    "a SIGKILL is one that the kernel counted earlier": (
+        [([ALIVE], 0), ([ALIVE], 1), ([KILLED], 1)], [("oom", 1)]),
+    "an earlier SIGKILL is none": (
+        [([ALIVE], 0), ([KILLED], 0), ([KILLED], 1)], [SUSPECT, UNLISTED]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("polls", "expected"), POLLS.values(), ids=POLLS)
+def test_kernel_counted_an_unlisted_process_unless_another_sigkill_explains_it(polls, expected):
+    history = History(lambda: 0.0)
+    for rows, kills in polls:
+        shown = listing(*rows)
+        shown.kernel = KernelCount(kills, own=True)
+        history.fold(shown)
+
+    found = [(incident.kind, incident.run.row.pid) for incident in history.incidents(0)]
+
+    assert sorted(found) == sorted(expected)
 
 
 def test_open_kills_are_those_that_the_list_never_shows():
