@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MUTMUT = Path(sys.executable).parent / "mutmut"
-ENOUGH = 0.9
+ENOUGH = 0.96
 KILLED = ("killed", "timeout")
 
 
