@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.client.response_bodies import parse_list, parse_row
@@ -10,7 +12,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import UnreadableRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -24,14 +26,15 @@ class _Read(NamedTuple):
 
     Attributes:
         body: the body.
-        rows: a mapping from the text of each row to the parsed row, or to None if the row is
-            unreadable; empty if the body was parsed as a whole.
+        pieces: the text of each row; empty if the body was parsed as a whole.
+        rows: for each piece, the parsed row; None if the row is unreadable.
         snapshot: the snapshot of all rows.
 
     """
 
     body: bytes
-    rows: Mapping[bytes, ProcessInfo | None]
+    pieces: list[bytes]
+    rows: list[ProcessInfo | None]
     snapshot: ProcessSnapshot
 
 
@@ -69,7 +72,7 @@ class ListReader:
         is_split = body.startswith(_START) and body.endswith(_END)
         pieces = body[len(_START) : -len(_END)].split(_BETWEEN) if is_split else []
         try:
-            rows, unreadable = _read_rows(pieces, {} if last is None else last.rows)
+            rows, unreadable = _read_rows(pieces, last)
         except (ValueError, RecursionError):
             pieces, rows = [], []
         if pieces:
@@ -77,12 +80,12 @@ class ListReader:
             snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
         else:
             snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
-        self._last = _Read(body, dict(zip(pieces, rows, strict=True)), snapshot)
+        self._last = _Read(body, pieces, rows, snapshot)
         return snapshot
 
 
 def _read_rows(
-    pieces: Sequence[bytes], known: Mapping[bytes, ProcessInfo | None]
+    pieces: Sequence[bytes], last: _Read | None
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
     """Read a body row by row, and reuse the rows that were also in the last list.
 
@@ -92,7 +95,7 @@ def _read_rows(
 
     Args:
         pieces: the text of each row, without its braces.
-        known: the rows of the last list by their texts.
+        last: the last list; None if there was no list before.
 
     Returns:
         The parsed row of each piece (None if the row is unreadable), and the unreadable rows.
@@ -102,12 +105,23 @@ def _read_rows(
         RecursionError: the JSON in a piece is nested too deeply.
 
     """
-    rows = list(map(known.get, pieces))
+    old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)
+    kept = list(map(operator.eq, pieces, old_pieces))
+    moved = {
+        piece: row
+        for piece, row, same in itertools.zip_longest(old_pieces, old_rows, kept)
+        if not same
+    }
+    rows = [row if same else None for row, same in zip(old_rows, kept, strict=False)]
+    rows += [None] * (len(pieces) - len(rows))
     unreadable = []
     for position in [position for position, row in enumerate(rows) if row is None]:
-        read = parse_row(position, b"{%b}" % pieces[position])
-        if isinstance(read, UnreadableRow):
-            unreadable.append(read)
-        else:
-            rows[position] = read
+        row = moved.get(pieces[position])
+        if row is None:
+            read = parse_row(position, b"{%b}" % pieces[position])
+            if isinstance(read, UnreadableRow):
+                unreadable.append(read)
+            else:
+                row = read
+        rows[position] = row
     return rows, unreadable
