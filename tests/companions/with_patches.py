@@ -34,13 +34,13 @@ import logging
 import pytest_socket
 
 def test_it(tlsandbox, caplog):
-    job = tlsandbox.start_process("sh", ["-c", "sleep 1; exit 3"])
+    job = tlsandbox.start_process("sh", ["-c", "sleep 2; exit 3"])
     with caplog.at_level(logging.DEBUG, "pytest_tlsandbox"):
         {}
         assert tlsandbox.wait_for_exit(job, exit_code=3).exit_code == 3
     pytest_socket.enable_socket()
     polls = [text for text in caplog.messages if text.startswith("poll of")]
-    assert (len(polls) < 10) == {}  # without a stream, a wait of one second makes about 19 polls
+    assert (len(polls) < 10) == {}  # without a stream, a wait of two seconds makes about 30 polls
 """
 
 
