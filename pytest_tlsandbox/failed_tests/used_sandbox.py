@@ -89,7 +89,7 @@ class UsedSandbox(api.Observer):
             self.outage = Event(begun, what, "sandbox", self, outage=self._outages)
         fault.outage = self.outage
 
-    def call_succeeded(self, begun: float) -> None:  # noqa: ARG002
+    def call_succeeded(self, begun: float) -> None:  # noqa: ARG002 - of the base class
         """End the outage."""
         self.outage = None
 
