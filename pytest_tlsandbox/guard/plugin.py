@@ -216,6 +216,8 @@ class Guard(Observer):
 
     def take_data(self) -> dict[str, Any]:
         """Return the plain data that was added since the last call of this method."""
+        if not self._findings and not self._new:
+            return {}
         findings = [finding.as_data(self._monitor) for finding in self._findings]
         data = {"findings": findings, **self._new}
         self._findings, self._new = [], defaultdict(list)
