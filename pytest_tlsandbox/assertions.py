@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pytest_tlsandbox.arguments import argument_label, check_pick, must_be
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.types import Pick
 from pytest_tlsandbox.waiting.conditions import absence
+from pytest_tlsandbox.waiting.conditions.condition import Condition
 from pytest_tlsandbox.waiting.conditions.status_and_fields import HasFields
 from pytest_tlsandbox.waiting.polling import logger
 from pytest_tlsandbox.waiting.selectors import Process, Selector
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """The time from which incidents count: start of the test, time of a snapshot, or None for all."""

@@ -10,19 +10,16 @@ import asyncio
 import contextlib
 import inspect
 import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.sandbox import Sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.soft_checks import Soft
+from pytest_tlsandbox.soft_checks import Soft
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.address import Address, check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.kernel_counter import KernelCounter
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.history.runs import Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.local.sandbox import LocalSandbox
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
-    from pytest_tlsandbox.types import Screen
+from pytest_tlsandbox.types import Screen
 
 
 @dataclass

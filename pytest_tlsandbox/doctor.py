@@ -10,19 +10,23 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from requests.utils import select_proxy
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.api import WEBSOCKET
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.api import WEBSOCKET, SandboxClient
 from pytest_tlsandbox.client.call_deadline import environment_of
 from pytest_tlsandbox.client.response_bodies import json_object
+from pytest_tlsandbox.connections import Connections
 from pytest_tlsandbox.formatting.text import align, count, printable
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.integration.pytest_private import configure
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -30,14 +34,6 @@ from pytest_tlsandbox.setting_parsers import single_target
 from pytest_tlsandbox.settings import LOCAL, read
 from pytest_tlsandbox.waiting.conditions.condition import SEE_ROWS
 from pytest_tlsandbox.waiting.outcome_to_error import hint_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from pytest_tlsandbox.client.address import Address
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 _AGAIN = "run pytest --tlsandbox-doctor again"
 _PATIENCE = 5.0

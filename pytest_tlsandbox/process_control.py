@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.arguments import StartOptions, check_choice, check_option, check_text, must_be
@@ -13,14 +13,12 @@ from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.runs import STOPS
 from pytest_tlsandbox.history.snapshot import newest_with_pid
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.models import ProcessInfo
 
 _NOT_KNOWN_WHETHER_STARTED = (errors.SandboxUnreachable, errors.ContractViolation)
 _TERMINATED = (errors.SandboxNotFound, errors.SandboxNotRunning)

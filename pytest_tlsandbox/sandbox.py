@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pytest_tlsandbox import process_control
@@ -17,15 +19,17 @@ from pytest_tlsandbox.arguments import (
     check_seconds,
     check_statuses,
 )
-from pytest_tlsandbox.assertions import Assertions
+from pytest_tlsandbox.assertions import Assertions, Since
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
 from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
-from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen, Stream
-from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, NumberRuns, Until
+from pytest_tlsandbox.types import SIGKILL, SIGTERM, Pick, Screen, Stream
+from pytest_tlsandbox.waiting.conditions.condition import Condition, Listing, Met, NumberRuns, Until
 from pytest_tlsandbox.waiting.conditions.output_and_port import (
     AcceptsConnections,
     HasOutput,
@@ -42,19 +46,11 @@ from pytest_tlsandbox.waiting.conditions.status_and_fields import (
 )
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Wait, logger
+from pytest_tlsandbox.waiting.selectors import Process
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Callable, Iterable, Sequence
-
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.assertions import Since
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.conditions.condition import Condition
-    from pytest_tlsandbox.waiting.selectors import Process
 
 T = TypeVar("T")
 

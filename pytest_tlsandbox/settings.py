@@ -7,14 +7,12 @@ The command line overrides the ini file, which overrides the environment. The mo
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
-
-if TYPE_CHECKING:
-    import re
-    from collections.abc import Sequence
-    from pathlib import Path
 
 API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
 LOCAL = "local"

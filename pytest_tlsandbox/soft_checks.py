@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_tlsandbox.assertions import Assertions
+from pytest_tlsandbox.assertions import Assertions, Since
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
+from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
+from pytest_tlsandbox.types import Pick
+from pytest_tlsandbox.waiting.conditions.condition import Condition, Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.selectors import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Self, Unpack
-
-    from pytest_tlsandbox.assertions import Since
-    from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
-    from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.conditions.condition import Condition
-    from pytest_tlsandbox.waiting.selectors import Process
 
 
 Check: TypeAlias = "tuple[str, str, Condition]"

@@ -7,6 +7,7 @@ incidents. The first test requests the process lists of all sandboxes in paralle
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -15,18 +16,15 @@ from pytest_tlsandbox.errors import Inconclusive, ProcessRestarted, TLSandboxErr
 from pytest_tlsandbox.formatting.processes import named, process_table
 from pytest_tlsandbox.formatting.text import align, count
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.integration.terminal import columns_of
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.conditions import absence
+from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.sandbox import Sandbox
-    from pytest_tlsandbox.waiting.conditions.absence import Rule
-
     Found = Sequence[tuple[str, ProcessInfo, str]]
 
 _AT_ONCE = 50

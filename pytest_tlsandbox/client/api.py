@@ -6,14 +6,16 @@ import contextlib
 import json
 import logging
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.end_notice import EndNotice
+from pytest_tlsandbox.client.kernel_counter import KernelCounter
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import describe_body, json_object, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
+from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.errors import (
     ContractViolation,
     InfrastructureError,
@@ -23,15 +25,9 @@ from pytest_tlsandbox.errors import (
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.history import History
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from pytest_tlsandbox.client.kernel_counter import KernelCounter
-    from pytest_tlsandbox.client.transport import Answer, Transport
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import PortState, Stream
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.types import PortState, Stream
 
 logger = logging.getLogger("pytest_tlsandbox")
 

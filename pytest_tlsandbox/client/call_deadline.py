@@ -11,22 +11,18 @@ import http.client
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 
-from pytest_tlsandbox.clock import on_cancellation
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.clock import Clock, on_cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
     from urllib3 import HTTPConnectionPool
     from urllib3.connection import HTTPConnection
-
-    from pytest_tlsandbox.client.address import Address
-    from pytest_tlsandbox.clock import Clock
 
 
 # Seconds between two attempts to end an overdue call that has no socket yet.

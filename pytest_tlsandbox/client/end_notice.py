@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from pytest_tlsandbox.client.call_deadline import Call
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.client.transport import Transport
 
 _END = re.compile(rb"[\r\n]event: ?eof\s")
 _OVERLAP = 16

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import suggest_local
+from pytest_tlsandbox.client.address import Address, suggest_local
 from pytest_tlsandbox.client.response_bodies import describe_body, json_object
 from pytest_tlsandbox.redact import mask_text
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pytest_tlsandbox.client.address import Address
 
 # The proxy answers with these codes if it did not forward the request.
 _NEVER_FORWARDED = (

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.types import KernelCount
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.client.transport import Transport
 
 _COUNTER = re.compile(rb"^oom_kill (\d{1,18})$", re.MULTILINE)
 _OWN_MARK = re.compile(rb"^sandbox_only 1$", re.MULTILINE)

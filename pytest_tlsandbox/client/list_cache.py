@@ -5,16 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import operator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pytest_tlsandbox.client.response_bodies import parse_list, parse_row
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.models import UnreadableRow
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 
 # The format in which the sandbox writes a list, without white space. A list in any other format is
 # parsed as a whole.

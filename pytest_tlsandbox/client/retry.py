@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_tlsandbox.errors import InfrastructureError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_tlsandbox.clock import Clock
 
 OUTAGE_BUDGET = 30.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from collections.abc import Generator, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from json import dumps
@@ -17,20 +18,16 @@ from urllib.parse import unquote, urlsplit
 from urllib3 import Retry
 from urllib3 import exceptions as http
 
+from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, connection_pool
 from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.clock import Clock, shielded
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
-from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.redact import Secret, mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
-
-    from pytest_tlsandbox.client.address import Address
-    from pytest_tlsandbox.redact import Secret
 
     Json = Mapping[str, object] | None
     Headers = Mapping[str, str]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,8 +27,6 @@ from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-
     from pytest_tlsandbox.connections import Connection, Connections
     from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run

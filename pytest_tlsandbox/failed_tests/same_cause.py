@@ -6,15 +6,13 @@ The controller does not use any sandbox, so this module does not import the code
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox.settings import FACTS
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 SAME_CAUSE = "same_cause"
 """The key in the facts of a report, and the attribute of an error, for the first failure."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
-from pytest_tlsandbox.failed_tests.used_sandbox import badness
+from pytest_tlsandbox.failed_tests.used_sandbox import Event, badness
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import align, cut
+from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import name_of
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.outcome_to_error import Tails
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from pytest_tlsandbox.failed_tests.used_sandbox import Event
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.types import Screen
 
 TITLE = "sandbox during this test"
 _MOST_LINES = (12, 40, 200)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
 
 from pytest_tlsandbox.client import api
+from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
+from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.messages.incidents import name_of, shown_row
+from pytest_tlsandbox.monitoring.plain_data import WallClock
 from pytest_tlsandbox.types import CRASH_SIGNALS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from pytest_tlsandbox.connections import Connection
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.monitoring.plain_data import WallClock
 
 _CLOCKS_DIFFER = 0.5
 """Tolerated difference, in seconds, between the clock of a sandbox and this machine's clock."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pytest_tlsandbox.formatting.text import align, cut, fold, seconds, shorten, width, wrap
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import SIGNALS, UNLISTED_PID
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_tlsandbox.models import ProcessInfo
 
 SIGNAL_NAMES = {number: f"SIG{name}" for number, name in enumerate(SIGNALS, 1)}
 _LONGEST_NAME = 24

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from pytest_tlsandbox.redact import mask_args, mask_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
 # A line break must not separate a number from its unit.
 _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")

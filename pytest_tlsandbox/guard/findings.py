@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.formatting.processes import list_texts, short_name
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import LEAK, Incident
+from pytest_tlsandbox.history.runs import Generation, Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.incidents import describe, headline_of, shown_row
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
 from pytest_tlsandbox.monitoring.plain_data import RULES, Place, identity_text, incident_data
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.outcome_to_error import text_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
-    from pytest_tlsandbox.types import Screen
 
 _LONGEST_FIRST_LINE = 100
 

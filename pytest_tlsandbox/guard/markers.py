@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InvalidSetting
@@ -11,8 +12,6 @@ from pytest_tlsandbox.setting_parsers import HOW_TO_NAME_A_SANDBOX, parse_rules
 from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import pytest
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,6 @@ from pytest_tlsandbox.monitoring.plain_data import RULES, Place, identity_text
 from pytest_tlsandbox.settings import FACTS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-
     from pytest_tlsandbox.history.runs import Generation
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ from pytest_tlsandbox.monitoring.plain_data import describe_gap, epoch, iso
 from pytest_tlsandbox.settings import FACTS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
     from pytest_tlsandbox.monitoring.session_data import SessionData
 
     Data = Mapping[str, Any]

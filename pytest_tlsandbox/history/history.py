@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.incidents import OOM, SUSPECTED_OOM, UNHEALTHY, Incident, kinds_of
 from pytest_tlsandbox.history.rows_to_runs import Generations, count_later
 from pytest_tlsandbox.history.runs import STOPS, Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.history.unlisted_kills import UnlistedKills
 from pytest_tlsandbox.models import ProcessInfo, by_start
 from pytest_tlsandbox.types import SIGKILL, Identity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 _position = attrgetter("position")
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.types import CRASH_SIGNALS, SIGKILL, SIGKILL_EXIT_CODE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_tlsandbox.history.runs import Run
 
 OOM = "oom"
 SUSPECTED_OOM = "suspected_oom"

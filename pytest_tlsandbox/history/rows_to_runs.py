@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
-    from pytest_tlsandbox.types import Identity
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
+from pytest_tlsandbox.types import Identity
 
 # Not a model, because pydantic takes 8 ms to prepare the first one.
 _NO_SUPERVISOR = cast(

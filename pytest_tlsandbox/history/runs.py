@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
 from pytest_tlsandbox.formatting.processes import SIGNAL_NAMES, describe_state, signal_name
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import CRASH_SIGNALS, SIGHUP, SIGKILL, SIGTERM, UNKNOWN_EXIT_CODE
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 NOT_LISTED = "not listed"
 STOPS = frozenset({SIGTERM, SIGKILL})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -13,14 +15,10 @@ from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import process_table
 from pytest_tlsandbox.models import ManagedProcess, ProcessInfo, UnreadableRow, by_start
 from pytest_tlsandbox.redact import mask_args, mask_text
+from pytest_tlsandbox.types import Identity, KernelCount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from datetime import datetime
-
     from typing_extensions import Unpack
-
-    from pytest_tlsandbox.types import Identity, KernelCount
 
 
 _ROW = TypeAdapter(ProcessInfo)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pytest_tlsandbox.errors import InfrastructureError
-    from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Change
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.runs import Change
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo
 
 
 @dataclass

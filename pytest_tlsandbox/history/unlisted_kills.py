@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.incidents import OOM, SUSPECTED_OOM, Incident
 from pytest_tlsandbox.history.runs import End, Generation, Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import SIGKILL, UNLISTED_PID, KernelCount
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 
 class UnlistedKills:

@@ -8,15 +8,12 @@ connected.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Generator
 
 import pytest
 
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.redact import Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -10,21 +10,27 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 from urllib.parse import unquote
 
-from pytest_tlsandbox.local.asgi import ApiError, PlainTextError, Response, asgi_app, json_response
+from pytest_tlsandbox.local.asgi import (
+    Answer,
+    ApiError,
+    Application,
+    PlainTextError,
+    Request,
+    Response,
+    Routes,
+    asgi_app,
+    json_response,
+)
 from pytest_tlsandbox.local.event_streams import END_OF_STREAM, follow, run_frames
 from pytest_tlsandbox.local.files import Files
 from pytest_tlsandbox.local.managed_process import ManagedProcess
+from pytest_tlsandbox.local.process import Process
+from pytest_tlsandbox.local.supervisor import Supervisor
 from pytest_tlsandbox.local.tunnel import open_tunnel
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from pytest_tlsandbox.local.asgi import Answer, Application, Request, Routes
-    from pytest_tlsandbox.local.process import Process
-    from pytest_tlsandbox.local.supervisor import Supervisor
 
 _EXPECTED = b"x-tlsandbox-process"
 """The header of a handshake with the pid of the process that must listen on the port."""

@@ -13,22 +13,21 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local import process_tree
+from pytest_tlsandbox.local.memory_limit import MemoryLimit
 from pytest_tlsandbox.local.process import Manager, Process, is_set_within, now_ms
 from pytest_tlsandbox.local.process_table import ProcessTable
+from pytest_tlsandbox.local.request_bodies import StartRequest
 from pytest_tlsandbox.local.spawn import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     import psutil
 
-    from pytest_tlsandbox.local.memory_limit import MemoryLimit
-    from pytest_tlsandbox.local.request_bodies import StartRequest
 
 _KILL_ROUNDS = 5
 _CLOSE_SECONDS = 3.0

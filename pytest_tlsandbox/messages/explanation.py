@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.text import separator_after
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.errors import TLSandboxError
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.history.runs import Run
+from pytest_tlsandbox.models import ProcessInfo
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ The text shows the expected and the actual values, the last lines of output, oth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line, process_table
@@ -21,16 +22,12 @@ from pytest_tlsandbox.formatting.text import (
     width,
     wrap,
 )
+from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.incidents import describe_run
+from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import UNKNOWN_EXIT_CODE, Screen
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_tlsandbox.history.timeline import Timeline
-    from pytest_tlsandbox.messages.explanation import Explanation
-    from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 
 _INDENT = "  "
 LONGEST_LINE = 4096

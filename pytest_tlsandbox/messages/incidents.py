@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.processes import list_texts, named, short_name, signal_name
 from pytest_tlsandbox.formatting.text import count, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.history.runs import Run
+from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.redact import mask_text
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.history.incidents import Incident
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 
 
 def shown_row(run: Run) -> ProcessInfo:

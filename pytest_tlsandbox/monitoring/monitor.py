@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.connections import Connection
+from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.history.runs import Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.monitoring.monitored_sandbox import Gap, MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place, WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.clock import Clock
-    from pytest_tlsandbox.connections import Connection
-    from pytest_tlsandbox.history.incidents import Incident
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-
     Undecided = Callable[[MonitoredSandbox, ProcessSnapshot], float]
 
 _ENDED = (

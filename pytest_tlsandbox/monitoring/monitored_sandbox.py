@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.retry import LONGEST_CALL
+from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.history.runs import Generation, Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.process_control import is_terminated
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.connections import Connection
-    from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 FIRST_PATIENCE = 22.0
 """Seconds for which the guard retries in the first outage; later, it tries once per test."""

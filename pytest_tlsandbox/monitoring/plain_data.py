@@ -6,21 +6,17 @@ The data names each kind of incident by the rule that reports it.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import GuardFailure
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.incidents import LEAK, Incident
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.waiting.conditions import absence
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pytest_tlsandbox.clock import Clock
-    from pytest_tlsandbox.models import ProcessInfo
-
 
 RULES = {
     "oom": absence.OOM,

@@ -8,6 +8,7 @@ also polls sandboxes that the workers share, before the first test and after the
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +21,6 @@ from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.settings import FACTS, LOCAL, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from pytest_tlsandbox.connections import Connections
 
 _INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)

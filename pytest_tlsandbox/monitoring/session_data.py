@@ -6,17 +6,15 @@ single process runs the tests and collects the data.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox.monitoring.plain_data import iso
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _LONGEST_FAILURE, _LONGEST_LINE = 20_000, 500
 """Maximum number of characters of a failure that are kept, and of its first line."""

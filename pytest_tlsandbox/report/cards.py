@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from operator import itemgetter
@@ -18,8 +19,6 @@ from pytest_tlsandbox.formatting.text import capitalized, count, printable, seco
 from pytest_tlsandbox.monitoring.plain_data import describe_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
     Data = Mapping[str, Any]
     """A part of the report, or of its timeline."""
 

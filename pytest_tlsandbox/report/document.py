@@ -9,18 +9,15 @@ import contextlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from pytest_tlsandbox.monitoring.plain_data import iso
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from pytest_tlsandbox.monitoring.session_data import SessionData
-    from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.monitoring.session_data import SessionData
+from pytest_tlsandbox.settings import Settings
 
 VERSION = 2
 """The version of the schema, which changes if readers of the old schema would misread a report."""

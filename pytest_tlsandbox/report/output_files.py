@@ -9,29 +9,25 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import pytest
 
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.connections import Connections
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count, printable
+from pytest_tlsandbox.history.runs import Generation, Run
 from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.settings import FACTS
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.settings import Settings
-    from pytest_tlsandbox.types import Stream
+from pytest_tlsandbox.settings import FACTS, Settings
+from pytest_tlsandbox.types import Stream
 
 _FIRST_LINE = "Output that pytest-tlsandbox kept for a failed test"
 """The first line of each file, by which a later session recognizes the file."""

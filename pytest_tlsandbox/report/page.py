@@ -11,17 +11,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.report.cards import cards_of, escaped, headline, list_of_cards
 from pytest_tlsandbox.report.timeline import timeline_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 _SCRIPTS = ("chart.js", "details.js", "interaction.js")
 _MOST_SANDBOXES = 3

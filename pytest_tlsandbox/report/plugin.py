@@ -6,7 +6,9 @@ The plugin runs in the process that reports the results.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,9 +18,6 @@ from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
 from pytest_tlsandbox.report.document import document_of, is_page, write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
-
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
 

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pytest_tlsandbox.client import api
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import describe_state, short_name
-from pytest_tlsandbox.history.runs import NOT_LISTED
-from pytest_tlsandbox.history.snapshot import newest_with_pid
+from pytest_tlsandbox.history.runs import NOT_LISTED, Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot, newest_with_pid
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import ended_row, shown_row
-from pytest_tlsandbox.monitoring.monitor import Observer
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.monitoring.monitor import Monitor, Observation, Observer
+from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import RULE_OF, RULES, identity_text, incident_data, iso
 from pytest_tlsandbox.redact import mask_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
-    from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
-    from pytest_tlsandbox.types import Stream
+from pytest_tlsandbox.types import Stream
 
 MOST_OUTPUT = 20
 """Maximum number of lines to keep from the end of the output."""

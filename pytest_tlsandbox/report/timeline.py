@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -17,8 +18,6 @@ from pytest_tlsandbox.monitoring.plain_data import epoch
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-
     Data = Mapping[str, Any]
     """A part of the report, or of the timeline."""
     Incidents = defaultdict[tuple[str, str], dict[tuple[str, int | None], dict[str, Any]]]

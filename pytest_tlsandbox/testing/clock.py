@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Iterator
 from unittest import mock
 
 from pytest_tlsandbox.clock import Clock
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator
 
 
 class FakeClock(Clock):

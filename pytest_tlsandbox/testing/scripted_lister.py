@@ -16,19 +16,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
 from pytest_tlsandbox.testing.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from pytest_tlsandbox.types import Stream
+from pytest_tlsandbox.types import Stream
 
 Row: TypeAlias = "Mapping[str, Any]"
 """A process as the sandbox sends it."""

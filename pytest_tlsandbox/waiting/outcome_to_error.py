@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.formatting.text import seconds, shorten
+from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.history.snapshot import newest_with_pid
+from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.failure import MOST_OUTPUT, OutputTail, Renderer, last_line
-from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY, Impossible, Met, Pending
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.timeline import Timeline
-    from pytest_tlsandbox.messages.failure import FailedCheck
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Screen, Stream
-    from pytest_tlsandbox.waiting.conditions.condition import Result
-    from pytest_tlsandbox.waiting.polling import Wait
+from pytest_tlsandbox.messages.failure import (
+    MOST_OUTPUT,
+    FailedCheck,
+    OutputTail,
+    Renderer,
+    last_line,
+)
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.types import Screen, Stream
+from pytest_tlsandbox.waiting.conditions.condition import (
+    MORE_MEMORY,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
+from pytest_tlsandbox.waiting.polling import Wait
 
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 _TAIL_TIME = 1.0

@@ -9,27 +9,28 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import tenacity
 
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.retry import LONGEST_CALL, pause_after, with_jitter
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import last_line
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.waiting.conditions.condition import (
+    Condition,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
 from pytest_tlsandbox.waiting.wakeup import Wakeup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.messages.explanation import Explanation
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.conditions.condition import Condition, Result
 
 logger = logging.getLogger("pytest_tlsandbox")
 

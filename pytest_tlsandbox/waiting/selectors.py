@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.arguments import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, check_fields, differences
 from pytest_tlsandbox.messages.incidents import ended_row
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Identity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.models import ProcessInfo
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pytest_tlsandbox.errors import ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line
 from pytest_tlsandbox.formatting.text import count, shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.selectors import Selection, Selector
+from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 _MOST = 3
 _LONGEST_WORD = 100

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.client.end_notice import EndNotice
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Identity
+from pytest_tlsandbox.client.api import SandboxClient
+from pytest_tlsandbox.client.end_notice import EndNotice
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.types import Identity
 
 _MOST_FALSE_NOTICES = 2
 """After this many consecutive false notices, a wait does not open any more streams."""

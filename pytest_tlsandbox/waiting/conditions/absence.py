@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import list_texts, living_state, short_name
 from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.history.runs import Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.messages.incidents import (
     describe,
@@ -18,6 +21,7 @@ from pytest_tlsandbox.messages.incidents import (
     run_name,
     shown_row,
 )
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
@@ -29,17 +33,8 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     after_a_crash,
     unreadable_rows,
 )
-from pytest_tlsandbox.waiting.selectors import is_over
+from pytest_tlsandbox.waiting.selectors import Selector, is_over
 from pytest_tlsandbox.waiting.suggestions import not_found
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.selectors import Selector
 
 
 @dataclass(eq=False)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.text import count, printable, shorten
 from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.waiting.selectors import Selection, Selector
 from pytest_tlsandbox.waiting.suggestions import not_found
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
-
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that match a text have ended."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, RequestRefused
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, newest_with_pid
 from pytest_tlsandbox.messages.explanation import Explanation
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.types import PortState
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     SUCCESSOR_TIME,
@@ -24,12 +26,6 @@ from pytest_tlsandbox.waiting.conditions.process_condition import ProcessConditi
 from pytest_tlsandbox.waiting.conditions.status_and_fields import Stays
 from pytest_tlsandbox.waiting.selectors import Selection, label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import PortState
 
 
 class IsListed(ProcessCondition):

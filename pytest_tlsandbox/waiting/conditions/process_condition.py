@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import living_state, short_name
 from pytest_tlsandbox.formatting.text import seconds
 from pytest_tlsandbox.history.runs import End, Generation, Run
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.messages.incidents import used_restarts
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import CRASH_SIGNALS, Pick
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
@@ -25,15 +28,8 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     after_a_crash,
     unreadable_rows,
 )
+from pytest_tlsandbox.waiting.selectors import Selection, Selector
 from pytest_tlsandbox.waiting.suggestions import not_found
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.selectors import Selection, Selector
-
 
 _HINTS_FOR_SHELLS = {
     126: 'make the program executable: exit code 126 of a shell means "permission denied"',

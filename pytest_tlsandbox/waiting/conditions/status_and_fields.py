@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state
@@ -14,14 +13,17 @@ from pytest_tlsandbox.history.runs import End, Run
 from pytest_tlsandbox.history.snapshot import differences
 from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.messages.incidents import ended_row
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_args
-from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Impossible, Met, Pending
+from pytest_tlsandbox.waiting.conditions.condition import (
+    CORRECTION_TIME,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selection, Selector, is_over
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.conditions.condition import Result
 
 _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
