@@ -41,7 +41,7 @@ def measure() -> list[Result]:
     )
     for part in (_calls, _bursts, _scale):
         with start_local_sandbox() as local:
-            transport = Transport(locate(local), local.api_key, user_agent="benchmark")
+            transport = Transport(locate(local), local.api_key)
             with closing(SandboxClient(transport)) as client:
                 part(result, client, psutil.Process(local.pid))
     return [result] if result.rows else []

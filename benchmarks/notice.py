@@ -184,7 +184,7 @@ def _late(local: LocalSandbox, address: Address, life: float) -> float:
 
 
 def _client(local: LocalSandbox, address: Address) -> SandboxClient:
-    return SandboxClient(Transport(address, local.api_key, user_agent="pytest-tlsandbox"))
+    return SandboxClient(Transport(address, local.api_key))
 
 
 def _seconds_of_a_call(local: LocalSandbox, address: Address) -> float:

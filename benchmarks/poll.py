@@ -45,9 +45,7 @@ def _measure(
     with serve(rows) as served:
         # The SDK connects to a sandbox on this machine in this way.
         sdk = Sandbox(identifier="local", proxy_url=served.url, api_key="test")
-        transport = Transport(
-            locate("local", served.url), Secret("test"), user_agent="pytest-tlsandbox"
-        )
+        transport = Transport(locate("local", served.url), Secret("test"))
         client = SandboxClient(transport)
         variants = {"SDK": sdk.list_processes, "plugin": client.poll}
         side_by_side(variants, 2)  # open the connections, fill the caches

@@ -15,8 +15,9 @@ class Cancelled(BaseException):
 class Cancellation:
     """Cancels a sleep or an API request of one thread. Any thread can call ``cancel``.
 
-    Before a thread can be cancelled, it must use the object in a ``with`` statement. A thread can
-    use only one cancellation object at a time.
+    Before a thread can be cancelled, it must use the object in a ``with`` statement. In a nested
+    ``with`` statement, only the inner object can cancel the thread, so a new object shields the
+    block from cancellation.
 
     Attributes:
         event: is set when the thread is cancelled.
@@ -29,10 +30,10 @@ class Cancellation:
         self.cut: Callable[[], object] = bool
 
     def __enter__(self) -> None:
-        _this_thread.cancellation = self
+        self._outer, _this_thread.cancellation = _this_thread.cancellation, self
 
     def __exit__(self, *_: object) -> None:
-        _this_thread.cancellation = Cancellation()
+        _this_thread.cancellation = self._outer
 
     def cancel(self) -> None:
         """Cancel the thread, but do not wait until it ends."""
@@ -68,16 +69,6 @@ def on_cancellation(cut: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         cancellation.cut = bool
-
-
-@contextlib.contextmanager
-def shielded() -> Iterator[None]:
-    """Complete the ``with`` block even if the current thread is cancelled."""
-    cancellation, _this_thread.cancellation = _this_thread.cancellation, Cancellation()
-    try:
-        yield
-    finally:
-        _this_thread.cancellation = cancellation
 
 
 def _sleep(seconds: float) -> None:

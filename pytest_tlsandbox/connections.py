@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from pytest_tlsandbox.client.address import Address, check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
@@ -123,8 +122,7 @@ class Connections:
         address = locate(sandbox, self.settings.proxy_url)
         if address not in self._connections:
             key, key_source = self._key(target, address)
-            user_agent = f"pytest-tlsandbox/{version('pytest-tlsandbox')}"
-            transport = Transport(address, key, user_agent=user_agent)
+            transport = Transport(address, key)
             client = SandboxClient(transport, self._test_deadline)
             if not self.settings.no_kernel_counter:
                 client.kernel = KernelCounter(transport)

@@ -26,8 +26,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(timezone.utc)
     except OverflowError:
-        message = "a time out of range"
-        raise ValueError(message) from None
+        raise ValueError("a time out of range") from None
 
 
 Timestamp = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]

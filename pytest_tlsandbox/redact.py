@@ -91,8 +91,7 @@ class Secret:
         return MASK
 
     def __reduce__(self) -> NoReturn:
-        message = "a Secret must not be written to a file or sent to another process"
-        raise TypeError(message)
+        raise TypeError("a Secret must not be written to a file or sent to another process")
 
 
 def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pytest_tlsandbox.client.response_bodies import parse_list
+from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
@@ -69,8 +69,9 @@ def process(*args: Any, **fields: Any) -> ProcessInfo:
 
 def snapshot(*rows: dict[str, Any], at: float = 0.0) -> ProcessSnapshot:
     """Return a snapshot, parsed from JSON rows; ``at`` is its time in seconds."""
-    read, unreadable = parse_list(json.dumps({"processes": rows}).encode())
-    return ProcessSnapshot(read, unreadable, sandbox="my-sandbox", begun=at, ended=at)
+    seen = ListReader("my-sandbox").read(json.dumps({"processes": rows}).encode())
+    seen.begun = seen.ended = at
+    return seen
 
 
 class ScriptedLister(listings.ScriptedLister):

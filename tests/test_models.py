@@ -9,17 +9,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from pydantic import TypeAdapter
 
+from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import parse_list, parse_process
 from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
 from pytest_tlsandbox.types import Identity
-from tests.support import T0, ended, failure, managed, process, raw, signaled
+from tests.support import T0, ended, failure, managed, process, raw, signaled, snapshot
 
 FOUR = datetime(2024, 3, 9, 16, 0, 0, tzinfo=timezone.utc)
-
-
-def listing(*rows):
-    return json.dumps({"processes": rows}).encode()
 
 
 # Times
@@ -61,10 +58,10 @@ INVALID = [
 @pytest.mark.parametrize("field", ["started_at", "ended_at"])
 @pytest.mark.parametrize("value", INVALID)
 def test_row_with_an_invalid_time_is_unreadable_but_other_rows_are_readable(field, value):
-    read, (unreadable,) = parse_list(listing(raw(**{field: value}), raw(7)))
+    seen = snapshot(raw(**{field: value}), raw(7))
 
-    assert [row.pid for row in read] == [7]
-    assert unreadable.reason.startswith(f"{field}: ")
+    assert [row.pid for row in seen] == [7]
+    assert seen.unreadable[0].reason.startswith(f"{field}: ")
 
 
 # Absent, null, new
@@ -85,9 +82,8 @@ def test_field_with_value_null_is_treated_like_an_absent_field(model, minimal):
 
 
 def test_missing_fields_of_a_minimal_row_get_default_values():
-    (row,), unreadable = parse_list(listing(MINIMAL))
+    [row] = snapshot(MINIMAL)
 
-    assert unreadable == ()
     assert asdict(row) == {
         **MINIMAL, "args": [], "started_at": FOUR, "handle": None, "exit_code": None, "signal": None,
         "oom_killed": False, "stdin_writable": False, "ended_at": None, "managed": None,
@@ -102,11 +98,11 @@ def test_every_field_of_a_row_is_parsed():
         health_check={"type": "http", "port": 80, "path": "/ready"},
     )  # fmt: skip
     row = raw(
-        77, "sh", ("-c", "x"), handle=2**40, status="oom_killed", exit_code=137, signal=9,
+        77, "sh", ["-c", "x"], handle=2**40, status="oom_killed", exit_code=137, signal=9,
         oom_killed=True, stdin_writable=True, ended_at=T0 + 9000, managed=supervisor,
     )  # fmt: skip
 
-    (read,), _ = parse_list(listing(row))
+    [read] = snapshot(row)
 
     last_exit["ended_at"] = FOUR
     supervisor["next_restart_at"] = FOUR + timedelta(seconds=10)
@@ -124,9 +120,8 @@ def test_unknown_fields_and_a_byte_order_mark_are_ignored_but_unknown_words_are_
     row = raw(3, colour="blue", status="Paused", managed=web)
     body = json.dumps({"processes": [row], "next": None}).encode()
 
-    (read,), unreadable = parse_list(b"\xef\xbb\xbf" + body)
+    [read] = ListReader("my-sandbox").read(b"\xef\xbb\xbf" + body)
 
-    assert unreadable == ()
     words = (read.managed.status, read.managed.health_status, read.managed.restart.policy)
     assert (read.status, *words) == ("paused", "odd", "bad", "new")
 
@@ -160,11 +155,11 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("row", "reason"), UNREADABLE)
 def test_reason_why_a_row_is_unreadable_does_not_contain_the_invalid_value(row, reason):
-    read, (unreadable,) = parse_list(listing(raw(7), row))
+    seen = snapshot(raw(7), row)
 
     pid = 41 if isinstance(row, dict) and type(row["pid"]) is int else None
-    assert [row.pid for row in read] == [7]
-    assert str(unreadable) == f"row 1{' (pid 41)' if pid else ''}: {reason}"
+    assert [row.pid for row in seen] == [7]
+    assert [str(row) for row in seen.unreadable] == [f"row 1{' (pid 41)' if pid else ''}: {reason}"]
 
 
 # Bodies that are not lists
@@ -180,8 +175,8 @@ BODIES = [
     (parse_list, b"[" * 10**5, "not JSON", CUT_SHORT.format(10**5) + " list"),
     *((parse_list, body, "no list", NO_LIST) for body in (b'{"data": []}', b"[]", b"null")),
     (parse_list, b'{"processes": {}}', "no list", NO_LIST),
-    (parse_process, b"\n<!doctype HTML>", "not a process", "an HTML page (16 bytes), not a process"),
-    (parse_process, b'{"command": "hunter2"}', "not a process", CUT_SHORT.format(22)),
+    (parse_process, b"\n<!doctype HTML>", "not a process", "The sandbox answered with an HTML page (16 bytes), not a process"),
+    (parse_process, b'{"command": "hunter2"}', "not a process", f"The sandbox answered with {CUT_SHORT.format(22)}"),
 ]  # fmt: skip
 
 
@@ -189,7 +184,7 @@ BODIES = [
 def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, body, label, what):
     error = failure(lambda: parse(body), ContractViolation)
 
-    assert str(error) == f"The sandbox answered with {what}"
+    assert str(error) == what
     assert (error.label, error.transient) == (label, False)
 
 

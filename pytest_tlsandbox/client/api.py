@@ -184,11 +184,9 @@ class ProcessLister:
             return self._reader.read(answer.body)
         except ContractViolation as error:
             if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
-                answered = f"{self.label} answered {answer.status}"
-                what = str(error).replace("The sandbox answered", answered, 1)
-                error.args = (
-                    f"{what}\nthe request was GET {self.transport.address.url}/api/v1/processes",
-                )
+                answered = f"{self.label} answered {answer.status} with {error}"
+                request = f"GET {self.transport.address.url}/api/v1/processes"
+                error.args = (f"{answered}\nthe request was {request}",)
                 raise
             raise SandboxUnreachable(
                 f"{self.label}: the response was cut short", label="cut short", transient=True

@@ -12,18 +12,14 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import urllib3
+import urllib3.connection
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.clock import Clock, on_cancellation
-
-if TYPE_CHECKING:
-    from urllib3 import HTTPConnectionPool
-    from urllib3.connection import HTTPConnection
-
 
 # Seconds between two attempts to end an overdue call that has no socket yet.
 _CONNECTING = 0.05
@@ -31,6 +27,7 @@ _KEPT = 10
 """Maximum number of idle connections to a sandbox, as in requests."""
 
 
+@dataclass(eq=False)
 class Call:
     """A request whose response has not arrived yet.
 
@@ -38,21 +35,20 @@ class Call:
         deadline: the time at which the watchdog ends the call, in seconds on the clock.
         overdue: whether the watchdog has ended the call.
         connection: the connection that the call uses; None if there is no connection yet.
-        socket: the socket of the connection; None if the connection is not open yet, which means
+        sock: the socket of the connection; None if the connection is not open yet, which means
             that the request was not sent.
 
     """
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.overdue = False
-        self.connection: HTTPConnection | None = None
-        self.socket: socket.socket | None = None
+    deadline: float
+    overdue: bool = False
+    connection: urllib3.connection.HTTPConnection | None = None
+    sock: socket.socket | None = None
 
     def cut(self) -> bool:
         """Shut down the socket and return True, or return False if there is no socket yet."""
         self.overdue = True
-        sock = self.socket or getattr(self.connection, "sock", None)
+        sock = self.sock or getattr(self.connection, "sock", None)
         if sock is None:
             return False
         # Shut down the socket but do not close it, because the reading thread owns the descriptor.
@@ -67,7 +63,7 @@ class Watchdog:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._calls: dict[int, Call] = {}
+        self._calls: set[Call] = set()
         self._changed = threading.Condition()
         self._wakes_at: float | None = None
         self._closed = False
@@ -83,7 +79,7 @@ class Watchdog:
         """
         self._current.call = call
         with self._changed:
-            self._calls[id(call)] = call
+            self._calls.add(call)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._watch, name="tlsandbox-watchdog", daemon=True
@@ -97,16 +93,16 @@ class Watchdog:
         finally:
             self._current.call = None
             with self._changed:
-                del self._calls[id(call)]
+                self._calls.remove(call)
 
-    def uses(self, connection: HTTPConnection) -> None:
+    def uses(self, connection: urllib3.connection.HTTPConnection) -> None:
         """Record the connection that this thread's call uses."""
         call = getattr(self._current, "call", None)
         if call is not None:
             call.connection = connection
             # Keep the socket, because http.client drops it as soon as a response says "Connection:
             # close".
-            call.socket = connection.sock
+            call.sock = connection.sock
 
     def end(self, call: Call) -> None:
         """End a call now, or as soon as it begins; any thread can call this method."""
@@ -126,16 +122,20 @@ class Watchdog:
         with self._changed:
             while not self._closed:
                 now = self._clock.monotonic()
-                for call in self._calls.values():
+                for call in self._calls:
                     if call.deadline <= now and not call.cut():
                         call.deadline = now + _CONNECTING
-                waiting = [call.deadline for call in self._calls.values() if call.deadline > now]
+                waiting = [call.deadline for call in self._calls if call.deadline > now]
                 self._wakes_at = min(waiting, default=None)
                 self._changed.wait(None if self._wakes_at is None else self._wakes_at - now)
 
 
-def connection_pool(address: Address, watchdog: Watchdog) -> HTTPConnectionPool:
+def connection_pool(address: Address, watchdog: Watchdog) -> urllib3.HTTPConnectionPool:
     """Return a pool of connections to a sandbox. The watchdog receives the connection of each call.
+
+    The pool uses the proxy and the trusted certificates of the environment, unless it needs
+    neither. requests finds these settings. Its sessions would read them at each call, and would
+    need 1.6 times the processor time of a call.
 
     Args:
         address: the address of the sandbox.
@@ -143,12 +143,18 @@ def connection_pool(address: Address, watchdog: Watchdog) -> HTTPConnectionPool:
 
     """
     if address.loopback and address.url.startswith("http://"):  # without proxy and certificate
-        pool: Any = urllib3.connection_from_url(address.url, maxsize=_KEPT)
+        pool = urllib3.connection_from_url(address.url, maxsize=_KEPT)
     else:
-        pool = _pool_of_environment(address)
+        import requests  # takes 20 ms
+        from requests.adapters import HTTPAdapter
+
+        adapter = HTTPAdapter()
+        request = requests.Request("GET", address.url).prepare()
+        proxies, verify = environment_of(address)
+        pool = adapter.get_connection_with_tls_context(request, verify, proxies)  # type: ignore[assignment]
+        adapter.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
     pool.ConnectionCls = _watched(pool.ConnectionCls, watchdog)
-    connections: HTTPConnectionPool = pool
-    return connections
+    return pool
 
 
 def environment_of(address: Address) -> tuple[dict[str, str], str | bool]:
@@ -164,23 +170,6 @@ def environment_of(address: Address) -> tuple[dict[str, str], str | bool]:
     proxies = {} if address.loopback else get_environ_proxies(address.url)
     file = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return proxies, file or True
-
-
-def _pool_of_environment(address: Address) -> object:
-    """Return a pool that uses the proxy and the trusted certificates of the environment.
-
-    requests finds these settings. Its sessions would read them at each call, and would need 1.6
-    times the processor time of a call.
-    """
-    import requests  # takes 20 ms
-    from requests.adapters import HTTPAdapter
-
-    adapter = HTTPAdapter()
-    request = requests.Request("GET", address.url).prepare()
-    proxies, verify = environment_of(address)
-    pool = adapter.get_connection_with_tls_context(request, verify, proxies)
-    adapter.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
-    return pool
 
 
 class _FinalResponse(http.client.HTTPResponse):

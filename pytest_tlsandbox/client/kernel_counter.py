@@ -37,7 +37,7 @@ class KernelCounter:
         self._transport = transport
         self._own: bool | None = None
         self._failures = 0
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(1, "tlsandbox-kernel-counter")  # starts at the first call
 
     def start(self, limit: float) -> Callable[[], KernelCount | None]:
         """Begin to read the counter.
@@ -52,14 +52,11 @@ class KernelCounter:
         """
         if self.unknown:
             return lambda: None
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "tlsandbox-kernel-counter")
         return self._thread.submit(self._read, min(limit, _LONGEST_CALL)).result
 
     def close(self) -> None:
         """End the thread when the current call ends."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
+        self._thread.shutdown(wait=False)
 
     def _read(self, limit: float) -> KernelCount | None:
         try:

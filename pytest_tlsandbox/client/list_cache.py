@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import operator
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from pytest_tlsandbox.client.response_bodies import parse_list, parse_row
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
@@ -15,23 +11,6 @@ from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 # The format in which the sandbox writes a list, without white space. A list in any other format is
 # parsed as a whole.
 _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
-
-
-class _Read(NamedTuple):
-    """The body that was read last, together with its rows and its snapshot.
-
-    Attributes:
-        body: the body.
-        pieces: the text of each row; empty if the body was parsed as a whole.
-        rows: for each piece, the parsed row; None if the row is unreadable.
-        snapshot: the snapshot of all rows.
-
-    """
-
-    body: bytes
-    pieces: list[bytes]
-    rows: list[ProcessInfo | None]
-    snapshot: ProcessSnapshot
 
 
 class ListReader:
@@ -47,7 +26,9 @@ class ListReader:
 
     def __init__(self, sandbox: str) -> None:
         self._sandbox = sandbox
-        self._last: _Read | None = None
+        # The last body, its snapshot, and the process of each text of a row.
+        self._last: tuple[bytes | None, ProcessSnapshot, dict[bytes, ProcessInfo]]
+        self._last = None, ProcessSnapshot(()), {}
 
     def read(self, body: bytes) -> ProcessSnapshot:
         """Convert a body to a snapshot. The caller adds the times of the list call.
@@ -62,62 +43,41 @@ class ListReader:
             ContractViolation: the body is not JSON, or does not contain a list of processes.
 
         """
-        last = self._last
-        if last is not None and body == last.body:
-            return copy.copy(last.snapshot)  # keeps the cached properties
-        is_split = body.startswith(_START) and body.endswith(_END)
-        pieces = body[len(_START) : -len(_END)].split(_BETWEEN) if is_split else []
-        try:
-            rows, unreadable = _read_rows(pieces, last)
-        except (ValueError, RecursionError):
-            pieces, rows = [], []
-        if pieces:
-            readable = [row for row in rows if row is not None]
-            snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
-        else:
-            snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
-        self._last = _Read(body, pieces, rows, snapshot)
+        last_body, snapshot, known = self._last
+        if body == last_body:
+            return copy.copy(snapshot)  # keeps the cached properties
+        rows, known = _read_rows(body, known)
+        snapshot = ProcessSnapshot(
+            [row for row in rows if isinstance(row, ProcessInfo)],
+            [row for row in rows if isinstance(row, UnreadableRow)],
+            sandbox=self._sandbox,
+        )
+        self._last = body, snapshot, known
         return snapshot
 
 
 def _read_rows(
-    pieces: Sequence[bytes], last: _Read | None
-) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
-    """Read a body row by row, and reuse the rows that were also in the last list.
-
-    The row separator may also occur inside a row, for example in a string. If the body was
-    split inside a row, at least one piece is not a JSON object. In this case, this function raises
-    ValueError instead of returning wrong rows.
+    body: bytes, known: dict[bytes, ProcessInfo]
+) -> tuple[list[ProcessInfo | UnreadableRow], dict[bytes, ProcessInfo]]:
+    """Return the rows of a body, and the process of each text of a row.
 
     Args:
-        pieces: the text of each row, without its braces.
-        last: the last list; None if there was no list before.
-
-    Returns:
-        The parsed row of each piece (None if the row is unreadable), and the unreadable rows.
-
-    Raises:
-        ValueError: a piece is not JSON.
-        RecursionError: the JSON in a piece is nested too deeply.
+        body: the body.
+        known: the process of each text of a row in the last list.
 
     """
-    old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)
-    kept = list(map(operator.eq, pieces, old_pieces))
-    moved = {
-        piece: row
-        for piece, row, same in itertools.zip_longest(old_pieces, old_rows, kept)
-        if not same
-    }
-    rows = [row if same else None for row, same in zip(old_rows, kept, strict=False)]
-    rows += [None] * (len(pieces) - len(rows))
-    unreadable = []
-    for position in [position for position, row in enumerate(rows) if row is None]:
-        row = moved.get(pieces[position])
-        if row is None:
-            read = parse_row(position, b"{%b}" % pieces[position])
-            if isinstance(read, UnreadableRow):
-                unreadable.append(read)
-            else:
-                row = read
-        rows[position] = row
-    return rows, unreadable
+    is_split = body.startswith(_START) and body.endswith(_END)
+    pieces = body[len(_START) : -len(_END)].split(_BETWEEN) if is_split else []
+    rows: list[ProcessInfo | UnreadableRow] = []
+    read: dict[bytes, ProcessInfo] = {}
+    try:
+        for position, piece in enumerate(pieces):
+            row = known.get(piece) or read.get(piece) or parse_row(position, b"{%b}" % piece)
+            if isinstance(row, ProcessInfo):
+                read[piece] = row
+            rows.append(row)
+    except (ValueError, RecursionError):
+        # The separator also occurs inside a row, for example in a string. In this case, at least
+        # one piece is not a JSON object.
+        rows = []
+    return rows or parse_list(body), read

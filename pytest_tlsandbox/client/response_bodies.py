@@ -13,17 +13,18 @@ from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 _PROCESS = TypeAdapter(ProcessInfo)
 
 
-def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
+def parse_list(body: bytes) -> list[ProcessInfo | UnreadableRow]:
     """Parse the body of ``GET /api/v1/processes``.
 
     Args:
         body: the body.
 
     Returns:
-        The processes in the order in which the server lists them, and the unreadable rows.
+        The processes and the unreadable rows, in the order in which the server lists them.
 
     Raises:
-        ContractViolation: the body is not JSON, or does not contain a list of processes.
+        ContractViolation: the body is not JSON, or does not contain a list of processes. The
+            message says what it is.
 
     """
     try:
@@ -31,26 +32,17 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
         rows = document.get("processes") if isinstance(document, dict) else None
         if not isinstance(rows, list):
             raise ContractViolation(
-                "The sandbox answered with JSON that does not contain a 'processes' list",
-                label="no list",
+                "JSON that does not contain a 'processes' list", label="no list"
             )
         # Convert each row to JSON again, because the models accept JSON and not Python objects.
-        read = [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
+        return [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
     except (ValueError, RecursionError):
-        raise ContractViolation(
-            f"The sandbox answered with {describe_body(body)}, not a process list", label="not JSON"
-        ) from None
-    processes = tuple(row for row in read if isinstance(row, ProcessInfo))
-    return processes, tuple(row for row in read if isinstance(row, UnreadableRow))
+        what = f"{describe_body(body)}, not a process list"
+        raise ContractViolation(what, label="not JSON") from None
 
 
 # The message for invalid JSON would contain a position within the row.
 _PROBLEMS = {"missing": "missing", "json_invalid": "cannot be read"}
-
-
-def _in_words(kind: str, message: str) -> str:
-    text = message.replace("Input should be ", "not ").removeprefix("Value error, ")
-    return _PROBLEMS.get(kind, text)
 
 
 def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
@@ -72,17 +64,17 @@ def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
         return _PROCESS.validate_json(text)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
-    reason = ", ".join(
-        f"{'.'.join(map(str, detail['loc'])) or 'row'}: {_in_words(detail['type'], detail['msg'])}"
-        for detail in details
-    )
+    reasons = []
+    for detail in details:
+        problem = detail["msg"].replace("Input should be ", "not ").removeprefix("Value error, ")
+        place = ".".join(map(str, detail["loc"])) or "row"
+        reasons.append(f"{place}: {_PROBLEMS.get(detail['type'], problem)}")
     row = json.loads(text.decode())
     fields = row if isinstance(row, dict) else {}
     pid = fields.get("pid")
     marks = [fields.get(key) for key in ("handle", "pid", "started_at")] if fields else row
-    return UnreadableRow(
-        position, reason, pid if type(pid) is int else None, json.dumps(marks, sort_keys=True)
-    )
+    pid = pid if type(pid) is int else None
+    return UnreadableRow(position, ", ".join(reasons), pid, json.dumps(marks, sort_keys=True))
 
 
 def parse_process(body: bytes) -> ProcessInfo:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import InfrastructureError
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.clock import Clock
 
 OUTAGE_BUDGET = 30.0
 """Maximum seconds of retries, because a rollout takes 7 to 30 s (api-notes, "Errors")."""

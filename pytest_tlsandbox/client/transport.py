@@ -11,43 +11,38 @@ import re
 from collections.abc import Generator, Mapping
 from functools import cached_property
 from http import HTTPStatus
+from importlib.metadata import version
 from json import dumps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from urllib3 import Retry
+import urllib3
 from urllib3 import exceptions as http
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, connection_pool
 from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.clock import Clock, shielded
+from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.redact import Secret, mask_text
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
-
-    Json = Mapping[str, object] | None
-    Headers = Mapping[str, str]
+Json: TypeAlias = "Mapping[str, object] | None"
+Headers: TypeAlias = "Mapping[str, str]"
 
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
-_NO_RETRIES = Retry(total=False, redirect=False)
+_NO_RETRIES = urllib3.Retry(total=False, redirect=False)
 
 
 def _mask_path(record: logging.LogRecord) -> bool:
     """Mask secrets in the URL path of a log record, because the path may contain a process name."""
     if isinstance(record.args, tuple):
-        record.args = tuple(map(_masked_path, record.args))
+        record.args = tuple(
+            mask_text(unquote(str(part))) if "/api/v1/processes/" in str(part) else part
+            for part in record.args
+        )
     return True
-
-
-def _masked_path(part: object) -> object:
-    if isinstance(part, str) and "/api/v1/processes/" in part:
-        return mask_text(unquote(part))
-    return part
 
 
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
@@ -75,7 +70,6 @@ class Transport:
     Args:
         address: the address of the sandbox.
         key: the API key.
-        user_agent: the value of the header ``User-Agent`` of each request.
         clock: the clock for deadlines; None for the real clock.
 
     Attributes:
@@ -85,23 +79,21 @@ class Transport:
 
     """
 
-    def __init__(
-        self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, address: Address, key: Secret, clock: Clock | None = None) -> None:
         self.address = address
         self.clock = clock or Clock()
         self.watchdog = Watchdog(self.clock)
         self._key = key
         self._base = f"{urlsplit(address.url).path}/api/v1"
         self._headers = {
-            "User-Agent": user_agent,
+            "User-Agent": f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             **address.headers,
         }
 
     @cached_property
-    def _pools(self) -> tuple[HTTPConnectionPool, HTTPConnectionPool]:
+    def _pools(self) -> tuple[urllib3.HTTPConnectionPool, urllib3.HTTPConnectionPool]:
         """The connections of calls, and the connections of streams.
 
         Streams have separate connections, so that a stream does not take the connection that a list
@@ -143,19 +135,25 @@ class Transport:
 
         Raises:
             InfrastructureError: the call did not return a valid response.
+            SandboxUnreachable: the call did not return a response.
 
         """
         # The frames of this call contain the key in local variables, so remove them from every
         # traceback, including the traceback of Ctrl-C or of pytest-timeout.
         try:
             # Do not cancel a call that changes the sandbox, so that a started process is not lost.
-            with contextlib.nullcontext() if method == "GET" else shielded():
+            with contextlib.nullcontext() if method == "GET" else Cancellation():
                 return self._call(method, path, limit, json, upgrade)
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
-            unreachable = _error_of_exception(error, self.address)
-            raise unreachable from None
+            label, reason, transient, delivered = _explain(error)
+            raise SandboxUnreachable(
+                f"{self.address.label} cannot be reached: {reason}",
+                label=label,
+                transient=transient,
+                delivered=delivered,
+            ) from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
 
@@ -206,7 +204,7 @@ class Transport:
                     f"{self.address.label} did not answer within {limit:.3g} s",
                     label="no answer",
                     transient=True,
-                    delivered=call.socket is not None,
+                    delivered=call.sock is not None,
                 ) from None
         status, headers = response.status, response.headers
         if status >= 300:
@@ -216,7 +214,7 @@ class Transport:
 
     def _open(
         self, method: str, path: str, limit: float, json: Json, special_headers: Headers | None
-    ) -> BaseHTTPResponse:
+    ) -> urllib3.BaseHTTPResponse:
         """Send a request. Special headers are those of a stream or of an upgrade."""
         headers = {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
         calls, streams = self._pools
@@ -239,7 +237,7 @@ class Transport:
         )
 
 
-def _read(response: BaseHTTPResponse, call: Call) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, call: Call) -> bytes:
     # The body of most responses is short. One read takes less time than a stream of parts.
     length = response.length_remaining
     if length is not None and length <= _CHUNK and "Content-Encoding" not in response.headers:
@@ -284,17 +282,6 @@ _TLS_REASONS = {
     "EOF occurred": _HUNG_UP,
     "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
 }
-
-
-def _error_of_exception(error: Exception, address: Address) -> SandboxUnreachable:
-    """Convert an exception that an HTTP library raised to an InfrastructureError."""
-    label, reason, transient, delivered = _explain(error)
-    return SandboxUnreachable(
-        f"{address.label} cannot be reached: {reason}",
-        label=label,
-        transient=transient,
-        delivered=delivered,
-    )
 
 
 def _explain(error: Exception) -> tuple[str, str, bool, bool]:

@@ -41,7 +41,7 @@ def connect():
         def make(place, *, key=KEY, **options):
             if not isinstance(place, Address):
                 place = Address("my-sandbox", getattr(place, "url", place))
-            transport = Transport(place, Secret(key), user_agent="test/1", **options)
+            transport = Transport(place, Secret(key), **options)
             return transports.enter_context(contextlib.closing(transport))
 
         yield make

@@ -70,7 +70,7 @@ def connected(place, *, verify="", **options):
     address = Address("my-sandbox", place.url) if isinstance(place, Server) else place
     if not isinstance(address, Address):
         address = locate(place)
-    transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
+    transport = Transport(address, address.key or Secret("k"))
     for pool in transport._pools if verify else ():
         pool.ca_certs = verify  # threads share the environment
     with contextlib.closing(transport):

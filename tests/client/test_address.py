@@ -1,5 +1,6 @@
 """Test how a sandbox is located, how requests name it, and where keys may be sent."""
 
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -89,7 +90,7 @@ def test_request_to_a_sandbox_url_keeps_the_url_path_and_sends_the_key(serve, cl
     assert server.request.line == "GET /base/api/v1/processes HTTP/1.1"
     assert server.request.headers.items() >= {
         ("host", f"127.0.0.1:{server.port}"), ("authorization", f"Bearer {KEY}"),
-        ("user-agent", "test/1"), ("accept", "application/json"), ("accept-encoding", "gzip, deflate"),
+        ("user-agent", f"pytest-tlsandbox/{version('pytest-tlsandbox')}"), ("accept", "application/json"), ("accept-encoding", "gzip, deflate"),
     }  # fmt: skip
 
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_tlsandbox.client.response_bodies import parse_list, parse_process
+from pytest_tlsandbox.client.list_cache import ListReader
+from pytest_tlsandbox.client.response_bodies import parse_process
 from pytest_tlsandbox.errors import ContractViolation
-from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 from tests.client.servers import reply
 from tests.client.test_list_cache import assert_read_as_if_each_were_the_first
 from tests.support import failure, managed, raw
@@ -36,16 +35,13 @@ def fuzz(bodies):
 def read(body):
     """Parse a body like a list call; return the snapshot, or None after a ContractViolation."""
     try:
-        rows, unreadable = parse_list(body)
+        seen = ListReader("my-sandbox").read(body)
     except ContractViolation:
         return None
-    assert all(type(row) is ProcessInfo for row in rows)
-    assert all(type(row) is UnreadableRow for row in unreadable)
-    seen = ProcessSnapshot(rows, unreadable)
     assert str(seen)
     assert json.dumps(seen.rows)
     assert all(repr(row) for row in seen)
-    assert seen == ProcessSnapshot(rows, unreadable)
+    assert seen == ListReader("my-sandbox").read(body)
     return seen
 
 

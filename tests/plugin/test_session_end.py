@@ -144,7 +144,7 @@ def test_plugin_threads_do_not_keep_the_interpreter_alive(pytester, seconds):
 
         local = start_local_sandbox()
         address = locate(local)
-        box = Sandbox(SandboxClient(Transport(address, address.key, user_agent="x")))
+        box = Sandbox(SandboxClient(Transport(address, address.key)))
         box.start_process("sleep", ["{seconds}"])
         print("done")
     """
