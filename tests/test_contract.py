@@ -12,8 +12,7 @@ import pytest
 
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.contract import facts
-from tests.fakes.changed_daemons import Change, ChangedDaemon, OtherLayout
-from tests.fakes.daemon import OldDaemon
+from tests.fakes.changed_daemons import Change, ChangedDaemon, OldDaemon, OtherLayout
 from tests.model.daemon import Daemon as SimulatedDaemon
 from tests.support import sample_of
 
@@ -48,7 +47,7 @@ def different(results):
     sample_of({"all": "", "what differs": "sorted or utf8 or descendant_keeps"}, "what differs"),
 )
 def test_contract_finds_out_how_the_open_source_daemon_differs(tmp_path, only):
-    with OldDaemon() as old:
+    with daemon(OldDaemon) as old:
         results, _ = run_contract(old, tmp_path, "-k", only)
     assert different(results).keys() == {
         "list is sorted by start time",

@@ -47,6 +47,9 @@ def reply(status=200, body=b"", **headers):
     return f"HTTP/1.1 {status} Status\r\n{lines}\r\n".encode() + data
 
 
+OPEN_ENDED = reply(Content_Length=None)
+
+
 def chunk(data):
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from pytest_tlsandbox import errors
-from tests.client.servers import CLOSE, READ, reply
+from tests.client.servers import CLOSE, OPEN_ENDED, READ, reply
 from tests.support import T0, FakeClock, failure, managed, process, raw
 
-OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 LIST = reply(200, {"processes": [raw()]})
 DONE = reply(204)
 NOT_READY = reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tests.client.servers import chunk
@@ -21,7 +24,7 @@ class Change:
     """
 
     requests: str = "/processes"
-    body: tuple[bytes, bytes] | None = None
+    body: tuple[bytes, bytes | Callable[[re.Match[bytes]], bytes]] | None = None
     status: Mapping[int, int] | None = field(default_factory=dict)
 
 
@@ -104,3 +107,53 @@ def _end(row, successor):
     stopped = {"exit_code": None, "signal": 15, "ended_at": successor["started_at"]}
     row |= successor["managed"]["last_exit"] or stopped
     row["status"] = "exited" if row["signal"] is None else "signaled"
+
+
+PIPE_GRACE = 2.0
+"""Seconds for which the old daemon waits for output after the end of a process."""
+
+
+class OldDaemon(ChangedDaemon):
+    """The open-source daemon of March 2026, as captures of its answers show it (api-notes).
+
+    It checks no key, knows neither handles nor managed processes, lists the newest row first, stops
+    capturing at invalid UTF-8, and sends ``eof`` up to 2 s late if a descendant holds the pipe.
+    """
+
+    def __init__(self, sandbox):
+        super().__init__(
+            sandbox,
+            Change("/restart$|/tunnels", status=None),
+            Change("/run$", status={422: 405}),
+            Change("/processes/[a-z-]+$", (rb".*", b"Invalid URL"), {404: 400}),
+            Change(body=(rb'"handle":\d+,', b"")),
+            Change("GET /api/v1/processes$", (rb"(?<=\[\{).*(?=\}\])", _backwards)),
+            Change(
+                "(stdout|output)$", (rb',"[^"]*(\xef\xbf\xbd|\\ufffd).*(?=\],"line_count)', b"")
+            ),
+            Change("/info", (rb',"memory":\{[^}]*\}', b"")),
+        )
+
+    def _forwarded(self, request):
+        request.headers["authorization"] = f"Bearer {self.api_key.reveal()}"
+        unknown = re.sub(rb'"(nam|restar|health_chec).":', rb'"\1_":', request.body)
+        return super()._forwarded(replace(request, body=unknown))
+
+    def _stream(self, request):
+        for part in super()._stream(request):
+            if b"event: eof" in part:
+                _wait_for_group(int(request.path.split("/")[4]))
+            yield part
+
+
+def _backwards(rows):
+    return b"},{".join(rows[0].split(b"},{")[::-1])
+
+
+def _wait_for_group(pid):
+    """Wait until no process of a group is left, for up to ``PIPE_GRACE``."""
+    until = time.monotonic() + PIPE_GRACE
+    with contextlib.suppress(OSError):
+        while time.monotonic() < until:
+            os.killpg(pid, 0)
+            time.sleep(0.005)

@@ -186,5 +186,5 @@ class FaultProxy:
 
 def _kept(answer):
     """Return the headers that matter."""
-    names = "content-type", "date", "retry-after"
+    names = "allow", "content-type", "date", "retry-after"
     return {name: value for name, value in answer.getheaders() if name.lower() in names}

@@ -1,10 +1,11 @@
-"""Waits on the stream of a fake of the open-source daemon, which runs real programs."""
+"""Waits on the stream of a fake of the open-source daemon, in front of the embedded sandbox."""
 
 import time
 from unittest import mock
 
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.client.servers import connected
-from tests.fakes.daemon import PIPE_GRACE, OldDaemon
+from tests.fakes.changed_daemons import PIPE_GRACE, OldDaemon
 
 LONGEST_PAUSE = 1.0
 """Seconds between two polls of a wait with a stream (docs/explanation/cost.md)."""
@@ -15,7 +16,7 @@ CALL = 0.5
 def wait_for_end(script):
     """Wait for the end of a program; return how many seconds late the wait was, and its polls."""
     polls = []
-    with OldDaemon() as daemon, connected(daemon) as box:
+    with start_local_sandbox() as local, OldDaemon(local) as daemon, connected(daemon) as box:
         box._client.observers.append(mock.Mock(call_succeeded=polls.append))
         row = box.wait_for_exit(box.start_process("sh", ["-c", script]), exit_code=3, timeout=30)
         return time.time() - row.ended_at.timestamp(), len(polls)

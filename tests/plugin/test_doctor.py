@@ -11,7 +11,7 @@ import pytest_tlsandbox
 from pytest_tlsandbox import doctor
 from pytest_tlsandbox.local import sandbox as local_sandbox
 from tests.client.servers import connected as connected_to
-from tests.fakes.daemon import OldDaemon
+from tests.fakes.changed_daemons import OldDaemon
 from tests.fault_proxy import FaultProxy, faults, make_certificate
 
 from .inner import unused_url
@@ -70,7 +70,7 @@ SET_UPS = {
     "no extra": (remove_a_package_of_the_extra, "run pip install 'pytest-tlsandbox[local]'"),
     "bad ini": (lambda suite: (suite.folder / "pytest.ini").write_text("[pytest]\ntlsandbox_timeout = soon"),
         "correct this setting, and run pytest --tlsandbox-doctor again"),
-    "old daemon": (lambda suite: suite.use(suite.stack.enter_context(OldDaemon()).url),
+    "old daemon": (lambda suite: suite.use(suite.stack.enter_context(OldDaemon(suite.box)).url),
         f'{WORKS} (each "no" above says what is different for them)'),
     "everything works": (lambda suite: None, WORKS),
     "no sandbox": (lambda suite: suite.set(TLSANDBOX=""),
@@ -171,7 +171,7 @@ def test_page_uses_the_settings_of_the_conftest_and_sends_only_get_requests(pyte
 
 
 def test_page_shows_what_the_old_daemon_lacks(pytester, suite):
-    daemon = suite.stack.enter_context(OldDaemon())
+    daemon = suite.stack.enter_context(OldDaemon(suite.box))
     suite.stack.enter_context(connected_to(daemon)).start_process("true")
     suite.use(daemon.url)
 
