@@ -9,12 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from pytest_tlsandbox import ProcessInfo, ProcessSnapshot, Sandbox, errors
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.transport import Answer
-from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable, TLSandboxError
-from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.models import ProcessInfo
-from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing import scripted_lister as listings
 from pytest_tlsandbox.testing.clock import FakeClock
 from pytest_tlsandbox.testing.scripted_lister import STARTED_AT as T0
@@ -114,7 +111,7 @@ class ScriptedLister(listings.ScriptedLister):
         at = self.clock.monotonic() - self._start
         calls.append((round(at, 6), *call))
         answer = script[max(time for time in script if time <= at + 1e-9)]
-        if isinstance(answer, InfrastructureError):
+        if isinstance(answer, errors.InfrastructureError):
             raise answer
         return answer
 
@@ -151,7 +148,7 @@ def pass_time(box: Sandbox, seconds: float = 1) -> Sandbox:
     return box
 
 
-def failure(call: Callable[[], object], error: type[E] = TLSandboxError) -> E:
+def failure(call: Callable[[], object], error: type[E] = errors.TLSandboxError) -> E:
     """Return the error that a call raises."""
     with pytest.raises(error) as caught:
         call()
@@ -177,7 +174,7 @@ def result_of(call: Callable[[], Any]) -> str:
     """
     try:
         value = call()
-    except TLSandboxError as error:
+    except errors.TLSandboxError as error:
         return f"{type(error).__name__}: {error.first_line}"
     if isinstance(value, list):
         return f"pids {[row.pid for row in value]}"
@@ -185,21 +182,17 @@ def result_of(call: Callable[[], Any]) -> str:
 
 
 def assert_result(
-    box: Sandbox,
-    call: Callable[[Sandbox], Any],
-    expected: str,
-    earliest: float,
-    latest: float,
+    box: Sandbox, call: Callable[[Sandbox], Any], expected: str, earliest: float, latest: float
 ) -> None:
     """Check the result of a call, as ``result_of`` returns it, and the time of its last poll."""
     assert result_of(lambda: call(box)) == expected
     assert earliest <= polls(box)[-1] <= latest
 
 
-def unreachable(label: str = "502", text: str = "", **more: Any) -> SandboxUnreachable:
+def unreachable(label: str = "502", text: str = "", **more: Any) -> errors.SandboxUnreachable:
     """Return a transient error."""
     text = f"my-sandbox {text or f'answered {label}'}"
-    return SandboxUnreachable(text, label=label, transient=True, **more)
+    return errors.SandboxUnreachable(text, label=label, transient=True, **more)
 
 
 def dedented(indented: str) -> str:

@@ -8,9 +8,7 @@ import time
 import anyio
 import pytest
 
-from pytest_tlsandbox import errors
-from pytest_tlsandbox.async_sandbox import AsyncSandbox
-from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox import AsyncSandbox, Sandbox, errors
 from tests.client.servers import HANG, connected, reply
 from tests.support import box_of, ended, raw
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +10,7 @@ from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
-from tests.client.servers import Server
+from tests.client.servers import Server, bind
 from tests.fault_proxy.certificates import make_certificate
 
 SETTINGS = ("NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -55,7 +54,7 @@ def client(connect):
 @pytest.fixture
 def unused_url():
     """Return a URL of a local port at which no server listens."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
+    with bind() as closed:
         return f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 

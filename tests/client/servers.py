@@ -8,11 +8,10 @@ import threading
 from dataclasses import dataclass
 from http.client import parse_headers
 
+from pytest_tlsandbox import Sandbox, Secret
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.redact import Secret
-from pytest_tlsandbox.sandbox import Sandbox
 
 # Steps of a script other than sending bytes; a number is a pause in seconds.
 HANG = "send nothing more, until the client hangs up"

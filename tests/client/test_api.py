@@ -177,9 +177,7 @@ PROBES = [
 
 
 @pytest.mark.parametrize(("answer", "result"), PROBES)
-def test_probe_returns_the_state_of_a_port_or_raises_an_error_if_the_state_is_unknown(
-    serve, patient, answer, result
-):
+def test_probe_returns_the_state_of_a_port_or_raises_an_error(serve, patient, answer, result):
     server = serve((answer, CLOSE))
     client = patient(server)
 

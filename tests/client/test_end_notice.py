@@ -1,12 +1,10 @@
 """Test when the notice of an exit arrives, and that its stream leaves no thread behind."""
 
-import asyncio
 import signal
 import threading
 
 import pytest
 
-from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.end_notice import EndNotice
 from tests.client.conftest import KEY
 from tests.client.servers import READ, connected, reply
@@ -15,17 +13,15 @@ from tests.support import raw
 
 
 @pytest.fixture
-def follow(serve, connect):
+def follow(serve, connect, request):
     """Return a function that follows a process on a server that plays a script."""
-    notices = []
 
     def start(script, wake=lambda: None, limit=30):
-        notices.append(EndNotice(connect(serve(script)), 41, limit, wake))
-        return notices[-1]
+        notice = EndNotice(connect(serve(script)), 41, limit, wake)
+        request.addfinalizer(notice.close)
+        return notice
 
     yield start
-    for notice in notices:
-        notice.close()
     wait_for_threads()
 
 
@@ -56,9 +52,7 @@ def test_exit_notice_never_arrives_if_the_output_stream_is_refused_or_too_long(f
 
 
 @pytest.mark.parametrize("script", ENDLESS.values(), ids=ENDLESS)
-def test_data_of_a_stream_does_not_trigger_the_exit_notice_and_closing_it_ends_its_thread(
-    follow, script
-):
+def test_data_does_not_trigger_the_notice_and_closing_the_stream_ends_its_thread(follow, script):
     woken = threading.Event()
     notice = follow(script, wake=woken.set)
 
@@ -87,31 +81,8 @@ def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, conn
     }
 
 
-def cancel_task(box, listed):
-    async def main():
-        task = asyncio.create_task(AsyncSandbox(box).wait_for_exit(41, timeout=60))
-        await asyncio.to_thread(listed.wait, 20)
-        task.cancel()
-        await task
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(main())
-
-
-def raise_in_signal_handler(box, listed):
-    """Interrupt a wait as Ctrl-C and pytest-timeout do."""
-
-    def send():
-        assert listed.wait(20)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    threading.Thread(target=send).start()
-    with pytest.raises(KeyboardInterrupt):
-        box.wait_for_exit(41, timeout=60)
-
-
-@pytest.mark.parametrize("cancel", [cancel_task, raise_in_signal_handler])
-def test_cancelled_wait_closes_both_connections_at_once(serve, cancel):
+def test_interrupted_wait_closes_both_connections_at_once(serve):
+    """Ctrl-C and pytest-timeout raise an error in a signal handler."""
     names = "followed", "listed", "stream closed", "list closed"
     happened = {name: threading.Event() for name in names}
 
@@ -131,8 +102,14 @@ def test_cancelled_wait_closes_both_connections_at_once(serve, cancel):
         happened["listed"].set()
         return until_hang_up("list closed")
 
+    def interrupt():
+        assert happened["listed"].wait(20)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     with connected(serve(answer=answer)) as box:
-        cancel(box, happened["listed"])
+        with pytest.raises(KeyboardInterrupt):
+            box.wait_for_exit(41, timeout=60)
 
         # A call may take 5 s, and the stream 60 s.
         assert happened["list closed"].wait(3)

@@ -1,6 +1,5 @@
 """Test which answers of a sandbox contain a counter of OOM kills, and whose kills it counts."""
 
-import contextlib
 import threading
 import time
 
@@ -16,27 +15,26 @@ KERNEL_THREAD = reply(200, b"kthreadd\n")
 
 
 @pytest.fixture
-def counter(serve, connect):
+def counter(serve, connect, request):
     """Return a function that makes a counter, and the server that plays scripts to it."""
-    with contextlib.ExitStack() as closing:
 
-        def make(*scripts):
-            server = serve(*scripts)
-            counting = KernelCounter(connect(server))
-            closing.callback(counting.close)
-            return counting, server
+    def make(*scripts):
+        server = serve(*scripts)
+        counting = KernelCounter(connect(server))
+        request.addfinalizer(counting.close)
+        return counting, server
 
-        yield make
+    return make
 
 
 def read(counter, limit=5.0):
     return counter.start(limit)()
 
 
-@pytest.mark.parametrize(
-    ("comm", "own"),
-    [(KERNEL_THREAD, True), (reply(200, b"sh\n"), False), (NO_FILE, False)],
-)
+COMMS = [(KERNEL_THREAD, True), (reply(200, b"sh\n"), False), (NO_FILE, False)]
+
+
+@pytest.mark.parametrize(("comm", "own"), COMMS)
 def test_kernel_belongs_to_the_sandbox_if_process_2_is_a_thread_of_the_kernel(counter, comm, own):
     counting, _ = counter(reply(200, VMSTAT), comm, reply(200, VMSTAT.replace(b"7", b"9")))
 

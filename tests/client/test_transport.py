@@ -100,9 +100,7 @@ BAD = {
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(("script", "expected"), BAD.values(), ids=BAD)
-def test_error_for_an_incomplete_response_states_the_cause(
-    serve, connect, script, expected, method
-):
+def test_error_of_an_incomplete_response_states_why(serve, connect, script, expected, method):
     assert_unreachable(error_of(connect(serve(script)), method), *expected)
 
 
@@ -114,9 +112,7 @@ FAILED = [
 
 
 @pytest.mark.parametrize(("url", "reason", "label"), FAILED)
-def test_failed_connection_is_a_transient_error(
-    connect, unused_url, monkeypatch, url, reason, label
-):
+def test_failed_connection_is_transient(connect, unused_url, monkeypatch, url, reason, label):
     unused = unused_url.removeprefix("http://")
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@{unused}")
 
@@ -215,9 +211,7 @@ def test_slow_call_ends_at_its_time_limit(serve, connect, script):
     assert assert_ends_in_time(connect(serve(script))).delivered
 
 
-def test_slow_call_over_tls_or_through_a_proxy_ends_at_its_time_limit(
-    serve, connect, certificate, monkeypatch
-):
+def test_slow_call_over_tls_or_a_proxy_ends_in_time(serve, connect, certificate, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.path)
     monkeypatch.setenv("HTTPS_PROXY", serve(DRIPPING).url)
     hello = b"\x16\x03\x03\x40\x00" + b"\x02\x00\x3f\xfc" + bytes(99)
@@ -288,9 +282,7 @@ def test_watchdog_thread_ends_with_the_transport(serve, connect):
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_requests_to_loopback_addresses_bypass_the_proxy(
-    serve, connect, monkeypatch, variable, host
-):
+def test_calls_to_loopback_bypass_the_proxy(serve, connect, monkeypatch, variable, host):
     server, proxy = serve(OK, host=host), serve(reply(502))
     monkeypatch.setenv(variable, proxy.url)
     transport = connect(server)
@@ -326,9 +318,7 @@ def test_proxy_variables_are_read_from_the_environment_once(serve, connect, monk
 
 # The second one is raised by pytest-timeout. A signal handler may raise either at any point.
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.fail.Exception("Timeout >1.0s")])
-def test_interruption_of_a_call_propagates_without_the_frames_that_use_the_key(
-    connect, monkeypatch, error
-):
+def test_interrupted_call_raises_without_frames_that_use_the_key(connect, monkeypatch, error):
     monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", mock.Mock(side_effect=error))
 
     with pytest.raises(type(error)) as raised:

@@ -28,7 +28,7 @@ class _Stage:
     until: float | None = None
 
 
-class FaultProxy:
+class FaultProxy(contextlib.AbstractContextManager):
     """Serves the sandbox API at ``url``, and fails on request.
 
     It forwards all requests to ``sandbox`` (an embedded one), and streams as they arrive. Without a
@@ -61,11 +61,14 @@ class FaultProxy:
         self._server = self._listen(bind())
         self.url = self._server.url
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *_):
-        self.close()
+        """Stop listening, and end every connection."""
+        with self._lock:
+            self._closed = True
+            self._stages.clear()
+            self._server.stop()
+            if self._refusing is not None:
+                self._refusing.close()
 
     def fail(self, fault, **how_long):
         """Inject this fault into every request from now on, instead of earlier faults.
@@ -89,46 +92,34 @@ class FaultProxy:
             self._stages.clear()
             self._settle()
 
-    def close(self):
-        """Stop listening, and end every connection."""
-        with self._lock:
-            self._closed = True
-            self._stages.clear()
-            self._server.stop()
-            if self._refusing is not None:
-                self._refusing.close()
-
-    # The current stage. Each of these methods needs the lock.
-
     def _settle(self):
         """End the stages that are over, and listen or refuse as the current one requires."""
-        now = begins = time.monotonic()
-        while self._stages:
-            stage = self._stages[0]
-            if stage.until is None and stage.seconds is not None:
-                stage.until = begins + stage.seconds
-            if stage.times != 0 and (stage.until is None or now < stage.until):
-                break
-            # A busy machine may do this late, but the next stage does not end later.
-            begins = now if stage.until is None else min(now, stage.until)
-            self._stages.popleft()
-        refuses = bool(self._stages) and stage.fault.refuses
-        if refuses and self._refusing is None:
-            self._server.stop()
-            self._refusing = bind(port=self._server.port)
-        elif not refuses and self._refusing is not None and not self._closed:
-            self._server, self._refusing = self._listen(self._refusing), None
-        if refuses and stage.until is not None:  # no request will arrive that could end the stage
-            timer = threading.Timer(stage.until - now, self._end_refusal)
-            timer.daemon = True
-            timer.start()
+        with self._lock:
+            now = begins = time.monotonic()
+            while self._stages:
+                stage = self._stages[0]
+                if stage.until is None and stage.seconds is not None:
+                    stage.until = begins + stage.seconds
+                if stage.times != 0 and (stage.until is None or now < stage.until):
+                    break
+                # A busy machine may do this late, but the next stage does not end later.
+                begins = now if stage.until is None else min(now, stage.until)
+                self._stages.popleft()
+            refuses = bool(self._stages) and stage.fault.refuses
+            if refuses and self._refusing is None:
+                self._server.stop()
+                self._refusing = bind(port=self._server.port)
+            elif not refuses and self._refusing is not None and not self._closed:
+                self._server, self._refusing = self._listen(self._refusing), None
+            if (
+                refuses and stage.until is not None
+            ):  # no request will arrive that could end the stage
+                timer = threading.Timer(stage.until - now, self._settle)
+                timer.daemon = True
+                timer.start()
 
     def _listen(self, listener):
         return Server(answer=self._answer, tls=self._tls, listener=listener)
-
-    def _end_refusal(self):
-        with self._lock:
-            self._settle()
 
     def _fault_of(self, line):
         with self._lock:

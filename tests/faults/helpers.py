@@ -15,15 +15,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from pytest_tlsandbox import Sandbox, TLSandboxError, start_local_sandbox
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.connections import Connection
-from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.guard.plugin import Guard
-from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.process_control import kill_and_wait
-from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
 from pytest_tlsandbox.types import Screen
 from tests.client.servers import connected

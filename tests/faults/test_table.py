@@ -20,9 +20,7 @@ SAMPLE = (
 
 
 @pytest.mark.parametrize("row", sample_of({row.name: row for row in TABLE}, *SAMPLE))
-def test_each_helper_produces_the_outcome_that_the_page_shows_and_ends_in_time(
-    here, row, monkeypatch
-):
+def test_each_helper_has_the_outcome_on_the_page_and_ends_in_time(here, row, monkeypatch):
     scaled_down(monkeypatch, row.pace)
 
     outcomes = play_all(row.scene, here, timeout=row.pace.timeout)
@@ -41,9 +39,7 @@ def test_fault_table_contains_every_fault():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [7, 30])
-def test_helpers_survive_a_30_s_rollout_but_the_guard_gives_up_after_22_s(
-    here, seconds, monkeypatch
-):
+def test_helpers_survive_30_s_rollout_but_guard_gives_up_after_22_s(here, seconds, monkeypatch):
     # Except for the end of a test, which does not delay the next test for so long.
     monkeypatch.setattr(process_control, "_LONGEST_FAREWELL", 30.0)
 
