@@ -13,7 +13,7 @@ from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.local.sandbox import LocalSandbox
+from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, Settings
@@ -153,8 +153,6 @@ class Connections:
     def local(self) -> LocalSandbox:
         """Return the embedded sandbox of this process; the first call starts it."""
         if self._local is None:
-            from pytest_tlsandbox.local.sandbox import start_local_sandbox
-
             self._local = start_local_sandbox(memory_limit=self.settings.memory)
         return self._local
 

@@ -10,18 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.end_notice import EndNotice
 from pytest_tlsandbox.client.kernel_counter import KernelCounter
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import describe_body, json_object, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
-from pytest_tlsandbox.client.transport import Answer, Transport
-from pytest_tlsandbox.errors import (
-    ContractViolation,
-    InfrastructureError,
-    RequestRefused,
-    SandboxUnreachable,
-)
+from pytest_tlsandbox.client.transport import Answer, Json, Transport
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.history import History
@@ -48,7 +43,7 @@ _PROCESS, _TAKEN = "X-TLSandbox-Process", "PORT_OF_ANOTHER_PROCESS"
 """A header that only the embedded sandbox reads, and the code of its answer."""
 
 
-def has_ended(refusal: RequestRefused) -> bool:
+def has_ended(refusal: errors.RequestRefused) -> bool:
     """Return whether a call was rejected because the process has ended or is not listed."""
     return "not running" in str(refusal) or refusal.label == "404 NOT_FOUND"
 
@@ -56,7 +51,7 @@ def has_ended(refusal: RequestRefused) -> bool:
 class Observer:
     """Receives the results of the calls to one sandbox."""
 
-    def call_failed(self, fault: InfrastructureError, begun: float) -> None:
+    def call_failed(self, fault: errors.InfrastructureError, begun: float) -> None:
         """Record a failed list call, or a transient error of another call."""
 
     def call_succeeded(self, begun: float) -> None:
@@ -83,7 +78,6 @@ class ProcessLister:
         outage: the time budget for retries while the sandbox does not answer.
         history: the history of the sandbox, which includes the snapshots of all callers.
         observers: objects that receive the results of all calls.
-        listeners: functions that receive every snapshot, in the thread that requested it.
         memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
         kernel: reads how many processes the kernel has OOM-killed; None if list calls do not read
             this.
@@ -102,7 +96,6 @@ class ProcessLister:
         self.test_deadline = test_deadline
         self.outage = OutageBudget()
         self.observers: list[Observer] = []
-        self.listeners: set[Callable[[ProcessSnapshot], None]] = set()
         self.history = History(self.clock.monotonic)
         self._newest: ProcessSnapshot | None = None
         self._one_at_a_time = threading.Lock()
@@ -126,15 +119,11 @@ class ProcessLister:
             InfrastructureError: the sandbox did not send a valid response.
 
         """
-        return call_with_retries(
-            lambda limit: self.poll(limit=limit),
-            self.clock,
-            patience=self.outage.left if patience is None else patience,
-            until=self.wait_deadline(),
-        )
+        patience = self.outage.left if patience is None else patience
+        return call_with_retries(self.poll, self.clock, patience, self.wait_deadline())
 
     def poll(
-        self, *, limit: float = LONGEST_CALL, after: float | None = None, counts_kills: bool = True
+        self, limit: float = LONGEST_CALL, *, after: float | None = None, counts_kills: bool = True
     ) -> ProcessSnapshot:
         """List all processes without retries, or use the response to another thread's request.
 
@@ -164,8 +153,6 @@ class ProcessLister:
         finally:
             if alone:
                 self._one_at_a_time.release()
-        for listener in [*self.listeners]:
-            listener(snapshot)
         return snapshot
 
     def _list(self, limit: float, counter: KernelCounter | None) -> ProcessSnapshot:
@@ -182,13 +169,13 @@ class ProcessLister:
     def _read(self, answer: Answer) -> ProcessSnapshot:
         try:
             return self._reader.read(answer.body)
-        except ContractViolation as error:
+        except errors.ContractViolation as error:
             if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
                 answered = f"{self.label} answered {answer.status} with {error}"
                 request = f"GET {self.transport.address.url}/api/v1/processes"
                 error.args = (f"{answered}\nthe request was {request}",)
                 raise
-            raise SandboxUnreachable(
+            raise errors.SandboxUnreachable(
                 f"{self.label}: the response was cut short", label="cut short", transient=True
             ) from None
 
@@ -198,7 +185,7 @@ class ProcessLister:
         begun = self.clock.monotonic()
         try:
             yield begun
-        except InfrastructureError as fault:
+        except errors.InfrastructureError as fault:
             if fault.transient:
                 self.outage.failed(begun, self.clock.monotonic())
             for observer in self.observers if fault.transient or is_list_call else ():
@@ -240,7 +227,7 @@ class SandboxClient(ProcessLister):
             SandboxUnreachable: there was no response. The process may have been started.
 
         """
-        return parse_process(self._ask("POST", "/processes", json=body).body)
+        return parse_process(self._ask("POST", "/processes", body).body)
 
     def signal(self, process: ProcessInfo, number: int) -> None:
         """Send a signal to the process group of a process.
@@ -254,8 +241,8 @@ class SandboxClient(ProcessLister):
             ContractViolation: the response does not come from the sandbox.
 
         """
-        path = f"/processes/{self._path(process)}/signal"
-        self._check_done(self._ask("POST", path, json={"signal": number}), "signal")
+        path = f"{self._path(process)}/signal"
+        self._check_done(self._ask("POST", path, {"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> bool:
         """Kill a process, or stop a managed process's supervisor.
@@ -272,8 +259,8 @@ class SandboxClient(ProcessLister):
 
         """
         try:
-            self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
-        except RequestRefused as refusal:
+            self._check_done(self._ask("DELETE", self._path(process)), "kill")
+        except errors.RequestRefused as refusal:
             if not has_ended(refusal):
                 raise
             return False
@@ -292,7 +279,7 @@ class SandboxClient(ProcessLister):
             RequestRefused: the process is not managed, or the sandbox does not know it.
 
         """
-        return parse_process(self._ask("POST", f"/processes/{self._path(process)}/restart").body)
+        return parse_process(self._ask("POST", f"{self._path(process)}/restart").body)
 
     def output(
         self, pid: int, stream: Stream = "output", *, limit: float | None = None
@@ -319,7 +306,7 @@ class SandboxClient(ProcessLister):
         answer = self._ask("GET", path) if limit is None else self._try("GET", path, limit)
         lines = json_object(answer.body).get("lines")
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-            raise ContractViolation(
+            raise errors.ContractViolation(
                 f"{self.label}: the response with the output of pid {pid} does not contain a 'lines' list"
             )
         for observer in self.observers:
@@ -363,16 +350,15 @@ class SandboxClient(ProcessLister):
         path, upgrade = f"/tunnels/tcp?port={port}", {**WEBSOCKET, _PROCESS: str(process.pid)}
         with self._noted():
             try:
-                status = self.transport.request("GET", path, limit=limit, upgrade=upgrade).status
-            except InfrastructureError as fault:
+                answer = self.transport.request("GET", path, limit=limit, upgrade=upgrade)
+                if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                    return "open"
+            except errors.InfrastructureError as fault:
                 if fault.label.startswith("502"):  # the list calls show whether this is an outage
                     return "taken" if fault.label.endswith(_TAKEN) else "closed"
-                if not isinstance(fault, RequestRefused) and fault.label != "404":
+                if not isinstance(fault, errors.RequestRefused) and fault.label != "404":
                     raise
-                status = 404
-        if status != HTTPStatus.SWITCHING_PROTOCOLS:
-            raise RequestRefused(f"{self.label} has no tunnel to its ports", label="no tunnel")
-        return "open"
+        raise errors.RequestRefused(f"{self.label} has no tunnel to its ports", label="no tunnel")
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
         """Start a thread that notices when a process ends.
@@ -389,7 +375,7 @@ class SandboxClient(ProcessLister):
         return EndNotice(self.transport, pid, limit, wake)
 
     def _path(self, process: ProcessInfo) -> str:
-        """Return the text that identifies a process in the URL path: its name or its pid.
+        """Return the URL path of a process, which contains its name or its pid.
 
         For a managed process, this method returns the name, because a restart changes only the pid.
         There are two exceptions. For an earlier run that is still listed, this method returns the
@@ -400,8 +386,8 @@ class SandboxClient(ProcessLister):
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
         if name and name.strip(".") and (run is None or run.is_newest):
-            return quote(name, safe="")
-        return str(process.pid)
+            return f"/processes/{quote(name, safe='')}"
+        return f"/processes/{process.pid}"
 
     def close(self) -> None:
         """Close the connection."""
@@ -415,23 +401,19 @@ class SandboxClient(ProcessLister):
             if answer.body:
                 json.loads(answer.body)
         except (ValueError, RecursionError):
-            raise ContractViolation(
-                f"{self.label}: the response to a {what} request is {describe_body(answer.body)}",
-                label="not JSON",
-            ) from None
+            what = f"{self.label}: the response to a {what} request is {describe_body(answer.body)}"
+            raise errors.ContractViolation(what, label="not JSON") from None
 
-    def _ask(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer:
+    def _ask(self, method: str, path: str, json: Json = None) -> Answer:
         """Make a call with retries. A POST request that may have arrived is not repeated."""
         return call_with_retries(
             lambda limit: self._try(method, path, limit, json),
             self.clock,
-            patience=self.outage.left,
-            until=self.wait_deadline(),
+            self.outage.left,
+            self.wait_deadline(),
             only_undelivered=method == "POST",
         )
 
-    def _try(
-        self, method: str, path: str, limit: float, json: Mapping[str, object] | None = None
-    ) -> Answer:
+    def _try(self, method: str, path: str, limit: float, json: Json = None) -> Answer:
         with self._noted():
             return self.transport.request(method, path, limit=limit, json=json)

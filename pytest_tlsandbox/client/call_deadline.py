@@ -68,7 +68,7 @@ class Watchdog:
         self._wakes_at: float | None = None
         self._closed = False
         self._current = threading.local()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._watch, name="tlsandbox-watchdog", daemon=True)
 
     @contextlib.contextmanager
     def watch(self, call: Call) -> Iterator[None]:
@@ -80,10 +80,7 @@ class Watchdog:
         self._current.call = call
         with self._changed:
             self._calls.add(call)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._watch, name="tlsandbox-watchdog", daemon=True
-                )
+            if self._thread.ident is None:  # not started yet
                 self._thread.start()
             elif self._wakes_at is None or call.deadline < self._wakes_at:
                 self._changed.notify()
@@ -115,7 +112,7 @@ class Watchdog:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread is not None:
+        if self._thread.ident is not None:
             self._thread.join()
 
     def _watch(self) -> None:

@@ -47,11 +47,9 @@ class ListReader:
         if body == last_body:
             return copy.copy(snapshot)  # keeps the cached properties
         rows, known = _read_rows(body, known)
-        snapshot = ProcessSnapshot(
-            [row for row in rows if isinstance(row, ProcessInfo)],
-            [row for row in rows if isinstance(row, UnreadableRow)],
-            sandbox=self._sandbox,
-        )
+        processes = [row for row in rows if isinstance(row, ProcessInfo)]
+        unreadable = [row for row in rows if isinstance(row, UnreadableRow)]
+        snapshot = ProcessSnapshot(processes, unreadable, sandbox=self._sandbox)
         self._last = body, snapshot, known
         return snapshot
 

@@ -31,9 +31,8 @@ def parse_list(body: bytes) -> list[ProcessInfo | UnreadableRow]:
         document = json.loads(body)
         rows = document.get("processes") if isinstance(document, dict) else None
         if not isinstance(rows, list):
-            raise ContractViolation(
-                "JSON that does not contain a 'processes' list", label="no list"
-            )
+            what = "JSON that does not contain a 'processes' list"
+            raise ContractViolation(what, label="no list")
         # Convert each row to JSON again, because the models accept JSON and not Python objects.
         return [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
     except (ValueError, RecursionError):
@@ -93,9 +92,8 @@ def parse_process(body: bytes) -> ProcessInfo:
     try:
         return _PROCESS.validate_json(body)
     except ValidationError:
-        raise ContractViolation(
-            f"The sandbox answered with {describe_body(body)}, not a process", label="not a process"
-        ) from None
+        what = f"The sandbox answered with {describe_body(body)}, not a process"
+        raise ContractViolation(what, label="not a process") from None
 
 
 def json_object(body: bytes) -> dict[str, Any]:

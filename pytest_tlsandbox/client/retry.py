@@ -96,9 +96,9 @@ def with_jitter(pause: float) -> float:
 def call_with_retries(
     call: Callable[[float], T],
     clock: Clock,
-    *,
     patience: float = OUTAGE_BUDGET,
     until: float | None = None,
+    *,
     only_undelivered: bool = False,
 ) -> T:
     """Repeat a call until it succeeds, fails with a final error, or exceeds the time for retries.

@@ -22,13 +22,12 @@ from urllib3 import exceptions as http
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, connection_pool
 from pytest_tlsandbox.client.http_errors import error_of_response
-from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.redact import Secret, mask_text
 
 Json: TypeAlias = "Mapping[str, object] | None"
-Headers: TypeAlias = "Mapping[str, str]"
+Headers: TypeAlias = "Mapping[str, str] | None"
 
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
@@ -99,10 +98,8 @@ class Transport:
         Streams have separate connections, so that a stream does not take the connection that a list
         call would use again.
         """
-        return (
-            connection_pool(self.address, self.watchdog),
-            connection_pool(self.address, self.watchdog),
-        )
+        calls, streams = (connection_pool(self.address, self.watchdog) for _ in range(2))
+        return calls, streams
 
     def close(self) -> None:
         """Close every connection and end the watchdog."""
@@ -111,13 +108,7 @@ class Transport:
         self.watchdog.close()
 
     def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        limit: float = LONGEST_CALL,
-        json: Json = None,
-        upgrade: Headers | None = None,
+        self, method: str, path: str, *, limit: float, json: Json = None, upgrade: Headers = None
     ) -> Answer:
         """Make one call.
 
@@ -171,10 +162,7 @@ class Transport:
         """
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         limit = call.deadline - self.clock.monotonic()
-        with (
-            self.watchdog.watch(call),
-            contextlib.closing(self._open("GET", path, limit, None, headers)) as response,
-        ):
+        with self.watchdog.watch(call), self._open("GET", path, limit, None, headers) as response:
             if response.status == HTTPStatus.OK:
                 yield b""
                 # If the body is not chunked, a read of more bytes would wait until they all have
@@ -182,14 +170,12 @@ class Transport:
                 chunked = "Transfer-Encoding" in response.headers
                 yield from response.stream(_CHUNK if chunked else 1, decode_content=True)
 
-    def _call(
-        self, method: str, path: str, limit: float, json: Json, upgrade: Headers | None
-    ) -> Answer:
+    def _call(self, method: str, path: str, limit: float, json: Json, upgrade: Headers) -> Answer:
         deadline = self.clock.monotonic() + limit
         call = Call(deadline)
         with self.watchdog.watch(call):
             try:
-                with contextlib.closing(self._open(method, path, limit, json, upgrade)) as response:
+                with self._open(method, path, limit, json, upgrade) as response:
                     # If the response to an upgrade were read, the pool would use the connection
                     # again.
                     is_upgraded = response.status == HTTPStatus.SWITCHING_PROTOCOLS
@@ -213,13 +199,12 @@ class Transport:
         return Answer(status, body, announced=announced or status == HTTPStatus.NO_CONTENT)
 
     def _open(
-        self, method: str, path: str, limit: float, json: Json, special_headers: Headers | None
+        self, method: str, path: str, limit: float, json: Json, special_headers: Headers
     ) -> urllib3.BaseHTTPResponse:
         """Send a request. Special headers are those of a stream or of an upgrade."""
-        headers = {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
         calls, streams = self._pools
-        if special_headers is not None:
-            headers.update(special_headers)
+        authorization = {"Authorization": f"Bearer {self._key.reveal()}"}
+        headers = {**authorization, **self._headers, **(special_headers or {})}
         body = None
         if json is not None:
             headers["Content-Type"] = "application/json"
@@ -231,7 +216,6 @@ class Transport:
             headers,
             retries=_NO_RETRIES,
             redirect=False,
-            assert_same_host=False,
             timeout=limit,
             preload_content=False,
         )
@@ -242,18 +226,17 @@ def _read(response: urllib3.BaseHTTPResponse, call: Call) -> bytes:
     length = response.length_remaining
     if length is not None and length <= _CHUNK and "Content-Encoding" not in response.headers:
         return response.read()
-    chunks, size = [], 0
+    body = bytearray()
     for chunk in response.stream(_CHUNK, decode_content=True):
         if call.overdue:  # the connection was cut, and decompressing the rest may take minutes
             raise http.TimeoutError
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _LARGEST_BODY:
+        body += chunk
+        if len(body) > _LARGEST_BODY:
             raise ContractViolation(
                 f"Response too large: more than {_LARGEST_BODY // 2**20} MiB for one call",
                 label="too large",
             )
-    return b"".join(chunks)
+    return bytes(body)
 
 
 # Each row contains the exception, a regex for its message, the label, the reason, whether the error

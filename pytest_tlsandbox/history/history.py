@@ -95,7 +95,7 @@ class History:
                         self._unread.setdefault(_process_of(row), []).append(row)
                 elif last is None or snapshot.processes is not last.processes or self._unlisted:
                     changed = self._record_changes(last, snapshot)
-            for observe in self.observers:
+            for observe in [*self.observers]:  # waits of other threads come and go
                 observe(snapshot, changed)
             return changed
 

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
+from pytest_tlsandbox.client.response_bodies import json_object
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
 from pytest_tlsandbox.testing.clock import FakeClock
@@ -163,7 +164,9 @@ class ScriptedLister(SandboxClient):
     def _started(self, sent: Mapping[str, Any], at: float) -> Row:
         wanted = _command_line(sent)
         for time in sorted(time for time in self._script if time >= self._entry_at(at)):
-            for listed in _rows(self._script[time]):
+            listing = self._script[time]
+            is_error = isinstance(listing, InfrastructureError)
+            for listed in () if is_error else json_object(_body(listing)).get("processes", ()):
                 if isinstance(listed, dict) and _command_line(listed) == wanted:
                     self.clock.now = max(self.clock.now, self._start + time)
                     return listed
@@ -171,12 +174,6 @@ class ScriptedLister(SandboxClient):
             f"the script of {self.label} lists no process with this command line after +{at:.3g} s",
             label="not in the script",
         )
-
-
-def _rows(listing: Any) -> Any:
-    if isinstance(listing, (InfrastructureError, bytes)):
-        return ()
-    return listing.get("processes", ()) if isinstance(listing, dict) else listing
 
 
 def _body(answer: Listing) -> bytes:

@@ -41,11 +41,11 @@ class Wakeup:
         self._followed: Identity | None = None
         self._false_notices = 0
         self._thread = threading.get_ident()
-        client.listeners.add(self._hear)
+        client.history.observers.append(self._hear)
 
     def close(self) -> None:
         """End the stream, and stop listening for snapshots."""
-        self._client.listeners.discard(self._hear)
+        self._client.history.observers.remove(self._hear)
         self._stop_following()
 
     @property
@@ -86,7 +86,7 @@ class Wakeup:
         """Whether another wait has requested a snapshot after the last evaluated snapshot."""
         return self._last_heard > self.evaluated
 
-    def _hear(self, snapshot: ProcessSnapshot) -> None:
+    def _hear(self, snapshot: ProcessSnapshot, _changed: object) -> None:
         if threading.get_ident() != self._thread:
             self._last_heard = snapshot.begun
             self._event.set()

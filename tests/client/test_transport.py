@@ -24,18 +24,18 @@ CHUNKED = reply(Content_Length=None, Transfer_Encoding="chunked")
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
-def get(transport, path="/processes", **options):
-    return transport.request("GET", path, **options).body
+def get(transport, path="/processes", limit=5):
+    return transport.request("GET", path, limit=limit).body
 
 
 def follow(transport):
     return list(transport.stream("/follow", Call(transport.clock.monotonic() + 30)))
 
 
-def error_of(transport, method="GET", **options):
+def error_of(transport, method="GET", limit=5):
     """Return the error of a call; its traceback must not contain the frames that use the key."""
     with pytest.raises(InfrastructureError) as raised:
-        transport.request(method, "/processes", **options)
+        transport.request(method, "/processes", limit=limit)
     assert [entry.name for entry in raised.traceback][1:] == ["request"]
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__
@@ -62,7 +62,7 @@ GOOD = {
 
 @pytest.mark.parametrize(("script", "body", "announced"), GOOD.values(), ids=GOOD)
 def test_successful_response_is_returned(serve, connect, script, body, announced):
-    answer = connect(serve(script)).request("GET", "/processes")
+    answer = connect(serve(script)).request("GET", "/processes", limit=5)
 
     assert (answer.body, answer.announced) == (body, announced)
 
@@ -322,7 +322,7 @@ def test_interrupted_call_raises_without_frames_that_use_the_key(connect, monkey
     monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", mock.Mock(side_effect=error))
 
     with pytest.raises(type(error)) as raised:
-        connect("http://127.0.0.1:1").request("GET", "/processes")
+        connect("http://127.0.0.1:1").request("GET", "/processes", limit=5)
 
     assert raised.value is error
     assert [entry.name for entry in raised.traceback][1:] == ["request"]

@@ -148,7 +148,7 @@ def long_lived():
     """Return a sandbox with 151 processes, one of which ends after 115 s, and its list calls."""
     box, _ = streaming({0: [*OTHERS, RUNNING], 115: [*OTHERS, EXITED]}, 115.001)
     lists = []
-    box._client.listeners.add(lists.append)
+    box._client.history.observers.append(lambda seen, _changed: lists.append(seen))
     return box, lists
 
 
