@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from textwrap import dedent
 from typing import Any, TypeVar
 
@@ -80,20 +80,11 @@ class ScriptedLister(listings.ScriptedLister):
     ``limits`` contains the time limit of each list call, in seconds.
     """
 
-    def __init__(
-        self,
-        clock: FakeClock,
-        script: dict[float, Any],
-        latency: float = 0.0,
-        written: dict[float, Any] | None = None,
-        ports: dict[float, Any] | None = None,
-    ) -> None:
+    def __init__(self, clock, script, latency=0.0, written=None, ports=None):
         super().__init__(script, clock=clock, latency=latency)
         self._written = written or {0: ([], ["first", "second", "third", "Traceback: no memory"])}
         self._ports = ports or {0: "open"}
-        self.reads: list[tuple[float, str, float | None]] = []
-        self.probes: list[tuple[float, int, float]] = []
-        self.limits: list[float] = []
+        self.reads, self.probes, self.limits = [], [], []
 
     def _request(self, method: str, path: str, *, limit: float = 0.0, **sent: Any) -> Answer:
         if path == "/processes":
@@ -116,15 +107,7 @@ class ScriptedLister(listings.ScriptedLister):
         return answer
 
 
-def box_of(
-    script: Any,
-    *,
-    latency: float = 0.0,
-    written: Any = None,
-    ports: Any = None,
-    started: Sequence[ProcessInfo] = (),
-    **options: Any,
-) -> Sandbox:
+def box_of(script, *, latency=0.0, written=None, ports=None, started=(), **options):
     """Return a sandbox that lists scripted rows, or always the same rows; waits take no time."""
     script = script if isinstance(script, dict) else {0: script}
     box = Sandbox(ScriptedLister(FakeClock(), script, latency, written, ports), **options)
@@ -181,9 +164,7 @@ def result_of(call: Callable[[], Any]) -> str:
     return f"pid {value.pid}" if isinstance(value, ProcessInfo) else "passes"
 
 
-def assert_result(
-    box: Sandbox, call: Callable[[Sandbox], Any], expected: str, earliest: float, latest: float
-) -> None:
+def assert_result(box, call, expected, earliest, latest):
     """Check the result of a call, as ``result_of`` returns it, and the time of its last poll."""
     assert result_of(lambda: call(box)) == expected
     assert earliest <= polls(box)[-1] <= latest

@@ -1,4 +1,4 @@
-"""How the process list is read: times, missing fields, invalid rows and bodies."""
+"""How the process list is read: times, missing fields, invalid rows."""
 
 import json
 import math
@@ -10,11 +10,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from pytest_tlsandbox.client.list_cache import ListReader
-from pytest_tlsandbox.client.response_bodies import parse_list, parse_process
-from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
 from pytest_tlsandbox.types import Identity
-from tests.support import T0, ended, failure, managed, process, raw, signaled, snapshot
+from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 FOUR = datetime(2024, 3, 9, 16, 0, 0, tzinfo=timezone.utc)
 
@@ -160,32 +158,6 @@ def test_reason_why_a_row_is_unreadable_does_not_contain_the_invalid_value(row, 
     pid = 41 if isinstance(row, dict) and type(row["pid"]) is int else None
     assert [row.pid for row in seen] == [7]
     assert [str(row) for row in seen.unreadable] == [f"row 1{' (pid 41)' if pid else ''}: {reason}"]
-
-
-# Bodies that are not lists
-
-NO_LIST = "JSON that does not contain a 'processes' list"
-CUT_SHORT = "unexpected or incomplete JSON ({} bytes), not a process"
-BODIES = [
-    (parse_list, b"", "not JSON", "an empty response (0 bytes), not a process list"),
-    (parse_list, b" \n", "not JSON", "an empty response (2 bytes), not a process list"),
-    (parse_list, b"<!DOCTYPE html>hunter2", "not JSON", "an HTML page (22 bytes), not a process list"),
-    (parse_list, b"hunter2", "not JSON", "text that is not JSON (7 bytes), not a process list"),
-    (parse_list, b'{"processes": [{"', "not JSON", CUT_SHORT.format(17) + " list"),
-    (parse_list, b"[" * 10**5, "not JSON", CUT_SHORT.format(10**5) + " list"),
-    *((parse_list, body, "no list", NO_LIST) for body in (b'{"data": []}', b"[]", b"null")),
-    (parse_list, b'{"processes": {}}', "no list", NO_LIST),
-    (parse_process, b"\n<!doctype HTML>", "not a process", "The sandbox answered with an HTML page (16 bytes), not a process"),
-    (parse_process, b'{"command": "hunter2"}', "not a process", f"The sandbox answered with {CUT_SHORT.format(22)}"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("parse", "body", "label", "what"), BODIES, ids=range(len(BODIES)))
-def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, body, label, what):
-    error = failure(lambda: parse(body), ContractViolation)
-
-    assert str(error) == what
-    assert (error.label, error.transient) == (label, False)
 
 
 # The state of a process

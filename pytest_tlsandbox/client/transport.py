@@ -243,8 +243,19 @@ def _read(response: urllib3.BaseHTTPResponse, call: Call) -> bytes:
 # is transient, and whether the request may have been delivered. The first row that matches applies.
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
+_OTHER_HOST = "TLS failed (the certificate is for another host)"
+_NO_ISSUER = "TLS failed (the certificate's issuer is not known here)"
+_NO_TLS = "TLS failed (the other side does not speak TLS)"
 _CUT = "IncompleteRead|InvalidChunkLength|ended prematurely"
 _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
+    (http.SSLError, "self.signed", "TLS", "TLS failed (self-signed certificate)", False, False),
+    (http.SSLError, "expired", "TLS", "TLS failed (the certificate has expired)", False, False),
+    (http.SSLError, "doesn't match|mismatch", "TLS", _OTHER_HOST, False, False),
+    (http.SSLError, "unable to get local issuer", "TLS", _NO_ISSUER, False, False),
+    # A retry may help if the peer hung up during the handshake, but not if a certificate is invalid.
+    (http.SSLError, "EOF occurred", "TLS", "TLS failed (the other side hung up)", True, False),
+    (http.SSLError, "WRONG_VERSION_NUMBER", "TLS", _NO_TLS, False, False),
+    (http.SSLError, "", "TLS", "TLS failed (handshake failed)", False, False),
     (http.ProxyError, "", "proxy", _PROXY, True, False),
     (http.NameResolutionError, "", "no such host", "its host name is not known", True, False),
     (http.NewConnectionError, "", "refused", "the connection was refused", True, False),
@@ -256,26 +267,11 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
     (http.ProtocolError, _CUT, "cut short", "the response was cut short", True, True),
     (http.ProtocolError, "", "reset", "the connection was reset", True, True),
 )
-_HUNG_UP = "the other side hung up"
-_TLS_REASONS = {
-    "self.signed": "self-signed certificate",
-    "expired": "the certificate has expired",
-    "doesn't match|mismatch": "the certificate is for another host",
-    "unable to get local issuer": "the certificate's issuer is not known here",
-    "EOF occurred": _HUNG_UP,
-    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
-}
 
 
 def _explain(error: Exception) -> tuple[str, str, bool, bool]:
     """Return the last four values of the matching row of the table."""
     text, name = str(error), type(error).__name__
-    if isinstance(error, http.SSLError):
-        reasons = (reason for cause, reason in _TLS_REASONS.items() if re.search(cause, text))
-        reason = next(reasons, "handshake failed")
-        # A retry may help if the peer hung up during the handshake, but not if a certificate is
-        # invalid.
-        return "TLS", f"TLS failed ({reason})", reason == _HUNG_UP, False
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
         if isinstance(error, kind) and re.search(cause, text):
             return label, reason, transient, delivered

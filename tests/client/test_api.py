@@ -12,7 +12,7 @@ LIST = reply(200, {"processes": [raw()]})
 DONE = reply(204)
 NOT_READY = reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"})
 GATEWAY = reply(502, {"error": "Failed to proxy request", "code": "PROXY_ERROR"})
-HTML = b"<html>please log in</html>"
+HTML = b"\n<!DOCTYPE html>please log in"
 NOT_FOUND = reply(404, {"error": "Process 41 not found", "code": "NOT_FOUND"})
 
 
@@ -72,38 +72,49 @@ def test_polls_and_output_requests_with_a_time_limit_are_not_retried(serve, pati
 
 # Responses
 
-NO_LIST = "my-sandbox answered 200 with {}, not a process list"
-ANSWER_TO = "my-sandbox: the response to a {} request is an HTML page (26 bytes)"
+ANSWER_TO = "my-sandbox: the response to a {} request is an HTML page (29 bytes)"
 REDIRECT = (
     "my-sandbox answered 301, a redirect; redirects are not followed, because the API key would be "
     "sent to the new address"
 )
 NO_LINES = "my-sandbox: the response with the output of pid 41 does not contain a 'lines' list"
+NOT_LISTS = {
+    b"": "an empty response (0 bytes)", b" \n": "an empty response (2 bytes)",
+    HTML: "an HTML page (29 bytes)", b"hunter2": "text that is not JSON (7 bytes)",
+    b'{"processes": [{"': "unexpected or incomplete JSON (17 bytes)",
+    b"[" * 10**5: "unexpected or incomplete JSON (100000 bytes)",
+}  # fmt: skip
+NO_LISTS = b'{"data": []}', b"[]", b"null", b'{"processes": {}}'
+NO_OUTPUTS = (
+    b"", HTML, b"[]", b"{}", b'{"lines": null}', b'{"lines": [1]}', b'{"lines": "x"}', b"[" * 99_999,
+)  # fmt: skip
+# The call, the answer, the class, the label and the message of the error.
 FINAL = [
-    ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
-    ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
-    ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("unexpected or incomplete JSON (15 bytes)")),
-    ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty response (0 bytes)").replace("200", "204")),
-    ("start", [reply(201, {"ok": True})], errors.ContractViolation, "The sandbox answered with unexpected or incomplete JSON (12 bytes), not a process"),
-    ("signal", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("signal")),
-    ("kill", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("kill")),
-    ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], errors.SandboxNotFound,
+    *(("list", [reply(200, body)], errors.ContractViolation, "not JSON", f"my-sandbox answered 200 with {what}, not a process list")
+      for body, what in NOT_LISTS.items()),
+    *(("list", [reply(200, body)], errors.ContractViolation, "no list", "my-sandbox answered 200 with JSON that does not contain a 'processes' list")
+      for body in NO_LISTS),
+    ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, "not JSON", "my-sandbox answered 200 with an HTML page (29 bytes), not a process list"),
+    ("list", [DONE], errors.ContractViolation, "not JSON", "my-sandbox answered 204 with an empty response (0 bytes), not a process list"),
+    ("start", [reply(201, {"ok": True})], errors.ContractViolation, "not a process", "The sandbox answered with unexpected or incomplete JSON (12 bytes), not a process"),
+    ("signal", [reply(200, HTML)], errors.ContractViolation, "not JSON", ANSWER_TO.format("signal")),
+    ("kill", [reply(200, HTML)], errors.ContractViolation, "not JSON", ANSWER_TO.format("kill")),
+    ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], errors.SandboxNotFound, "404",
      "Sandbox my-sandbox does not exist or is not running (404)"),
-    ("list", [reply(301, Location="http://127.0.0.1:9/")], errors.ContractViolation, REDIRECT),
-    *(("output", [reply(200, body)], errors.ContractViolation, NO_LINES)
-      for body in (b"", HTML, b"[]", b"{}", b'{"lines": null}', b'{"lines": [1]}', b'{"lines": "x"}', b"[" * 99_999)),
+    ("list", [reply(301, Location="http://127.0.0.1:9/")], errors.ContractViolation, "301", REDIRECT),
+    *(("output", [reply(200, body)], errors.ContractViolation, NO_LINES, NO_LINES) for body in NO_OUTPUTS),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("call", "answer", "kind", "message"), FINAL)
-def test_permanent_error_is_raised_immediately(serve, patient, clock, call, answer, kind, message):
+@pytest.mark.parametrize(("call", "answer", "kind", "label", "message"), FINAL)
+def test_final_error_is_raised_at_once(serve, patient, clock, call, answer, kind, label, message):
     server = serve(answer)
 
     error = failure(lambda: CALLS[call](patient(server)), kind)
 
-    if message.endswith(", not a process list"):
+    if call == "list" and label != "301":
         message += f"\nthe request was GET {server.url}/api/v1/processes"
-    assert (str(error), error.transient) == (message, False)
+    assert (str(error), error.label, error.transient) == (message, label, False)
     assert (len(server.requests), clock.slept) == (1, [])
 
 
