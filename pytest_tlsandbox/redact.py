@@ -45,7 +45,6 @@ _ANNOUNCED = (
     rf"(?![\"']?(?-i:{_OPTION})(?![^\s=\"';&|)])|[=:]|(?:and|cannot|is|must|needs|not|or|was)\s)"
     rf"({_WITH_SPACES}|(?:\\[^\"'\n]|[^\s\"'&;|)\\])+)"
 )
-_OPENING = r"\\*[\"']"
 _SCHEME = r"(?i)\bBearer\s+[\w.~+/=-]+"
 _USERINFO = r"(?<=://)[^/\s]+(?=@)"
 # The format of the platform's API keys.
@@ -135,6 +134,6 @@ def mask_args(args: Sequence[str]) -> list[str]:
 
 
 def _mask_value(match: re.Match[str]) -> str:
-    opening = re.match(_OPENING, match[2])
+    opening = re.match(r"\\*[\"']", match[2])
     quote = opening[0] if opening else ""
     return f"{match[1]}{quote}{MASK}{quote}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import operator
 
 from pytest_tlsandbox.client.response_bodies import parse_list, parse_row
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
@@ -26,9 +28,9 @@ class ListReader:
 
     def __init__(self, sandbox: str) -> None:
         self._sandbox = sandbox
-        # The last body, its snapshot, and the process of each text of a row.
-        self._last: tuple[bytes | None, ProcessSnapshot, dict[bytes, ProcessInfo]]
-        self._last = None, ProcessSnapshot(()), {}
+        # The last body, its snapshot, the text of each row, and each row; None if it is unreadable.
+        self._last: tuple[bytes | None, ProcessSnapshot, list[bytes], list[ProcessInfo | None]]
+        self._last = None, ProcessSnapshot(()), [], []
 
     def read(self, body: bytes) -> ProcessSnapshot:
         """Convert a body to a snapshot. The caller adds the times of the list call.
@@ -43,39 +45,32 @@ class ListReader:
             ContractViolation: the body is not JSON, or does not contain a list of processes.
 
         """
-        last_body, snapshot, known = self._last
+        last_body, snapshot, old_pieces, old_rows = self._last
         if body == last_body:
             return copy.copy(snapshot)  # keeps the cached properties
-        rows, known = _read_rows(body, known)
-        processes = [row for row in rows if isinstance(row, ProcessInfo)]
-        unreadable = [row for row in rows if isinstance(row, UnreadableRow)]
-        snapshot = ProcessSnapshot(processes, unreadable, sandbox=self._sandbox)
-        self._last = body, snapshot, known
+        is_split = body.startswith(_START) and body.endswith(_END)
+        pieces = body[len(_START) : -len(_END)].split(_BETWEEN) if is_split else []
+        kept = [*map(operator.eq, pieces, old_pieces)]
+        old = itertools.zip_longest(old_pieces, old_rows, kept)
+        moved = {piece: row for piece, row, same in old if not same}
+        rows = [row if same else None for row, same in zip(old_rows, kept, strict=False)]
+        rows += [None] * (len(pieces) - len(rows))
+        unreadable = []
+        try:
+            for position in [position for position, row in enumerate(rows) if row is None]:
+                piece = pieces[position]
+                row = moved.get(piece) or parse_row(position, b"{%b}" % piece)
+                if isinstance(row, UnreadableRow):
+                    unreadable.append(row)
+                else:
+                    rows[position] = row
+        except (ValueError, RecursionError):
+            # The separator also occurs inside a row, for example in a string. In this case, at
+            # least one piece is not a JSON object.
+            pieces = []
+        if pieces:
+            snapshot = ProcessSnapshot([*filter(None, rows)], unreadable, sandbox=self._sandbox)
+        else:
+            snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
+        self._last = body, snapshot, pieces, rows if pieces else []
         return snapshot
-
-
-def _read_rows(
-    body: bytes, known: dict[bytes, ProcessInfo]
-) -> tuple[list[ProcessInfo | UnreadableRow], dict[bytes, ProcessInfo]]:
-    """Return the rows of a body, and the process of each text of a row.
-
-    Args:
-        body: the body.
-        known: the process of each text of a row in the last list.
-
-    """
-    is_split = body.startswith(_START) and body.endswith(_END)
-    pieces = body[len(_START) : -len(_END)].split(_BETWEEN) if is_split else []
-    rows: list[ProcessInfo | UnreadableRow] = []
-    read: dict[bytes, ProcessInfo] = {}
-    try:
-        for position, piece in enumerate(pieces):
-            row = known.get(piece) or read.get(piece) or parse_row(position, b"{%b}" % piece)
-            if isinstance(row, ProcessInfo):
-                read[piece] = row
-            rows.append(row)
-    except (ValueError, RecursionError):
-        # The separator also occurs inside a row, for example in a string. In this case, at least
-        # one piece is not a JSON object.
-        rows = []
-    return rows or parse_list(body), read

@@ -13,14 +13,14 @@ from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 _PROCESS = TypeAdapter(ProcessInfo)
 
 
-def parse_list(body: bytes) -> list[ProcessInfo | UnreadableRow]:
+def parse_list(body: bytes) -> tuple[list[ProcessInfo], list[UnreadableRow]]:
     """Parse the body of ``GET /api/v1/processes``.
 
     Args:
         body: the body.
 
     Returns:
-        The processes and the unreadable rows, in the order in which the server lists them.
+        The processes in the order in which the server lists them, and the unreadable rows.
 
     Raises:
         ContractViolation: the body is not JSON, or does not contain a list of processes. The
@@ -34,10 +34,12 @@ def parse_list(body: bytes) -> list[ProcessInfo | UnreadableRow]:
             what = "JSON that does not contain a 'processes' list"
             raise ContractViolation(what, label="no list")
         # Convert each row to JSON again, because the models accept JSON and not Python objects.
-        return [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
+        read = [parse_row(position, json.dumps(row).encode()) for position, row in enumerate(rows)]
     except (ValueError, RecursionError):
         what = f"{describe_body(body)}, not a process list"
         raise ContractViolation(what, label="not JSON") from None
+    processes = [row for row in read if isinstance(row, ProcessInfo)]
+    return processes, [row for row in read if isinstance(row, UnreadableRow)]
 
 
 # The message for invalid JSON would contain a position within the row.

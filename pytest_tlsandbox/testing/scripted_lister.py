@@ -109,11 +109,9 @@ class ScriptedLister(SandboxClient):
         output: Mapping[int, Mapping[Stream, Sequence[str]]] | None = None,
         label: str = "my-sandbox",
     ) -> None:
+        address = Address(label, "script:")
         transport: Any = SimpleNamespace(
-            clock=clock or FakeClock(),
-            address=Address(label, "script:"),
-            request=self._request,
-            close=lambda: None,
+            clock=clock or FakeClock(), address=address, request=self._request, close=lambda: None
         )
         super().__init__(transport)
         self.polls: list[float] = []
