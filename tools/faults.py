@@ -50,7 +50,7 @@ def play() -> dict[str, dict[str, Outcome]]:
         for row in table.TABLE:
             with pytest.MonkeyPatch.context() as patch:
                 table.scaled_down(patch, row.pace)
-                played[row.name] = play_all(row.scene, here, timeout=row.pace.timeout)
+                played[row.name] = play_all(row, here, timeout=row.pace.timeout)
     return played
 
 

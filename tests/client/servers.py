@@ -90,10 +90,7 @@ class Server:
     def __init__(self, *scripts, answer=None, greeting=(), tls=None, listener=None, **address):
         self.requests = []
         self.connections = 0
-        self._answer = answer
-        self._scripts = scripts
-        self._greeting = greeting
-        self._tls = tls
+        self._scripts, self._answer, self._greeting, self._tls = scripts, answer, greeting, tls
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._sockets = set()

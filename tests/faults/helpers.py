@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pytest_tlsandbox import Sandbox, TLSandboxError, start_local_sandbox
-from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.guard.plugin import Guard
@@ -170,33 +169,20 @@ def world() -> Iterator[SimpleNamespace]:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A fault: ``begin`` sets it up on a proxy in front of the world, before a helper is called.
-
-    ``address`` returns the address of the client, the proxy's or another one. ``flaw``: of the
-    certificate of the proxy.
-    """
-
-    begin: Callable[[FaultProxy, Helper, Any], object]
-    address: Callable[[FaultProxy], Address] = locate
-    flaw: str | None = None
-
-
-def play(scene, here, helper, *, timeout):
-    """Call one helper through its own proxy, while the scene is played on it."""
-    certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
+def play(row, here, helper, *, timeout):
+    """Call one helper through its own proxy, while the fault of a row of the table is played."""
+    certificate, context = here.certificates[row.flaw] if row.flaw else ("", None)
     with FaultProxy(here.local, tls=context) as proxy:
         # The client trusts the certificate, so that it has no other flaw.
-        trusted = "" if scene.flaw == "self-signed" else certificate
-        with connected(scene.address(proxy), verify=trusted) as box:
+        trusted = "" if row.flaw == "self-signed" else certificate
+        with connected(row.address(proxy), verify=trusted) as box:
             box.baseline = copy(here.direct.list_processes())
             box.baseline.position = None  # the history of this client has other positions
             box._client.history.fold(box.baseline)
             if helper.stream:
-                proxy.follow = _follow(helper, partial(scene.begin, proxy, helper, here))
+                proxy.follow = _follow(helper, partial(row.begin, proxy, helper, here))
             else:
-                scene.begin(proxy, helper, here)
+                row.begin(proxy, helper, here)
             begun = time.monotonic()
             try:
                 returned = helper.call(box, here, timeout)
@@ -226,10 +212,10 @@ def _follow(helper, begin):
     return follow
 
 
-def play_all(scene: Scene, here: SimpleNamespace, *, timeout: float) -> dict[str, Outcome]:
+def play_all(row: Any, here: SimpleNamespace, *, timeout: float) -> dict[str, Outcome]:
     """Call every helper at the same time, because most of the time is waiting."""
     with ThreadPoolExecutor(len(HELPERS)) as pool:
-        outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
+        outcomes = pool.map(lambda helper: play(row, here, helper, timeout=timeout), HELPERS)
         played = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
     # Only after all are done, because a kill is an incident for the other helpers.
     kill_and_wait(here.direct._started[4:], here.direct._client)

@@ -1,19 +1,21 @@
 """The table of faults. docs/contributing/faults.md shows the outcome of each helper for each row."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox import process_control, sandbox
 from pytest_tlsandbox.client import retry
-from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.monitoring import monitored_sandbox
 from pytest_tlsandbox.waiting import polling
-from tests.fault_proxy import faults
+from tests.fault_proxy import FaultProxy, faults
 
-from .helpers import Scene
+from .helpers import Helper
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,34 @@ def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One fault: what is played, and how many seconds it may take, without :data:`SPARE`."""
+    """One fault, and how many seconds a helper may take, without :data:`SPARE`.
+
+    ``begin`` sets the fault up on a proxy in front of the world, before a helper is called.
+    ``address`` returns the address of the client, the proxy's or another one. ``flaw``: of the
+    certificate of the proxy.
+    """
 
     name: str
-    scene: Scene
+    begin: Callable[[FaultProxy, Helper, Any], object]
     seconds: float
     pace: Pace = AMPLE
+    address: Callable[[FaultProxy], Address] = locate
+    flaw: str | None = None
 
 
-def _always(fault):
-    return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
+def _always(fault, **how_long):
+    return lambda proxy, helper, _here: proxy.fail(fault, only=helper.only, **how_long)
 
 
 def _in_turn(*stages):
-    """Return a scene in which each fault lasts for a number of seconds."""
-    return Scene(
-        lambda proxy, *_: [proxy.then(fault, seconds=seconds) for fault, seconds in stages]
-    )
+    """Let each fault last for a number of seconds."""
+    return lambda proxy, *_: [proxy.then(fault, seconds=seconds) for fault, seconds in stages]
 
 
 def rollout(seconds):
     """Return the faults of a rollout of the control plane (api-notes, "Errors")."""
     stages = faults.SANDBOX_NOT_READY, faults.AUTH_SERVICE_UNAVAILABLE, faults.SANDBOX_UNREACHABLE
-    return _in_turn(*((fault, seconds / 3) for fault in stages))
+    return Row("rollout", _in_turn(*((fault, seconds / 3) for fault in stages)), seconds)
 
 
 def passes(*several, asked=0.0, call=AMPLE.call):
@@ -85,11 +92,8 @@ def passes(*several, asked=0.0, call=AMPLE.call):
     server asks to wait; ``call``: seconds that a call may take.
     """
     for fault in several:
-        once = Scene(
-            lambda proxy, helper, _, fault=fault: proxy.fail(fault, times=1, only=helper.only)
-        )
-        if fault.refuses:  # no request arrives, so count by seconds
-            once = _in_turn((fault, 0.2))
+        # If no request arrives, count by seconds.
+        once = _in_turn((fault, 0.2)) if fault.refuses else _always(fault, times=1)
         yield Row(f"{fault.name}, once", once, 1.0 + asked, replace(AMPLE, call=call))
         stays = replace(SHORT, call=call)
         yield Row(f"{fault.name}, and stays", _always(fault), SHORT.timeout + 0.5, stays)
@@ -102,9 +106,7 @@ def final(*several):
 
 def tls(*flaws):
     """Return the row of each certificate that a client must reject."""
-    return [
-        Row(f"TLS, certificate {flaw}", Scene(lambda *_: None, flaw=flaw), 0.0) for flaw in flaws
-    ]
+    return [Row(f"TLS, certificate {flaw}", lambda *_: None, 0.0, flaw=flaw) for flaw in flaws]
 
 
 def _elsewhere(proxy):
@@ -119,7 +121,7 @@ TABLE = [*chain(
     # The connection.
     passes(faults.REFUSED, faults.RESET_BEFORE_HEADERS, faults.RESET_AFTER_HEADERS),
     passes(faults.HANG_BEFORE_HEADERS, faults.HANG_IN_BODY, faults.ONE_BYTE_A_SECOND, call=1.0),
-    [Row("no such host", Scene(lambda *_: None, _elsewhere), SHORT.timeout, SHORT)],
+    [Row("no such host", lambda *_: None, SHORT.timeout, SHORT, address=_elsewhere)],
     tls("self-signed", "expired", "for another host"),
 
     # The body.
@@ -148,8 +150,8 @@ TABLE = [*chain(
         Row("suspended, and resumed", _in_turn((faults.SUSPENDING, 0.2), (faults.SUSPENDED, 0.2)), 1.6),
 
         # Another sandbox.
-        Row("sandbox replaced under the same name", Scene(_replace), 0.0),
-        Row("daemon restarted", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)), 0.0),
-        Row("daemon restarted, nothing runs", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)), 0.0),
+        Row("sandbox replaced under the same name", _replace, 0.0),
+        Row("daemon restarted", lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED), 0.0),
+        Row("daemon restarted, nothing runs", lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY), 0.0),
     ],
 )]  # fmt: skip

@@ -23,7 +23,7 @@ SAMPLE = (
 def test_each_helper_has_the_outcome_on_the_page_and_ends_in_time(here, row, monkeypatch):
     scaled_down(monkeypatch, row.pace)
 
-    outcomes = play_all(row.scene, here, timeout=row.pace.timeout)
+    outcomes = play_all(row, here, timeout=row.pace.timeout)
 
     assert without_times(section(row.name, outcomes)) == without_times(sections()[row.name])
     late = {name: o.seconds for name, o in outcomes.items() if o.seconds > row.seconds + SPARE}
