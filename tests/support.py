@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pytest_tlsandbox import ProcessInfo, ProcessSnapshot, Sandbox, errors
-from pytest_tlsandbox.client.list_cache import ListReader
+from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.client.transport import Answer
+from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable, TLSandboxError
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing import scripted_lister as listings
 from pytest_tlsandbox.testing.clock import FakeClock
 from pytest_tlsandbox.testing.scripted_lister import STARTED_AT as T0
@@ -66,9 +69,8 @@ def process(*args: Any, **fields: Any) -> ProcessInfo:
 
 def snapshot(*rows: dict[str, Any], at: float = 0.0) -> ProcessSnapshot:
     """Return a snapshot, parsed from JSON rows; ``at`` is its time in seconds."""
-    seen = ListReader("my-sandbox").read(json.dumps({"processes": rows}).encode())
-    seen.begun = seen.ended = at
-    return seen
+    read, unreadable = parse_list(json.dumps({"processes": rows}).encode())
+    return ProcessSnapshot(read, unreadable, sandbox="my-sandbox", begun=at, ended=at)
 
 
 class ScriptedLister(listings.ScriptedLister):
@@ -102,7 +104,7 @@ class ScriptedLister(listings.ScriptedLister):
         at = self.clock.monotonic() - self._start
         calls.append((round(at, 6), *call))
         answer = script[max(time for time in script if time <= at + 1e-9)]
-        if isinstance(answer, errors.InfrastructureError):
+        if isinstance(answer, InfrastructureError):
             raise answer
         return answer
 
@@ -131,7 +133,7 @@ def pass_time(box: Sandbox, seconds: float = 1) -> Sandbox:
     return box
 
 
-def failure(call: Callable[[], object], error: type[E] = errors.TLSandboxError) -> E:
+def failure(call: Callable[[], object], error: type[E] = TLSandboxError) -> E:
     """Return the error that a call raises."""
     with pytest.raises(error) as caught:
         call()
@@ -157,23 +159,29 @@ def result_of(call: Callable[[], Any]) -> str:
     """
     try:
         value = call()
-    except errors.TLSandboxError as error:
+    except TLSandboxError as error:
         return f"{type(error).__name__}: {error.first_line}"
     if isinstance(value, list):
         return f"pids {[row.pid for row in value]}"
     return f"pid {value.pid}" if isinstance(value, ProcessInfo) else "passes"
 
 
-def assert_result(box, call, expected, earliest, latest):
+def assert_result(
+    box: Sandbox,
+    call: Callable[[Sandbox], Any],
+    expected: str,
+    earliest: float,
+    latest: float,
+) -> None:
     """Check the result of a call, as ``result_of`` returns it, and the time of its last poll."""
     assert result_of(lambda: call(box)) == expected
     assert earliest <= polls(box)[-1] <= latest
 
 
-def unreachable(label: str = "502", text: str = "", **more: Any) -> errors.SandboxUnreachable:
+def unreachable(label: str = "502", text: str = "", **more: Any) -> SandboxUnreachable:
     """Return a transient error."""
     text = f"my-sandbox {text or f'answered {label}'}"
-    return errors.SandboxUnreachable(text, label=label, transient=True, **more)
+    return SandboxUnreachable(text, label=label, transient=True, **more)
 
 
 def dedented(indented: str) -> str:
