@@ -116,8 +116,9 @@ PIPE_GRACE = 2.0
 class OldDaemon(ChangedDaemon):
     """The open-source daemon of March 2026, as captures of its answers show it (api-notes).
 
-    It checks no key, knows neither handles nor managed processes, lists the newest row first, stops
-    capturing at invalid UTF-8, and sends ``eof`` up to 2 s late if a descendant holds the pipe.
+    It checks no key, knows no handles, managed processes, runs or tunnels, lists the newest row
+    first, stops capturing at invalid UTF-8, and sends ``eof`` up to 2 s late if a descendant holds
+    the pipe.
     """
 
     def __init__(self, sandbox):
