@@ -1,20 +1,17 @@
 """Made-up reports for the page: builders of their parts, and a large report."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 
-def at(seconds: float) -> str:
+def at(seconds):
     """Return a time of the session in the form of a report."""
     time = START + timedelta(seconds=seconds)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def change(state: str, seconds: float, **fields: Any) -> dict[str, Any]:
+def change(state, seconds, **fields):
     """Return a change of state that was observed 10 ms after it happened."""
     place = {"test": None, "attempt": None, "phase": None, "seen_at": at(seconds + 0.01)}
     if state == "not listed":
@@ -27,7 +24,7 @@ def change(state: str, seconds: float, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def process(number: int, begun: float, *changes: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def process(number, begun, *changes, **fields):
     """Return a process that started in the session, with its changes after the start."""
     return {
         "id": f"{number}/{1000 + number}/{begun}", "handle": number, "pid": 1000 + number,
@@ -39,58 +36,44 @@ def process(number: int, begun: float, *changes: dict[str, Any], **fields: Any) 
     }  # fmt: skip
 
 
-def hog(number: int, begun: float, ended: float, **fields: Any) -> dict[str, Any]:
+def hog(number, begun, ended, **fields):
     """Return a process that was OOM-killed."""
     return process(number, begun, change("oom_killed", ended, signal=9), **fields)
 
 
-def supervisor(restarts: int, **fields: Any) -> dict[str, Any]:
+def supervisor(restarts, **fields):
     """Return the state of a supervisor, as a change of its process has it."""
-    return {"status": "running", "restarts": restarts, "health": "disabled", "last_exit": None, **fields}  # fmt: skip
+    return {"status": "running", "restarts": restarts, "health": "disabled", **fields}
 
 
-def service(
-    number: int,
-    begun: float,
-    *changes: dict[str, Any],
-    restarts: int = 0,
-    name: str = "web",
-    generation: str = "",
-    **fields: Any,
-) -> dict[str, Any]:
+def service(number, begun, *changes, restarts=0, name="web", **fields):
     """Return one run of a managed process, after this number of restarts."""
-    run = process(
-        number,
-        begun,
-        *changes,
-        name=name,
-        managed={"id": name, "name": name, "generation": generation or name},
-        **fields,
-    )
+    managed = {"id": name, "name": name, "generation": name}
+    run = process(number, begun, *changes, name=name, managed=managed, **fields)
     for one in run["changes"]:
         one["supervisor"] = one.get("supervisor") or supervisor(restarts)
     return run
 
 
-def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
+def attempt(name, begun, ended, outcome="passed", **fields):
     """Return an attempt at a test."""
     times = {"started_at": at(begun), "ended_at": at(ended), "phases": [], "output_files": []}
     fields = {"cause": None, "failure": None, **fields}
     return {"id": name, "attempt": 1, "worker": None, "outcome": outcome, **times, **fields}
 
 
-def failure(line: str, *more: str) -> dict[str, Any]:
+def failure(line, *more):
     """Return the failure of a test with the given first line and the lines before it."""
     return {"phase": "call", "line": line, "text": "\n".join([*more, f"E   {line}"])}
 
 
-def cause(kind: str, of: dict[str, Any] | None = None) -> dict[str, Any]:
+def cause(kind, of=None):
     """Return the cause of a failed test: what happened, and to which process."""
     name, process = (None, None) if of is None else (of["name"], of["id"])
     return {"kind": kind, "name": name, "process": process, "run": None, "certain": True}
 
 
-def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fields: Any) -> Any:
+def finding(rule, verdict, of, test, **fields):
     """Return a finding about a process, attributed to a test."""
     return {
         "rule": rule, "verdict": verdict, "what": "the sandbox says so", "observed": True,
@@ -101,7 +84,7 @@ def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fie
     }  # fmt: skip
 
 
-def gap(*times: tuple[float, float | None], **fields: Any) -> dict[str, Any]:
+def gap(*times, **fields):
     """Return the times in which a sandbox was not monitored, each with its start and end."""
     seen = [
         {"worker": None, "from_at": at(begun), "to_at": None if ended is None else at(ended)}
@@ -113,20 +96,19 @@ def gap(*times: tuple[float, float | None], **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def outage(begun: float, ended: float, faults: str, test: str | None = None) -> dict[str, Any]:
+def outage(begun, ended, faults, test=None):
     """Return a time in which a sandbox did not answer."""
     times = {"from_at": at(begun), "to_at": at(ended)}
     return {"sandbox": "box", "worker": None, "faults": faults, "test": test, **times}
 
 
-def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any) -> dict[str, Any]:
+def report(seconds, processes, tests, **fields):
     """Return a report of a session of ``seconds``, in which OOM kills and crashes are incidents."""
-    names = dict.fromkeys(["box", *(row["sandbox"] for row in processes)])
     ends = [(row, row["changes"][-1]) for row in processes]
     kills = [finding("oom", "OOM-killed", row, None) for row, end in ends if end.get("oom_killed")]
-    crashes = [
-        finding("crash", "Crashed", row, None) for row, end in ends if end.get("signal") in (6, 11)
-    ]
+    crashed = [row for row, end in ends if end.get("signal") in (6, 11)]
+    crashes = [finding("crash", "Crashed", row, None) for row in crashed]
+    names = dict.fromkeys(row["sandbox"] for row in processes) or ["box"]
     boxes = [{"name": name, "label": name, "shared": False, "memory_limit": None} for name in names]
     return {
         "version": 2, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
@@ -137,7 +119,7 @@ def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any
     }  # fmt: skip
 
 
-def large() -> dict[str, Any]:
+def large():
     """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart.
 
     Of the tests, 100 failed, each with a long traceback.
