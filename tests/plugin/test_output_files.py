@@ -1,9 +1,6 @@
 """``--tlsandbox-output`` keeps the complete output of what a failed test started."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,12 +11,7 @@ from pytest_tlsandbox.testing.scripted_lister import STARTED_AT
 
 from ..fault_proxy import FaultProxy
 from ..report.read_report import read
-from .inner import providing
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pytest_tlsandbox.history.runs import Run
+from .inner import providing, run, run_apart
 
 OUTPUT = "--tlsandbox-output=out"
 FIRST = "Output that pytest-tlsandbox kept for a failed test"
@@ -27,7 +19,7 @@ LATE = "because the time limit after a failure had been reached"
 GONE = "is not available, because the sandbox no longer lists this process"
 
 
-def kept(folder: Path) -> list[tuple[str, list[str]]]:
+def kept(folder):
     """Return the name of each file, with ``PID`` in place of the pid, and its lines."""
     return sorted(
         (re.sub(r"\d+\.log$", "PID.log", path.name), path.read_text("utf-8").splitlines())
@@ -38,10 +30,8 @@ def kept(folder: Path) -> list[tuple[str, list[str]]]:
 def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets_masked(
     pytester, connected
 ):
-    pytester.makepyfile(
-        test_it="""
+    suite = """
         import os
-        import pytest
 
         SECRET, KEY = "hun" + "ter2", os.environ["TENSORLAKE_API_KEY"]
         SAYS = f"echo API_KEY={SECRET}; echo {SECRET}-own; echo the key is {KEY}; echo bad >&2"
@@ -56,10 +46,9 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
         def test_fails(tlsandbox):
             tlsandbox.start_process("sh", ["-c", "echo up >&2; exec sleep 60", f"--token={SECRET}"])
             tlsandbox.start_process("sh", ["-c", "echo 1; exit 1"], name="web", restart=AGAIN)
-            tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].managed.restart_count)
+            tlsandbox.wait_for_restart("web")
             tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].ended)
-            job = tlsandbox.start_process("sh", ["-c", f"seq 20000; {SAYS}; exit 3", "job"])
-            tlsandbox.wait_for_exit(job)
+            tlsandbox.run_process("sh", ["-c", f"seq 20000; {SAYS}; exit 3", "job"])
 
         @pytest.mark.xfail
         def test_xfails(tlsandbox): tlsandbox.run_process("false")
@@ -71,13 +60,10 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
 
         def test_setup(broken): pass
 
-        def test_guard(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "crash"])
-            tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)
-        """
-    )
+        def test_guard(tlsandbox): crash(tlsandbox)
+    """
     pytester.makeini("[pytest]\ntlsandbox_output = new/out\ntlsandbox_mask = hunter2-o.n")
-    result = pytester.runpytest_inprocess("--tlsandbox-guard=crash", "--tlsandbox-report=a/r.json")
+    result = run(pytester, suite, "--tlsandbox-guard=crash", "--tlsandbox-report=a/r.json")
     result.assert_outcomes(passed=1, failed=2, errors=1, xfailed=1)
     files = [*(pytester.path / "new" / "out").iterdir()]
     written = "".join(path.read_text() for path in files)
@@ -85,50 +71,41 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
     (name, lines), *found = kept(pytester.path / "new" / "out")
     assert name == "test_it.py-test_fails-job-PID.log"
     assert lines[:2] == [FIRST, "test: test_it.py::test_fails"]
-    assert re.fullmatch(
-        r"process: sh -c seq .* API_KEY=\*\*\*; .* job \(pid \d+ in my-sandbox\)", lines[2]
-    )
-    numbers = [str(number) for number in range(1, 20_001)]
-    assert lines[3] == "--- stdout has 20003 lines"
-    assert lines[4:-2] == [*numbers, "API_KEY=***", "***", "the key is ***"]
-    assert lines[-2:] == ["--- stderr has 1 line", "bad"]
+    command = r"process: sh -c seq .* API_KEY=\*\*\*; .* job \(pid \d+ in my-sandbox\)"
+    assert re.fullmatch(command, lines[2])
+    shown = [*map(str, range(1, 20_001)), "API_KEY=***", "***", "the key is ***"]
+    assert lines[3:] == ["--- stdout has 20003 lines", *shown, "--- stderr has 1 line", "bad"]
     silent = ["--- stdout has 0 lines", "--- stderr has 0 lines"]
     assert sorted((name.removeprefix("test_it.py-"), lines[3:]) for name, lines in found) == [
         ("test_fails-token=-PID.log", ["--- stdout has 0 lines", "--- stderr has 1 line", "up"]),
         ("test_fails-web-PID.log", ["--- stdout has 1 line", "1", "--- stderr has 0 lines"]),
         ("test_fails-web-PID.log", [f"--- stdout {GONE}", f"--- stderr {GONE}"]),
-        ("test_guard-crash-PID.log", silent),
+        ("test_guard-here-PID.log", silent),
         ("test_setup-sleep-PID.log", silent),
     ]
     assert result.stdout.str().count("- complete output -") == 3
-    for path in files:
-        assert str(path) in result.outlines
+    assert {*map(str, files)} <= {*result.outlines}
     tests = read(pytester.path / "a" / "r.json")["tests"]
     linked = {test["id"][12:]: sorted(test["output_files"]) for test in tests}
     names = sorted(f"../new/out/{path.name}" for path in files if "test_fails" in path.name)
     assert linked.pop("test_fails") == names
-    assert {name: len(paths) for name, paths in linked.items()} == {
-        "test_passes": 0, "test_xfails": 0, "test_setup": 1, "test_guard": 1
-    }  # fmt: skip
+    numbers = {name: len(paths) for name, paths in linked.items()}
+    assert numbers == {"test_passes": 0, "test_xfails": 0, "test_setup": 1, "test_guard": 1}
 
 
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("workers", ["-n0", pytest.param("-n2", marks=pytest.mark.slow)])
 def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers):
-    pytester.makepyfile(
-        test_it=r"""
-        import pytest
-
+    suite = r"""
         NAMES = ["", "../../etc/a b", "ä/\x00\n", "x" * 2000, "x" * 2000 + "y", "CON:*?", "-"]
 
         @pytest.mark.parametrize("name", NAMES, ids=lambda name: name or "none")
-        def test_it(tlsandbox, name, request):
+        def test_it(tlsandbox, name):
             tlsandbox.run_process("echo", ["this is", str(NAMES.index(name))])
             assert False
-        """
-    )
+    """
     again = ("-p", "rerunfailures", "--reruns=1")
-    result = pytester.runpytest_subprocess(OUTPUT, "--tlsandbox-no-section", workers, *again)
+    result = run_apart(pytester, suite, OUTPUT, "--tlsandbox-no-section", workers, *again)
     outcomes = result.parseoutcomes()
     assert (outcomes["failed"], outcomes["rerun"]) == (7, 7)
     files = [*(pytester.path / "out").iterdir()]
@@ -199,22 +176,20 @@ def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
     )
     result = pytester.runpytest_inprocess(OUTPUT)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["E *of the test", f"{pytester.path}/out cannot be written: File exists"]
-    )
+    problem = f"{pytester.path}/out cannot be written: File exists"
+    result.stdout.fnmatch_lines(["E *of the test", problem])
     assert (pytester.path / "out").read_text() == "mine"
 
 
-def started_by(lister: ScriptedLister) -> Run:
+def started_by(lister):
     run = lister.history.note_start(lister.start({"command": "python", "args": ["train.py"]}))
     lister.poll()
     return run
 
 
-def output_of(run: Run, lister: ScriptedLister, stream: Any, deadline: float) -> str:
+def output_of(run, lister, stream, deadline):
     """Return what the file contains about a stream."""
     lister.poll()
-    assert run.row is not None
     return "".join(output_files._output(run, run.row, stream, lister, deadline))
 
 
@@ -235,14 +210,13 @@ def test_output_that_takes_too_long_to_mask_is_cut_and_the_file_says_so(monkeypa
     lister = ScriptedLister({0: [row(41)]}, output={41: {"stdout": list("abcdefg")}})
     run, clock = started_by(lister), lister.clock
 
-    def mask_slowly(line: str) -> str:
+    def mask_slowly(line):
         clock.now += 1
         return line
 
     monkeypatch.setattr(output_files, "Clock", clock)
     monkeypatch.setattr(output_files, "mask_text", mask_slowly)
     deadline = clock.now + 2.5
-    assert output_of(run, lister, "stdout", deadline) == (
-        f"--- stdout has 7 lines\na\nb\nc\n--- 4 more lines left out, {LATE}\n"
-    )
+    shown = f"--- stdout has 7 lines\na\nb\nc\n--- 4 more lines left out, {LATE}\n"
+    assert output_of(run, lister, "stdout", deadline) == shown
     assert output_of(run, lister, "stderr", deadline) == f"--- stderr was not read, {LATE}\n"

@@ -1,7 +1,5 @@
 """The report: every process seen, every change of its state, the test each belongs to."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -34,10 +32,10 @@ SUITE = """
         def test_xfails(): assert False
 
 """
-JOB, KILLED, CRASHED = (
-    f"test_it.py::test_{name}" for name in ("starts_a_job", "is_killed", "crashes")
-)
+NAMES = "uses_a_server", "starts_a_job", "is_killed", "crashes", "teardown_fails"
+SERVER, JOB, KILLED, CRASHED, LAST = (f"test_it.py::test_{name}" for name in NAMES)
 
+REPORT = "--tlsandbox-report=out.json"
 EARLIER = '{"version": 1, "versions": {"pytest_tlsandbox": "0.1"}}'
 
 
@@ -85,16 +83,11 @@ def test_report_contains_every_process_with_its_changes_and_its_test(
     assert summary(result)[-1] == f"tlsandbox report: {path}"
     assert step_summary.read_text() == "of another step\n" + STEP_SUMMARY
     assert {test["id"]: test["outcome"] for test in report["tests"]} == {
-        "test_it.py::test_uses_a_server": "passed",
-        JOB: "passed",
-        KILLED: "failed",
-        CRASHED: "passed",
-        "test_it.py::test_skipped": "skipped",
-        "test_it.py::test_xfails": "xfailed",
-        "test_it.py::test_xpasses": "xpassed",
-        "test_it.py::test_fails_twice": "failed",
-        "test_it.py::test_teardown_fails": "error",
-    }
+        SERVER: "passed", JOB: "passed", KILLED: "failed", CRASHED: "passed",
+        "test_it.py::test_skipped": "skipped", "test_it.py::test_xfails": "xfailed",
+        "test_it.py::test_xpasses": "xpassed", "test_it.py::test_fails_twice": "failed",
+        LAST: "error",
+    }  # fmt: skip
     for test in report["tests"]:
         assert report["started_at"] <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
         call = [] if test["outcome"] == "skipped" else ["call"]
@@ -103,9 +96,9 @@ def test_report_contains_every_process_with_its_changes_and_its_test(
     small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
     assert report["sandboxes"] == [{**small, "no_kernel_counter": None}]
     failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
-    assert [(failure["phase"], failure["line"]) for failure in failures] == [
-        ("call", "OOM-killed: python -c"), ("call", "OSError: --token=***"), ("teardown", "assert False")
-    ]  # fmt: skip
+    lines = ["OOM-killed: python -c", "OSError: --token=***", "assert False"]
+    assert [failure["line"] for failure in failures] == lines
+    assert [failure["phase"] for failure in failures] == ["call", "call", "teardown"]
     shown = r"\ntest_it.py:\d+: OSError\n\nsandbox during this test:\n.* Exited 3: job\.sh$"
     assert re.search(shown, failures[1]["text"])
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
@@ -113,25 +106,23 @@ def test_report_contains_every_process_with_its_changes_and_its_test(
 
     rows = {row["pid"]: row for row in report["processes"]}
     assert (rows[old.pid]["before_the_session"], rows[old.pid]["test"]) == (True, None)
-    [server] = [row for row in rows.values() if row["name"] == "server" and row["test"]]
+    [server] = [row for row in rows.values() if row["test"] == SERVER]
     assert server["managed"] == {"id": "server", "name": "server", "generation": server["id"]}
-    assert server["test"] == "test_it.py::test_uses_a_server"
     # It ended in the tear-down of the last test, with its session.
     begun, ended = server["changes"]
     assert (begun["state"], ended["state"]) == ("running", "signaled")
-    assert (ended["test"], ended["phase"]) == ("test_it.py::test_teardown_fails", "teardown")
-    [job] = [row for row in rows.values() if "reported.py" in row["command_line"]]
+    assert (ended["test"], ended["phase"]) == (LAST, "teardown")
+    [job] = [row for row in rows.values() if row["test"] == JOB]
     assert job["command_line"] == "sh -c exit 3 reported.py --token=***"
     assert "tl_secret" not in path.read_text()
     end = job["changes"][-1]
-    assert (end["text"], end["exit_code"], end["phase"]) == ("exited 3", 3, "call")
-    assert end["test"] == JOB
+    assert (end["text"], end["exit_code"]) == ("exited 3", 3)
+    assert (end["test"], end["phase"]) == (JOB, "call")
     # By the clock of the sandbox, and by the clock of this machine.
     assert job["started_at"] <= end["at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
 
 
-REPORT = "--tlsandbox-report=out.json"
 WAYS = {"alone": (), "xdist": ("-n1",)}
 
 
@@ -154,8 +145,7 @@ def test_report_without_the_guard_fails_no_test_and_prints_only_its_path(
     [section] = timeline_of(report)["sections"]
     kinds = [[mark["kind"] for mark in row["marks"]] for row in section["rows"] if row["marks"]]
     assert kinds == [["oom"], ["crash"]]
-    changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
-    ends = {end["test"]: end["state"] for end in changes}
+    ends = {row["test"]: row["changes"][-1]["state"] for row in report["processes"]}
     assert (ends[JOB], ends[KILLED], ends[CRASHED]) == ("exited", "oom_killed", "signaled")
 
 
@@ -163,7 +153,7 @@ def test_report_without_the_guard_fails_no_test_and_prints_only_its_path(
 def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
     pytester.makepyfile(test_it="def test_a(): pass\ndef test_b(): pass")
-    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
+    result = pytester.runpytest_inprocess(REPORT)
     assert result.ret == 0
     report = read(pytester.path / "out.json")
     [gap], [outage] = report["gaps"], report["outages"]
@@ -180,16 +170,9 @@ def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypa
 @pytest.mark.usefixtures("limited")
 def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
     pytester.makepyfile(
-        """
-        import pathlib
-
-        def test_it(request):
-            path = request.config.rootpath / "out.json"
-            path.mkdir()
-            (path / "in the way").write_text("")
-        """
+        "import pathlib\ndef test_it(): pathlib.Path('out.json/a').mkdir(parents=True)"
     )
-    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
+    result = pytester.runpytest_inprocess(REPORT)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*/out.json could not be written: Is a directory"])
     assert [path.name for path in pytester.path.iterdir() if "out" in path.name] == ["out.json"]
@@ -198,7 +181,7 @@ def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
 def test_old_report_is_removed_if_the_test_run_crashes(pytester):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
-    assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
+    assert pytester.runpytest_subprocess(REPORT).ret == 3
     assert not (pytester.path / "out.json").exists()
 
 
@@ -213,17 +196,17 @@ def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option):
         test_bad="import pytest\n@pytest.mark.tlsandbox_guard('omm')\ndef test_it(): pass",
     )
     files = () if option.endswith(".py") else ("test_it.py",)
-    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json", option, *files)
+    result = pytester.runpytest_inprocess(REPORT, option, *files)
     assert result.ret == (pytest.ExitCode.OK if files else pytest.ExitCode.USAGE_ERROR)
     assert "tlsandbox report" not in result.stdout.str()
     assert (pytester.path / "out.json").read_text() == EARLIER
 
 
 def test_existing_file_that_is_not_a_report_is_not_overwritten(pytester):
-    victim = pytester.makepyfile("def test_it(): pass")
-    result = pytester.runpytest_inprocess(f"--tlsandbox-report={victim.name}")
+    victim = pytester.makepyfile(test_it="def test_it(): pass")
+    result = pytester.runpytest_inprocess("--tlsandbox-report=test_it.py")
     assert usage_error_of(result) == (
-        f"--tlsandbox-report: {victim.name!r} cannot be written: the file exists but is not a report "
+        "--tlsandbox-report: 'test_it.py' cannot be written: the file exists but is not a report "
         "of this plugin; remove the file, or give another path"
     )
     assert victim.read_text() == "def test_it(): pass"
