@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_tlsandbox.report.__main__ import main
+
 ROOT = Path(__file__).parent.parent.parent
 SITE = ROOT / "build" / "site"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -57,8 +59,7 @@ def show(browser, tmp_path):
 def written(report, path):
     """Write the page of a report as a user would."""
     path.with_suffix(".json").write_text(json.dumps(report))
-    command = [sys.executable, "-m", "pytest_tlsandbox.report", path.with_suffix(".json"), path]
-    subprocess.run(command, check=True)
+    main([str(path.with_suffix(".json")), str(path)])
     return path
 
 
