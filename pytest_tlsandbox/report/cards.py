@@ -12,15 +12,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import capitalized, count, printable, seconds
 from pytest_tlsandbox.monitoring.plain_data import describe_gap
-
-if TYPE_CHECKING:
-    Data = Mapping[str, Any]
-    """A part of the report, or of its timeline."""
+from pytest_tlsandbox.report.timeline import Data
 
 _BAD_OUTCOMES = ("failed", "error", "crashed")
 _MOST_CARDS = 8

@@ -9,9 +9,11 @@ import contextlib
 import json
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,11 @@ _PACKAGES = ("pytest-tlsandbox", "pytest", "pytest-xdist", "pytest-rerunfailures
 
 def document_of(session: SessionData, settings: Settings, exit_status: int) -> dict[str, Any]:
     """Return the report of a session, in the format that the schema defines."""
-    changes: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for change in sorted(session.changes, key=lambda change: change["seen_at"]):
-        owner = (change["sandbox"], change["process"])
-        change = _without(change, "sandbox", "process")
-        same = changes.setdefault(owner, [])
+    changes: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for change in sorted(session.changes, key=itemgetter("seen_at")):
+        same = changes[change["sandbox"], change["process"]]
         if not same or _state(same[-1]) != _state(change):  # several workers see the same
-            same.append(change)
+            same.append(_without(change, "sandbox", "process"))
     finished = not any(worker["lost"] for worker in session.workers.values())
     return {
         "version": VERSION,
@@ -49,7 +49,7 @@ def document_of(session: SessionData, settings: Settings, exit_status: int) -> d
         "collection_errors": session.collection_errors,
         "tests": [_timed(test) for test in session.tests],
         "processes": [
-            {**process, "changes": changes.get(owner, []), "output": session.outputs.get(owner)}
+            {**process, "changes": changes[owner], "output": session.outputs.get(owner)}
             for owner, process in session.processes.items()
         ],
         "incidents": [*session.incidents.values()],
@@ -93,7 +93,8 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _state(change: Mapping[str, Any]) -> dict[str, Any]:
-    return _without(change, "at", "seen_at", "test", "attempt", "phase")
+    place = ("sandbox", "process", "test", "attempt", "phase")
+    return _without(change, "at", "seen_at", *place)
 
 
 def _timed(test: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,12 +103,8 @@ def _timed(test: Mapping[str, Any]) -> dict[str, Any]:
         {"name": name, "outcome": outcome, "started_at": _time(began), "ended_at": _time(ended)}
         for name, outcome, began, ended in test["phases"]
     ]
-    return {
-        **test,
-        "started_at": phases[0]["started_at"] if phases else None,
-        "ended_at": phases[-1]["ended_at"] if phases else None,
-        "phases": phases,
-    }
+    begun, ended = (phases[0]["started_at"], phases[-1]["ended_at"]) if phases else (None, None)
+    return {**test, "started_at": begun, "ended_at": ended, "phases": phases}
 
 
 def _time(seconds: float) -> str:

@@ -9,17 +9,14 @@ import contextlib
 from collections.abc import Generator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
 from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
+from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.report.document import document_of, is_page, write_report
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.monitoring.session_data import SessionData
-    from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.settings import Settings
 
 
 class ReportPlugin:

@@ -11,17 +11,16 @@ import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pytest_tlsandbox.monitoring.plain_data import epoch
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
-if TYPE_CHECKING:
-    Data = Mapping[str, Any]
-    """A part of the report, or of the timeline."""
-    Incidents = defaultdict[tuple[str, str], dict[tuple[str, int | None], dict[str, Any]]]
-    """The incidents of each run by rule and affected run; the keys are a sandbox and a process."""
+Data = Mapping[str, Any]
+"""A part of the report, or of the timeline."""
+_Incidents = defaultdict[tuple[str, str], dict[tuple[str, int | None], dict[str, Any]]]
+"""The incidents of each run by rule and affected run; the keys are a sandbox and a process."""
 
 _LONGEST_TEXT = 2000
 _LONGEST_LINE = 400
@@ -83,12 +82,12 @@ def timeline_of(document: Data) -> Data:
     return {"began": start, "span": span, "workers": workers, "tests": tests, "sections": sections}
 
 
-def _incidents(document: Data) -> Incidents:
+def _incidents(document: Data) -> _Incidents:
     """Return the incidents of each run, and the numbers of the findings for each incident.
 
     If a finding has no recorded incident, the finding counts as an incident. Leaks are an example.
     """
-    found: Incidents = defaultdict(dict)
+    found: _Incidents = defaultdict(dict)
     for incident in [*document["incidents"], *document["findings"]]:
         new = {**incident, "findings": [], "allowed": False}
         own = found[incident["sandbox"], incident["process"]]
@@ -100,7 +99,7 @@ def _incidents(document: Data) -> Incidents:
     return found
 
 
-def _section(sandbox: str, document: Data, axis: _Axis, incidents: Incidents) -> Data:
+def _section(sandbox: str, document: Data, axis: _Axis, incidents: _Incidents) -> Data:
     """Return the rows, the gaps and the outages of one sandbox."""
     runs = [run for run in document["processes"] if run["sandbox"] == sandbox]
     axis = axis._replace(offset=_offset(runs))
@@ -114,9 +113,12 @@ def _section(sandbox: str, document: Data, axis: _Axis, incidents: Incidents) ->
     # last. Rows of one kind stay sorted by the start of their first run.
     rows.sort(key=lambda row: (not row["cause"], not row["wrong"], row["quiet"]))
     gaps = [*_gaps(document, sandbox, axis)]
+    # The tests of the worker to which the sandbox belongs form the background for its bars.
+    parts = re.split("[@-]", sandbox)
+    worker = next((each["id"] for each in document["workers"] if each["id"] in parts), None)
     return {
         "name": sandbox,
-        "worker": _worker_of(sandbox, document["workers"]),
+        "worker": worker,
         "offset": axis.offset,
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
@@ -144,7 +146,7 @@ def _offset(runs: Iterable[Data]) -> int | None:
     return min(delays, default=None)
 
 
-def _row(runs: Sequence[Data], axis: _Axis, incidents: Incidents, causes: Container[str]) -> Data:
+def _row(runs: Sequence[Data], axis: _Axis, incidents: _Incidents, causes: Container[str]) -> Data:
     bars = [_bar_of(run, axis) for run in runs]
     for bar, successor in pairwise(bars):
         # The end of a run may have been observed only together with the next run.
@@ -315,12 +317,3 @@ def _outages(document: Data, gaps: Sequence[Data], sandbox: str, axis: _Axis) ->
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
         if outage["sandbox"] == sandbox and not within:
             yield {"from": begun, "to": ended, **_fields(outage, "faults", "test")}
-
-
-def _worker_of(sandbox: str, workers: Iterable[Data]) -> str | None:
-    """Return the worker to which a sandbox belongs, or None if there is no such worker.
-
-    In the timeline, the tests of this worker form the background for the bars of the sandbox.
-    """
-    parts = re.split("[@-]", sandbox)
-    return next((worker["id"] for worker in workers if worker["id"] in parts), None)
