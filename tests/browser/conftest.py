@@ -68,8 +68,8 @@ def shop(tmp_path_factory):
     """Run the suite whose server is OOM-killed and restarted; return the report and its page."""
     folder = tmp_path_factory.mktemp("shop")
     command = [sys.executable, "-m", "pytest", "-c", "examples/pytest.ini", f"--rootdir={ROOT}"]
-    command += ["-p", "no:cacheprovider", f"--tlsandbox-report={folder / 'run.json'}"]
     command += ["tests/browser/shop.py", "--tlsandbox-guard=oom,crash,restart"]
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False, timeout=100)
+    command += ["-p", "no:cacheprovider", f"--tlsandbox-report={folder / 'run.json'}"]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=100)
     document = json.loads((folder / "run.json").read_text())
     return document, written(document, folder / "page.html")

@@ -101,8 +101,7 @@ def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers)
 
         @pytest.mark.parametrize("name", NAMES, ids=lambda name: name or "none")
         def test_it(tlsandbox, name):
-            tlsandbox.run_process("echo", ["this is", str(NAMES.index(name))])
-            assert False
+            tlsandbox.run_process("sh", ["-c", f"echo this is {NAMES.index(name)}; exit 1"])
     """
     again = ("-p", "rerunfailures", "--reruns=1")
     result = run_apart(pytester, suite, OUTPUT, "--tlsandbox-no-section", workers, *again)
@@ -117,20 +116,18 @@ def test_every_failed_attempt_of_every_test_has_its_own_files(pytester, workers)
 
 @pytest.mark.usefixtures("connected")
 def test_files_from_an_earlier_session_are_removed_but_no_other_file_is_touched(pytester):
-    pytester.makepyfile(
-        test_it="""
+    suite = """
         def test_it(tlsandbox, pytestconfig):
             job = tlsandbox.run_process("echo", ["a"])
             name = f"test_it.py-test_it-echo-{job.pid}.log"
             (pytestconfig.rootpath / "out" / name).write_text("mine")
             assert False
-        """
-    )
+    """
     folder = pytester.path / "out"
     folder.mkdir()
     (folder / "empty.log").touch()
     for number in (1, 2):
-        assert pytester.runpytest_inprocess(OUTPUT).ret == 1
+        assert run(pytester, suite, OUTPUT).ret == 1
         texts = [path.read_text() for path in folder.iterdir()]
         assert sorted(text.partition("\n")[0] for text in texts) == ["", FIRST, *["mine"] * number]
         names = {path.name for path in folder.iterdir()}
@@ -166,15 +163,13 @@ def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, box, 
 
 @pytest.mark.usefixtures("connected")
 def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
-    pytester.makepyfile(
-        """
+    suite = """
         def test_it(tlsandbox, pytestconfig):
             tlsandbox.run_process("echo")
             (pytestconfig.rootpath / "out").write_text("mine")
             assert False, "of the test"
-        """
-    )
-    result = pytester.runpytest_inprocess(OUTPUT)
+    """
+    result = run(pytester, suite, OUTPUT)
     result.assert_outcomes(failed=1)
     problem = f"{pytester.path}/out cannot be written: File exists"
     result.stdout.fnmatch_lines(["E *of the test", problem])

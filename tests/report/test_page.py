@@ -34,6 +34,7 @@ def cards(document):
 PASSED = attempt("test_a.py::test_a", 0, 1, "passed")
 FAILED = attempt("test_a.py::test_b", 1, 2, "failed")
 CRASHED = process(7, 1, change("signaled", 2, signal=6))
+AGAIN = service(21, 2, restarts=1)
 
 
 def failed(kind, of=None, name="test_b", line="lost"):
@@ -70,19 +71,16 @@ def test_headline_names_the_causes_of_the_failures(processes, tests, fields, exp
 
 
 def test_findings_and_failed_tests_with_one_cause_share_a_card():
-    killed = service(20, 0, change("oom_killed", 1.5, signal=9), test="test_a.py::test_a")
-    killed["output"] = {"stream": "output", "lines": ["loading", "epoch 2"], "total": 2}
-    again = service(21, 2, restarts=1)
-    found = [
-        finding("oom", "OOM-killed", killed, "test_a.py::test_a"),
-        finding("restart", "Restarted", killed, "test_a.py::test_a"),
-    ]
+    more = {"output": {"stream": "output", "lines": ["loading", "epoch 2"], "total": 2}}
+    killed = service(20, 0, change("oom_killed", 1.5, signal=9), test="test_a.py::test_a", **more)
+    verdicts = {"oom": "OOM-killed", "restart": "Restarted"}
+    found = [finding(rule, verdict, killed, "test_a") for rule, verdict in verdicts.items()]
     tests = [
         failed("none", line="KeyError: 'x'", name="test_c"),
         failed("oom", killed, line="RemoteDisconnected"),
         failed("exit", EXITED, name="test_exit", line="Exited 4"),
     ]
-    document = report(10, [killed, again, EXITED], tests, findings=found)
+    document = report(10, [killed, AGAIN, EXITED], tests, findings=found)
     document["sandboxes"][0]["memory_limit"] = 256 * 2**20
     assert cards(document) == [
         "OOM-killed web (pid 1020)\n"
@@ -99,8 +97,7 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
 def test_exit_that_made_a_test_fail_is_named_even_if_the_process_was_restarted():
     ended = service(20, 0, change("exited", 1, exit_code=4))
     found = [finding("restart", "Restarted", ended, "test_a.py::test_a")]
-    again = service(21, 2, restarts=1)
-    [card] = cards(report(10, [ended, again], [failed("exit", ended)], findings=found))
+    [card] = cards(report(10, [ended, AGAIN], [failed("exit", ended)], findings=found))
     assert card.startswith("Exited 4 web (pid 1020)\n")
 
 
@@ -108,19 +105,18 @@ def test_each_generation_of_a_process_name_has_its_own_card_and_row():
     runs = [service(n, n, change("signaled", n + 1, signal=11)) for n in (1, 2)]
     runs[0]["managed"]["generation"] = "of an earlier deployment"
     found = cards(report(10, runs, [failed("crash", run) for run in runs]))
-    assert [card.splitlines()[0] for card in found] == [
-        f"Crashed web (pid {n})" for n in (1001, 1002)
-    ]
+    titles = [card.splitlines()[0] for card in found]
+    assert titles == ["Crashed web (pid 1001)", "Crashed web (pid 1002)"]
 
 
 def test_cards_after_the_failures_show_what_was_not_monitored_and_what_is_allowed():
     found = [finding("oom", "OOM-killed", HOG, "test_a.py::test_a", allowed="on purpose")]
-    unseen = {
-        "gaps": [made.gap(from_test="test_a.py::test_a", tests=3)],
-        "outages": [made.outage(1, 2, "502 x2")],
-        "collection_errors": ["test_c.py"],
-    }
-    document = report(10, [HOG, CRASHED], [PASSED], findings=found, **unseen)
+    gaps, outages = (
+        [made.gap(from_test="test_a.py::test_a", tests=3)],
+        [made.outage(1, 2, "502 x2")],
+    )
+    more = {"gaps": gaps, "outages": outages, "collection_errors": ["test_c.py"]}
+    document = report(10, [HOG, CRASHED], [PASSED], findings=found, **more)
     assert cards(document) == [
         "Not collected test_c.py",
         "Not monitored box\nfrom test_a.py::test_a to the end, 3 tests: refused",

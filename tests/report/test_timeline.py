@@ -72,9 +72,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("changes", "kind", "ended", "to"), ENDS)
-def test_bar_ends_where_the_process_ended_or_vanished_and_otherwise_stays_open(
-    changes, kind, ended, to
-):
+def test_bar_ends_where_the_process_ended_or_vanished_or_stays_open(changes, kind, ended, to):
     bar = bar_of(1, 2, *changes)
     assert (bar["kind"], bar["ended"], bar["to"]) == (kind, ended, to)
     assert (bar["begun"], bar["from"]) == ("sandbox", 2010)
@@ -82,9 +80,9 @@ def test_bar_ends_where_the_process_ended_or_vanished_and_otherwise_stays_open(
 
 def test_bar_starts_at_the_left_edge_if_the_process_started_before_the_session():
     assert bar_of(1, -5, before_the_session=True)["begun"] == "before"
-    known = process(1, 1, change("exited", 2))
-    _, fixture = rows_of(known, process(2, 0.5, before_the_session=True))[::-1]
-    assert (fixture["bars"][0]["begun"], fixture["bars"][0]["from"]) == ("sandbox", 510)
+    known, fixture = process(1, 1, change("exited", 2)), process(2, 0.5, before_the_session=True)
+    [bar] = rows_of(known, fixture)[0]["bars"]
+    assert (bar["begun"], bar["from"]) == ("sandbox", 510)
 
 
 def test_processes_that_ended_before_the_session_are_counted_but_not_drawn():
@@ -116,24 +114,20 @@ def test_timeline_marks_incidents_of_unlisted_runs_at_the_start_of_the_next_run(
     restarts = [restart_of(first, 0), restart_of(second, 1, times=2)]
     [row] = rows_of(first, second, findings=kills[1:], incidents=kills[:1] + restarts)
     assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [("oom", 4010), ("running", 10_000)]
-    later = [(5010, "Restarted 3 times"), (5010, "OOM-killed")]
-    assert marks_of(row) == [(4010, "OOM-killed"), *later]
-    assert row["bars"][1].pop("findings") == [0]
+    marks = [(4010, "OOM-killed"), (5010, "Restarted 3 times"), (5010, "OOM-killed")]
+    assert (marks_of(row), row["bars"][1]["findings"]) == (marks, [0])
     [without_guard] = rows_of(first, second, incidents=kills + restarts)
-    assert without_guard["bars"][1].pop("findings") == []
-    assert marks_of(row) == marks_of(without_guard)
+    assert (marks_of(without_guard), without_guard["bars"][1]["findings"]) == (marks, [])
 
 
 def test_allowed_finding_is_marked_but_does_not_count_as_a_problem():
     server, hog = process(1, 1), made.hog(2, 2, 3)
     leak = finding("leak", "Left running", server, "test_a", at=made.at(4))
-    found = [leak, killed(hog, None, "test_a", allowed="on purpose")]
-    rows = rows_of(server, hog, findings=found)
-    assert [(row["bars"][0]["name"], marks_of(row), row["wrong"]) for row in rows] == [
-        ("job-1.py", [(4000, "Left running")], True),
-        ("job-2.py", [(3010, "OOM-killed")], False),
-    ]
-    assert rows[0]["bars"][0]["findings"] == [0]
+    allowed = killed(hog, None, "test_a", allowed="on purpose")
+    first, second = rows_of(server, hog, findings=[leak, allowed])
+    assert (marks_of(first), first["wrong"]) == ([(4000, "Left running")], True)
+    assert (marks_of(second), second["wrong"]) == ([(3010, "OOM-killed")], False)
+    assert [row["bars"][0]["findings"] for row in (first, second)] == [[0], [1]]
 
 
 @pytest.mark.parametrize("allowed", [None, "expected"])
@@ -148,13 +142,10 @@ def test_incident_that_is_also_a_finding_is_marked_once(allowed):
 
 
 def test_causes_of_failed_tests_come_first_and_uneventful_rows_come_last():
-    jobs = [
-        process(2, 2, change("exited", 3)),
-        process(1, 1, change("exited", 3, exit_code=1)),
-        service(3, 3),
-        process(4, 4, change("signaled", 5, signal=6)),
-    ]
-    test = attempt("test_a", 1, 2, "failed", cause=made.cause("exit", jobs[1]))
+    failed = process(1, 1, change("exited", 3, exit_code=1))
+    crashed = process(4, 4, change("signaled", 5, signal=6))
+    jobs = [process(2, 2, change("exited", 3)), failed, service(3, 3), crashed]
+    test = attempt("test_a", 1, 2, "failed", cause=made.cause("exit", failed))
     rows = rows_of(*jobs, tests=[test])
     assert pids(rows) == [1001, 1004, 1002, 1003]
     assert [row["quiet"] for row in rows] == [False, False, True, True]
@@ -176,9 +167,10 @@ def test_sandbox_that_was_never_reached_is_shown_in_the_timeline():
     assert gaps == {"box": 0, "other": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "worker"), [("local@gw1", "gw1"), ("ci-gw1", "gw1"), ("shared", None)]
-)
+WORKERS = [("local@gw1", "gw1"), ("ci-gw1", "gw1"), ("shared", None)]
+
+
+@pytest.mark.parametrize(("name", "worker"), WORKERS)
 def test_timeline_section_names_the_worker_unless_workers_share_the_sandbox(name, worker):
     workers = [{"id": f"gw{number}", "lost": False} for number in range(2)]
     assert section_of(process(1, 1, sandbox=name), workers=workers)["worker"] == worker
