@@ -18,14 +18,9 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 WORKFLOW = Path(__file__).parent.parent / "examples" / "ci" / "gate-deployment.yml"
-README = (
-    "from importlib.metadata import metadata; print(metadata('pytest-tlsandbox')['Description'])"
-)
+README = "import importlib.metadata as m; print(m.metadata('pytest-tlsandbox')['Description'])"
 TOO_BIG = "taken = [bytearray(10_000_000) for _ in range(300)]"
-SMOKE = """
-def test_the_web_server_is_up(tlsandbox):
-    tlsandbox.wait_for_process("http.server", timeout=10)
-"""
+SMOKE = "def test_server_is_up(tlsandbox): tlsandbox.wait_for_process('http.server', timeout=10)\n"
 CRASHES = """
 def test_helper_that_crashes_unnoticed(tlsandbox):
     tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
@@ -55,9 +50,8 @@ class Newcomer:
         done = subprocess.run(command, timeout=300, **options, **output)
         missing = [text for text in shown if text not in done.stdout]
         if missing or done.returncode != status:
-            sys.exit(
-                f"{done.stdout}\nstatus {done.returncode}, wanted {status}; not shown: {missing}"
-            )
+            problem = f"status {done.returncode}, wanted {status}; not shown: {missing}"
+            sys.exit(f"{done.stdout}\n{problem}")
         return done.stdout
 
     def write(self, name, text):

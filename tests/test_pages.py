@@ -11,12 +11,10 @@ from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from tests.support import sample_of
 from tools.pages import ROOT, without_numbers
 
-PAGES = [
-    path.relative_to(ROOT).as_posix()
-    for pattern in ("README.md", "docs/*.md", "docs/*/*.md")
-    for path in sorted(ROOT.glob(pattern))
-    if path.parent.name != "contributing"
-]
+PATTERNS = ("*.md", "*/*.md", "docs/*/*.md")
+PATHS = [path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]
+ALL = [path.relative_to(ROOT).as_posix() for path in PATHS]
+PAGES = [page for page in ALL if re.match("README|docs/(?!contributing/)", page)]
 """The pages whose code and commands are run here."""
 BLOCK = re.compile(r"(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 FAILING = ("fails", "readme: test")
@@ -186,15 +184,10 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-PATHS = [path for pattern in ("*.md", "*/*.md", "docs/*/*.md") for path in ROOT.glob(pattern)]
-
-
-@pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in PATHS])
+@pytest.mark.parametrize("page", ALL)
 def test_target_of_each_link_in_the_docs_exists(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        if link.startswith(("http://", "https://")):
-            continue
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text):
         path, _, anchor = link.partition("#")
         target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
         assert target.exists(), link

@@ -5,12 +5,9 @@ import time
 
 import pytest
 
-from pytest_tlsandbox import errors
-from pytest_tlsandbox.async_sandbox import AsyncSandbox
+from pytest_tlsandbox import AsyncSandbox, Sandbox, errors
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.testing.clock import FakeClock, no_sleep
-from pytest_tlsandbox.testing.scripted_lister import ScriptedLister, row
+from pytest_tlsandbox.testing import FakeClock, ScriptedLister, no_sleep, row
 from tests.client.servers import connected, reply
 
 EXITED = row(41, status="exited", exit_code=0)
@@ -49,7 +46,6 @@ def test_start_call_on_a_scripted_sandbox_returns_when_the_script_lists_the_proc
     box = Sandbox(lister)
 
     server = box.start_process("python", ["serve.py"])
-
     assert (server.pid, box.wait_for_process(server).pid) == (41, 41)
     assert lister.polls == [2.0]
     with pytest.raises(errors.RequestRefused, match="lists no process with this command line"):

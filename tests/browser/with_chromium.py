@@ -482,11 +482,9 @@ COLORS = """() => {
     const paper = fill(document.body);
     const bands = ["even", "bad"].map((kind) => over(fill(document.querySelector(`.band.${kind}`)), paper));
     const behind = (element) => {
-        const layers = [];
-        for (let part = element; part !== document.body && layers.at(-1)?.[3] !== 1; part = part.parentElement)
-            if (fill(part)[3]) layers.push(fill(part));
-        const bases = layers.at(-1)?.[3] === 1 ? [layers.pop()] : [paper, ...bands];
-        return bases.map((under) => layers.reduceRight((low, top) => over(top, low), under));
+        if (element === document.body) return [paper, ...bands];
+        const own = fill(element);
+        return own[3] === 1 ? [own] : behind(element.parentElement).map((under) => over(own, under));
     };
     const pairs = [];
     const add = (kind, element, top, unders) =>

@@ -16,11 +16,9 @@ SUITE = """
             return tlsandbox_session.start_process("sleep", ["60"], name="server")
 
         def test_uses_a_server(server): pass
-
+        def test_is_killed(tlsandbox): be_killed(tlsandbox)
         def test_starts_a_job(tlsandbox):
             run(tlsandbox, "sh", ["-c", "exit 3", "reported.py", "--token=tl_secret"])
-
-        def test_is_killed(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_allow("crash", reason="part of the test")
         def test_crashes(tlsandbox): crash(tlsandbox)
@@ -30,7 +28,6 @@ SUITE = """
 
         @pytest.mark.xfail
         def test_xfails(): assert False
-
 """
 NAMES = "uses_a_server", "starts_a_job", "is_killed", "crashes", "teardown_fails"
 SERVER, JOB, KILLED, CRASHED, LAST = (f"test_it.py::test_{name}" for name in NAMES)
