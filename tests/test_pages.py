@@ -78,8 +78,10 @@ def stable(text):
 
 @pytest.fixture(scope="module")
 def my_sandbox():
+    """Return the environment variables with which a run reaches a sandbox."""
     with start_local_sandbox(identifier="my-sandbox") as sandbox:
-        yield sandbox
+        address = {"TLSANDBOX": "my-sandbox", "TENSORLAKE_SANDBOX_PROXY_URL": sandbox.url}
+        yield {**address, "TENSORLAKE_API_KEY": sandbox.api_key.reveal()}
 
 
 @on_pages_with("python", sample=["docs/tutorial.md"])
@@ -130,13 +132,8 @@ def test_commands_on_a_page_of_the_docs_succeed(page, tmp_path, run, my_sandbox)
         for command in COMMAND.findall(text.replace("\\\n", " ")):
             if language == "groovy":  # the command is the content of a string
                 command = command.rstrip("'")
-            done = run(
-                *shlex.split(command, comments=True),
-                "--noconftest",  # the conftest of this repository removes the key
-                TLSANDBOX="my-sandbox",
-                TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
-                TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
-            )
+            # The conftest of this repository removes the key.
+            done = run(*shlex.split(command, comments=True), "--noconftest", **my_sandbox)
             assert done.ret == 0, f"{command}\n{done.stdout.str()}{done.stderr.str()}"
 
 

@@ -98,8 +98,8 @@ def gap(*times, **fields):
 
 def outage(begun, ended, faults, test=None):
     """Return a time in which a sandbox did not answer."""
-    times = {"from_at": at(begun), "to_at": at(ended)}
-    return {"sandbox": "box", "worker": None, "faults": faults, "test": test, **times}
+    what = {"sandbox": "box", "worker": None, "faults": faults, "test": test}
+    return {**what, "from_at": at(begun), "to_at": at(ended)}
 
 
 def report(seconds, processes, tests, **fields):
@@ -136,13 +136,13 @@ def large():
         processes.append(process(n, begun, *[end][n % 97 == 96 :], test=names[n]))
     for n in range(100):
         killed = change("oom_killed", n * 6 + 50, signal=9)
-        name = f"service-{n % 10}"
-        processes.append(service(1000 + n, n * 6, killed, restarts=n // 10, name=name))
+        run = service(1000 + n, n * 6, killed, restarts=n // 10, name=f"service-{n % 10}")
+        processes.append(run)
     trace = [f"tests/conftest.py:{n}: in helper\n    return call({n})" for n in range(200)]
-    lost = {"failure": failure("ConnectionError: the connection was refused", *trace)}
+    lost = failure("ConnectionError: the connection was refused", *trace)
     tests = [attempt(name, n * 0.3, n * 0.3 + 0.29) for n, name in enumerate(names)]
     for test in tests[7::20]:
-        test |= {"outcome": "failed", **lost}
+        test |= {"outcome": "failed", "failure": lost}
     killed = [row for row in processes if row["changes"][-1]["state"] == "oom_killed"]
     findings = [finding("oom", "OOM-killed", row, names[0]) for row in killed[:60]]
     return report(650, processes, tests, findings=findings)

@@ -74,13 +74,6 @@ def test_outage_does_not_delay_or_fail_a_session_that_is_monitored_only_for_a_re
     assert (gap["from_test"], gap["guarded"]) == ("a", False)
 
 
-def test_sandbox_is_polled_only_if_the_guard_or_the_report_is_on():
-    seen = Recorded(raw(1))
-    seen.test(raw(1))
-    seen.monitor.end_session()
-    assert seen.box.looks == 0
-
-
 def test_report_includes_incidents_of_runs_that_were_never_listed():
     seen = Recorded(raw(1, managed=managed()), recording=True)
     after = managed(restart_count=2, last_exit=OOM_KILLED)
