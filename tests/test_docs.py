@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import pytest_tlsandbox
+from pytest_tlsandbox import errors, plugin, settings, testing
 from tools.pages import ROOT
 
 
@@ -25,9 +27,6 @@ def test_readme_has_at_most_7_kilobytes():
 
 
 def test_reference_names_every_option_fixture_marker_and_helper():
-    import pytest_tlsandbox
-    from pytest_tlsandbox import plugin, settings
-
     fixtures = [name for name in vars(plugin) if name.startswith("tlsandbox")]
     markers = [text.partition("(")[0] for text in settings.MARKERS]
     helpers = [name for name in dir(pytest_tlsandbox.Sandbox) if name[0] != "_"]
@@ -41,9 +40,6 @@ def test_reference_names_every_option_fixture_marker_and_helper():
 
 
 def test_api_page_contains_every_public_name():
-    import pytest_tlsandbox
-    from pytest_tlsandbox import errors, testing
-
     names = {*pytest_tlsandbox.__all__, *testing.__all__} - {"__version__", *vars(errors)}
 
     assert names <= set(re.findall(r"^::: .+\.(\w+)$", text_of("docs/reference/api.md"), re.M))

@@ -93,8 +93,7 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _state(change: Mapping[str, Any]) -> dict[str, Any]:
-    place = ("sandbox", "process", "test", "attempt", "phase")
-    return _without(change, "at", "seen_at", *place)
+    return _without(change, "sandbox", "process", "at", "seen_at", "test", "attempt", "phase")
 
 
 def _timed(test: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,10 +96,9 @@ class _SandboxRecorder(api.Observer):
             self._record_run(run, before=first, seen_at=seen_at)
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
-        ended = self._client.clock.monotonic()
         if self._outage is None:
             self._outage = Outage(begun), self._monitor.place.test
-        self._outage[0].add(fault, ended)
+        self._outage[0].add(fault, self._client.clock.monotonic())
 
     def call_succeeded(self, begun: float) -> None:
         if self._outage is not None:
