@@ -20,15 +20,13 @@ from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.report.cards import cards_of, escaped, headline, list_of_cards
 from pytest_tlsandbox.report.timeline import Data, timeline_of
 
-_SCRIPTS = ("chart.js", "details.js", "interaction.js")
-
 
 def page_of(document: Data) -> str:
     """Return a report as an HTML page."""
     timeline = timeline_of(document)
     causes, others = cards_of(document, timeline)
     style = _file("page.css")
-    script = "".join(map(_file, _SCRIPTS))
+    script = "".join(map(_file, ("chart.js", "details.js", "interaction.js")))
     return Template(_file("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",

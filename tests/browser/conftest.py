@@ -57,7 +57,7 @@ def show(browser, tmp_path):
 
 
 def written(report, path):
-    """Write the page of a report as a user would."""
+    """Write the page of a report as ``python -m pytest_tlsandbox.report`` does."""
     path.with_suffix(".json").write_text(json.dumps(report))
     main([str(path.with_suffix(".json")), str(path)])
     return path

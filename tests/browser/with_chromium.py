@@ -39,15 +39,10 @@ def timestamp(text):
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def drawn(page):
-    """Wait until the page is drawn: Chromium returns no text for a row that is not."""
-    page.evaluate(TWO_FRAMES)
-    return page
-
-
 def rows_shown(page):
     """Return the names of the processes that pass the filter."""
-    labels = drawn(page).locator(".process:visible .label").all_inner_texts()
+    page.evaluate(TWO_FRAMES)  # Chromium returns no text for a row that is not drawn
+    labels = page.locator(".process:visible .label").all_inner_texts()
     return [label.split()[0] for label in labels]
 
 
@@ -96,7 +91,8 @@ def test_position_of_every_bar_matches_the_times_in_the_report(show, shop):
 
 def test_headline_and_first_card_and_first_row_and_details_show_the_worst_cause(show, shop):
     document, path = shop
-    page = drawn(show(path))
+    page = show(path)
+    page.evaluate(TWO_FRAMES)
     assert "of 8 tests failed. OOM-killed" in page.inner_text("h1")
     card, first = page.locator(".cards > li").first, page.locator(".process").first
     title = r"OOM-killed( \d times)?, restarted( \d times)? web \(pids? ([\d, ]+)\)"

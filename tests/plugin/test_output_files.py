@@ -27,9 +27,7 @@ def kept(folder):
     )
 
 
-def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets_masked(
-    pytester, connected
-):
+def test_complete_output_of_a_failed_test_is_stored_with_secrets_masked(pytester, connected):
     suite = """
         import os
 
@@ -42,7 +40,7 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
             tlsandbox_session.start_process("sh", ["-c", "echo up; exec sleep 60", "server"])
 
         def test_passes(tlsandbox): tlsandbox.run_process("echo", ["passed"])
-
+        def test_guard(tlsandbox): crash(tlsandbox)
         def test_fails(tlsandbox):
             tlsandbox.start_process("sh", ["-c", "echo up >&2; exec sleep 60", f"--token={SECRET}"])
             tlsandbox.start_process("sh", ["-c", "echo 1; exit 1"], name="web", restart=AGAIN)
@@ -59,8 +57,6 @@ def test_complete_output_of_each_process_of_a_failed_test_is_stored_with_secrets
             assert False
 
         def test_setup(broken): pass
-
-        def test_guard(tlsandbox): crash(tlsandbox)
     """
     pytester.makeini("[pytest]\ntlsandbox_output = new/out\ntlsandbox_mask = hunter2-o.n")
     result = run(pytester, suite, "--tlsandbox-guard=crash", "--tlsandbox-report=a/r.json")

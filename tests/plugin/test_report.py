@@ -48,9 +48,7 @@ test_it.py::test_crashes - Crashed with SIGSEGV: here, allowed: part of the test
 """
 
 
-def test_report_contains_every_process_with_its_changes_and_its_test(
-    pytester, elsewhere, monkeypatch
-):
+def test_report_contains_each_process_with_its_changes_and_test(pytester, elsewhere, monkeypatch):
     step_summary = pytester.path / "summary.md"
     step_summary.write_text("of another step\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step_summary))
@@ -125,9 +123,7 @@ WAYS = {"alone": (), "xdist": ("-n1",)}
 
 @pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
-def test_report_without_the_guard_fails_no_test_and_prints_only_its_path(
-    pytester, monkeypatch, options
-):
+def test_report_alone_fails_no_test_and_prints_only_its_path(pytester, monkeypatch, options):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     result = run_apart(pytester, SUITE, "-v", REPORT, *options)
 
@@ -166,9 +162,7 @@ def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypa
 
 @pytest.mark.usefixtures("limited")
 def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
-    pytester.makepyfile(
-        "import pathlib\ndef test_it(): pathlib.Path('out.json/a').mkdir(parents=True)"
-    )
+    pytester.makepyfile("import os\ndef test_it(): os.makedirs('out.json/a')")
     result = pytester.runpytest_inprocess(REPORT)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*/out.json could not be written: Is a directory"])
@@ -188,10 +182,8 @@ STOPS = ["--collect-only", "--fixtures", "--help", "no_such_file.py", "test_bad.
 @pytest.mark.parametrize("option", STOPS)
 def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option):
     (pytester.path / "out.json").write_text(EARLIER)
-    pytester.makepyfile(
-        test_it="def test_it(): pass",
-        test_bad="import pytest\n@pytest.mark.tlsandbox_guard('omm')\ndef test_it(): pass",
-    )
+    bad = "import pytest\n@pytest.mark.tlsandbox_guard('omm')\ndef test_it(): pass"
+    pytester.makepyfile(test_it="def test_it(): pass", test_bad=bad)
     files = () if option.endswith(".py") else ("test_it.py",)
     result = pytester.runpytest_inprocess(REPORT, option, *files)
     assert result.ret == (pytest.ExitCode.OK if files else pytest.ExitCode.USAGE_ERROR)
