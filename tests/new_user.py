@@ -34,13 +34,11 @@ class Newcomer:
     def __init__(self, folder):
         self.folder = folder
         venv.create(folder / "venv", with_pip=True)
-        kept = ("HOME", "LANG", "TMPDIR", "PIP_", "SSL_", "REQUESTS_CA_BUNDLE")
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if name.startswith(kept)},
-            "PATH": f"{folder / 'venv' / 'bin'}:{os.environ['PATH']}",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "COLUMNS": "80",
-        }
+        names = ("HOME", "LANG", "TMPDIR", "PIP_", "SSL_", "REQUESTS_CA_BUNDLE")
+        kept = {name: value for name, value in os.environ.items() if name.startswith(names)}
+        path = f"{folder / 'venv' / 'bin'}:{os.environ['PATH']}"
+        own = {"PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "COLUMNS": "80"}
+        self.environment = {**kept, **own}
 
     def run(self, command, *shown, status=0, **variables):
         """Run a shell command, which must end with this status and show these texts."""
@@ -85,12 +83,9 @@ def deployment(newcomer, route, *command):
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         body = json.dumps({"command": command[0], "args": command[1:]}).encode()
         urlopen(Request(f"{url}/api/v1/{route}", body, headers)).read()
-        yield {
-            "TENSORLAKE_SANDBOX_PROXY_URL": url,
-            "TENSORLAKE_API_KEY": key,
-            "TLSANDBOX": "my-sandbox",
-            "GITHUB_STEP_SUMMARY": str(newcomer.folder / "summary.md"),
-        }
+        summary = {"GITHUB_STEP_SUMMARY": str(newcomer.folder / "summary.md")}
+        address = {"TLSANDBOX": "my-sandbox", "TENSORLAKE_SANDBOX_PROXY_URL": url}
+        yield {**summary, **address, "TENSORLAKE_API_KEY": key}
     finally:
         serving.terminate()
         serving.wait(10)

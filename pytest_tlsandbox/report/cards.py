@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from operator import itemgetter
@@ -143,9 +143,7 @@ def _names(cards: Sequence[Card]) -> list[str]:
 # ------------------------------------------------------------------- contents
 
 
-def _cause(
-    events: list[Data], bars: list[Data], anchors: dict[str, str], limits: dict[str, int | None]
-) -> Card:
+def _cause(events: list[Data], bars: list[Data], anchors: Data, limits: Data) -> Card:
     """Return the card of a cause.
 
     Args:
@@ -217,9 +215,7 @@ def _line_of(test: Data) -> str:
     return test["failure"]["line"] if test["failure"] else ""
 
 
-def _others(
-    document: Data, timeline: Data, explained: Collection[str], anchors: Mapping[str, str]
-) -> Iterator[Card]:
+def _others(document: Data, timeline: Data, explained: set[str], anchors: Data) -> Iterator[Card]:
     """Yield the cards of everything that is not a cause.
 
     Yields:

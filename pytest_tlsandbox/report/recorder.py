@@ -57,14 +57,10 @@ class Recorder(Observer):
                     seen.sandbox.client.output(run.row.pid, limit=_LONGEST_READ)
         for incident in incidents:
             rule = RULE_OF[incident.kind]
-            self._new["incidents"].append(
-                {
-                    **incident_data(rule, incident, seen.sandbox.name, seen.place),
-                    "times": incident.run.times,
-                    "verdict": RULES[rule].verdict,
-                    "at": self._monitor.wall_clock.at(incident.at),
-                }
-            )
+            data = incident_data(rule, incident, seen.sandbox.name, seen.place)
+            at = self._monitor.wall_clock.at(incident.at)
+            data |= {"times": incident.run.times, "verdict": RULES[rule].verdict, "at": at}
+            self._new["incidents"].append(data)
 
     def take_data(self) -> dict[str, Any]:
         """Return the data that was recorded since the previous call, and all open outages."""
@@ -147,39 +143,26 @@ class _SandboxRecorder(api.Observer):
                     self._add("changes", process=process, **state, seen_at=seen_at, **place)
 
     def _add_process(self, run: Run, row: ProcessInfo, *, before: bool) -> None:
-        managed = row.managed
-        self._add(
-            "processes",
-            id=identity_text(row),
-            handle=row.handle,
-            pid=row.pid,
-            started_at=iso(row.started_at),
-            name=short_name(row),
-            managed=managed
-            and {
-                "id": mask_text(managed.id),
-                "name": managed.name and mask_text(managed.name),
-                "generation": identity_text(shown_row(run.generation.runs[0])),
-            },
-            command_line=row.masked_command_line,
-            before_the_session=before,
-            test=None if before else self._monitor.place.test,
-        )
+        managed = None
+        if row.managed is not None:
+            name = row.managed.name and mask_text(row.managed.name)
+            generation = identity_text(shown_row(run.generation.runs[0]))
+            managed = {"id": mask_text(row.managed.id), "name": name, "generation": generation}
+        identity = {"id": identity_text(row), "handle": row.handle, "pid": row.pid}
+        texts = {"name": short_name(row), "command_line": row.masked_command_line}
+        began = {"started_at": iso(row.started_at), "before_the_session": before}
+        test = None if before else self._monitor.place.test
+        self._add("processes", **identity, **texts, managed=managed, **began, test=test)
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:
-    managed, since = row.managed, row.ended_at if row.ended else row.started_at
-    return {
-        "state": row.state,
-        "text": describe_state(row),
-        "exit_code": row.exit_code,
-        "signal": row.signal,
-        "oom_killed": row.oom_killed or row.state == "oom_killed",
-        "supervisor": managed
-        and {
-            "status": managed.status,
-            "restarts": managed.restart_count,
-            "health": managed.health_status,
-        },
-        "at": since and iso(since),
+    supervisor = row.managed and {
+        "status": row.managed.status,
+        "restarts": row.managed.restart_count,
+        "health": row.managed.health_status,
     }
+    since = row.ended_at if row.ended else row.started_at
+    state = {"state": row.state, "text": describe_state(row), "at": since and iso(since)}
+    oom_killed = row.oom_killed or row.state == "oom_killed"
+    end = {"exit_code": row.exit_code, "signal": row.signal, "oom_killed": oom_killed}
+    return {**state, **end, "supervisor": supervisor}

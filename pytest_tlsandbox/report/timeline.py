@@ -113,18 +113,13 @@ def _section(sandbox: str, document: Data, axis: _Axis, incidents: _Incidents) -
     # last. Rows of one kind stay sorted by the start of their first run.
     rows.sort(key=lambda row: (not row["cause"], not row["wrong"], row["quiet"]))
     gaps = [*_gaps(document, sandbox, axis)]
+    outages = [*_outages(document, gaps, sandbox, axis)]
     # The tests of the worker to which the sandbox belongs form the background for its bars.
     parts = re.split("[@-]", sandbox)
     worker = next((each["id"] for each in document["workers"] if each["id"] in parts), None)
-    return {
-        "name": sandbox,
-        "worker": worker,
-        "offset": axis.offset,
-        "earlier": len(runs) - len(drawn),
-        "gaps": gaps,
-        "outages": [*_outages(document, gaps, sandbox, axis)],
-        "rows": rows,
-    }
+    earlier = len(runs) - len(drawn)
+    about = {"name": sandbox, "worker": worker, "offset": axis.offset, "earlier": earlier}
+    return {**about, "gaps": gaps, "outages": outages, "rows": rows}
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
@@ -164,15 +159,11 @@ def _row(runs: Sequence[Data], axis: _Axis, incidents: _Incidents, causes: Conta
             mark["times"] += incident.get("times", 1)
             mark["text"] = verdict if mark["times"] == 1 else f"{verdict} {mark['times']} times"
             mark["allowed"] &= incident["allowed"]
-    is_cause = any(bar["id"] in causes for bar in bars)
-    uneventful = all(bar["kind"] in _UNEVENTFUL for bar in bars)
-    return {
-        "bars": bars,
-        "cause": is_cause,
-        "wrong": not all(mark["allowed"] for mark in marks.values()),
-        "quiet": uneventful and not (is_cause or marks),
-        "marks": sorted(marks.values(), key=lambda mark: mark["at"]),
-    }
+    cause = any(bar["id"] in causes for bar in bars)
+    wrong = not all(mark["allowed"] for mark in marks.values())
+    quiet = all(bar["kind"] in _UNEVENTFUL for bar in bars) and not (cause or marks)
+    in_order = sorted(marks.values(), key=lambda mark: mark["at"])
+    return {"bars": bars, "cause": cause, "wrong": wrong, "quiet": quiet, "marks": in_order}
 
 
 def _place_of(
@@ -226,12 +217,10 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
     else:
         ended, ended_by, kind = axis.span, "open", "running"
     output = run["output"]
+    place = {"from": begun, "to": max(ended, begun), "begun": begun_by, "ended": ended_by}
     return {
         **_fields(run, "id", "name", "pid", "handle", "test"),
-        "from": begun,
-        "to": max(ended, begun),
-        "begun": begun_by,
-        "ended": ended_by,
+        **place,
         "kind": kind,
         "state": last["text"],
         "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
@@ -302,12 +291,9 @@ def _failure(failure: Data, most: int) -> Data:
 def _gaps(document: Data, sandbox: str, axis: _Axis) -> Iterator[Data]:
     for gap in document["gaps"]:
         for time in gap["times"] if gap["sandbox"] == sandbox else ():
-            yield {
-                "from": axis.by_host_clock(time["from_at"]),
-                "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
-                "open": time["to_at"] is None,
-                "why": gap["why"],
-            }
+            begun = axis.by_host_clock(time["from_at"])
+            ended = axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"])
+            yield {"from": begun, "to": ended, "open": time["to_at"] is None, "why": gap["why"]}
 
 
 def _outages(document: Data, gaps: Sequence[Data], sandbox: str, axis: _Axis) -> Iterator[Data]:

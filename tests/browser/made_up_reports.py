@@ -86,10 +86,7 @@ def finding(rule, verdict, of, test, **fields):
 
 def gap(*times, **fields):
     """Return the times in which a sandbox was not monitored, each with its start and end."""
-    seen = [
-        {"worker": None, "from_at": at(begun), "to_at": None if ended is None else at(ended)}
-        for begun, ended in times
-    ]
+    seen = [{"from_at": at(start), "to_at": end and at(end)} for start, end in times]
     return {
         "sandbox": "box", "worker": None, "why": "refused", "from_test": None, "to_test": None,
         "tests": 1, "open": False, "guarded": True, "times": seen, **fields,

@@ -95,10 +95,8 @@ async def methods_of_the_async_sandbox_have_the_same_types(tlsandbox_async: Asyn
     assert_type(await tlsandbox_async.wait_until(first), ProcessInfo)
     assert_type(await tlsandbox_async.output("web", "stderr"), "list[str]")
     assert_type(await tlsandbox_async.from_now(), AsyncSandbox)
-    both = await asyncio.gather(
-        tlsandbox_async.assert_process("web", status="running"),
-        tlsandbox_async.wait_for_output("web", "ready"),
-    )
+    is_up = tlsandbox_async.assert_process("web", status="running")
+    both = await asyncio.gather(is_up, tlsandbox_async.wait_for_output("web", "ready"))
     assert_type(both, "tuple[ProcessInfo, str]")
     tlsandbox_async.assert_no_oom()  # type: ignore[unused-coroutine]
     async with tlsandbox_async.soft() as check:
@@ -116,11 +114,8 @@ def other_sandboxes_have_the_same_type(tlsandbox_connect: Callable[[object], San
 
 def test_scripted_test_doubles_can_replace_a_sandbox() -> None:
     fault = tls.SandboxUnreachable("reset", label="reset", transient=True)
-    script = ScriptedLister(
-        {0: [row(41, "python", ["a.py"])], 1.5: fault, 2: [row(41, status="exited")], 3: b"{"},
-        clock=FakeClock(),
-        output={41: {"stderr": ["no memory"]}},
-    )
+    rows = {0: [row(41, "python", ["a.py"])], 1.5: fault, 2: [row(41, status="exited")], 3: b"{"}
+    script = ScriptedLister(rows, clock=FakeClock(), output={41: {"stderr": ["no memory"]}})
     assert_type(script.clock.slept, "list[float]")
     box = Sandbox(script)
     with no_sleep():
