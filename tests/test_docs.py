@@ -57,10 +57,8 @@ def test_docs_state_the_measured_cost_of_an_unused_plugin():
         row = rf"^\| {re.escape(start)}.*?{after}(\d+) ms"
         return int(re.search(row, text_of(page), re.MULTILINE)[1])
 
-    without, with_it = (
-        milliseconds("benchmarks/results.md", start, ".* ")
-        for start in ("empty folder", "the same with it |")
-    )
+    rows = ("empty folder", "the same with it |")
+    without, with_it = (milliseconds("benchmarks/results.md", row, ".* ") for row in rows)
     stated = milliseconds("docs/explanation/cost.md", "`pytest-tlsandbox`", r"\| ")
 
     assert stated == pytest.approx(with_it - without, abs=2, rel=0.1)

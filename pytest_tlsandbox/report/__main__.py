@@ -20,10 +20,9 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: the report is invalid, or a file cannot be read or written.
 
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m pytest_tlsandbox.report",
-        description="Create the HTML timeline of a JSON report.",
-    )
+    command = "python -m pytest_tlsandbox.report"
+    purpose = "Create the HTML timeline of a JSON report."
+    parser = argparse.ArgumentParser(command, description=purpose)
     parser.add_argument("report", type=Path, help="the JSON file that --tlsandbox-report wrote")
     parser.add_argument("page", type=Path, help="the page to write; its name must end in .html")
     options = parser.parse_args(arguments)

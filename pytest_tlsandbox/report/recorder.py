@@ -22,6 +22,8 @@ from pytest_tlsandbox.monitoring.plain_data import RULE_OF, RULES, identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Stream
 
+_NewData = dict[str, list[dict[str, Any]]]
+"""The data that was recorded since the last report of a test, by its kind."""
 MOST_OUTPUT = 20
 """Maximum number of lines to keep from the end of the output."""
 _LONGEST_READ = 0.5
@@ -34,7 +36,7 @@ class Recorder(Observer):
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._recorders: list[_SandboxRecorder] = []
-        self._new: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._new: _NewData = defaultdict(list)
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
         """Begin to record what happens in another sandbox."""
@@ -74,9 +76,7 @@ class Recorder(Observer):
 class _SandboxRecorder(api.Observer):
     """Records what happens in one sandbox, and stores it in ``new``."""
 
-    def __init__(
-        self, monitor: Monitor, sandbox: MonitoredSandbox, new: dict[str, list[dict[str, Any]]]
-    ) -> None:
+    def __init__(self, monitor: Monitor, sandbox: MonitoredSandbox, new: _NewData) -> None:
         self._sandbox, self._client = sandbox.name, sandbox.client
         self._monitor, self._clock = monitor, monitor.wall_clock
         self._new = new

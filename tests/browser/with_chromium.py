@@ -309,10 +309,7 @@ def test_bar_stays_visible_when_zooming_with_keyboard_or_mouse(show):
     assert "40 s" in ticks
 
 
-SIZES = [(1440, 900), (1920, 1080), (1024, 768), (390, 844)]
-
-
-@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1920, 1080), (1024, 768), (390, 844)])
 def test_each_of_26_links_highlights_and_shows_the_item_to_which_it_points(show, width, height):
     """The pointer rests on the link, and the page moves under it: nothing else may be shown."""
     jobs = [hog(n, n, n + 2) for n in range(13)]

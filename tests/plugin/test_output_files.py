@@ -21,10 +21,8 @@ GONE = "is not available, because the sandbox no longer lists this process"
 
 def kept(folder):
     """Return the name of each file, with ``PID`` in place of the pid, and its lines."""
-    return sorted(
-        (re.sub(r"\d+\.log$", "PID.log", path.name), path.read_text("utf-8").splitlines())
-        for path in folder.iterdir()
-    )
+    texts = {path.name: path.read_text("utf-8").splitlines() for path in folder.iterdir()}
+    return sorted((re.sub(r"\d+\.log$", "PID.log", name), lines) for name, lines in texts.items())
 
 
 def test_complete_output_of_a_failed_test_is_stored_with_secrets_masked(pytester, connected):
@@ -135,8 +133,7 @@ def test_files_from_an_earlier_session_are_removed_but_no_other_file_is_touched(
 
 def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, box, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 0.3)
-    pytester.makepyfile(
-        """
+    suite = """
         from tests.fault_proxy import faults
 
         def test_it(tlsandbox_connect, provided):
@@ -144,8 +141,8 @@ def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, box, 
                 tlsandbox_connect(provided).run_process("echo", ["a"])
             provided.fail(faults.HANG_IN_BODY, times=1)
             assert False, "of the test"
-        """
-    )
+    """
+    pytester.makepyfile(suite)
     with FaultProxy(box) as proxy:
         options = OUTPUT, "--tlsandbox-no-section"
         result = pytester.runpytest_inprocess(*options, plugins=[providing(proxy)])

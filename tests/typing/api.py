@@ -114,8 +114,11 @@ def other_sandboxes_have_the_same_type(tlsandbox_connect: Callable[[object], San
 
 def test_scripted_test_doubles_can_replace_a_sandbox() -> None:
     fault = tls.SandboxUnreachable("reset", label="reset", transient=True)
-    rows = {0: [row(41, "python", ["a.py"])], 1.5: fault, 2: [row(41, status="exited")], 3: b"{"}
-    script = ScriptedLister(rows, clock=FakeClock(), output={41: {"stderr": ["no memory"]}})
+    script = ScriptedLister(
+        {0: [row(41, "python", ["a.py"])], 1.5: fault, 2: [row(41, status="exited")], 3: b"{"},
+        clock=FakeClock(),
+        output={41: {"stderr": ["no memory"]}},
+    )
     assert_type(script.clock.slept, "list[float]")
     box = Sandbox(script)
     with no_sleep():
