@@ -40,10 +40,7 @@ def pytest_configure(config):
     local = start_local_sandbox(identifier="my-sandbox")
     config.add_cleanup(local.close)
     where = {"identifier": "my-sandbox", "proxy_url": local.url, "api_key": local.api_key.reveal()}
-
-    async def create(**_):
-        return AsyncSandbox(**where)
-
+    async def create(**_): return AsyncSandbox(**where)
     Sandbox.create, AsyncSandbox.create = lambda **_: Sandbox(**where), create
 """
 

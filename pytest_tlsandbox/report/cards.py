@@ -247,8 +247,7 @@ def _others(document: Data, timeline: Data, explained: set[str], anchors: Data) 
 
 def list_of_cards(document: Data, cards: Sequence[Card]) -> str:
     """Return the cards as an HTML list; cards after the eighth are folded."""
-    items = [_item(card, document) for card in cards]
-    return _list("cards", items, _MOST_CARDS, "more")
+    return _list("cards", [_item(card, document) for card in cards], _MOST_CARDS, "more")
 
 
 def _list(css_class: str, items: Sequence[str], most: int, more: str) -> str:

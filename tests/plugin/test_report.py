@@ -7,7 +7,6 @@ import pytest
 from pytest_tlsandbox.report.timeline import timeline_of
 
 from ..report.read_report import read
-from ..support import sample_of
 from .inner import run, run_apart, summary, unused_url, usage_error_of
 
 SUITE = """
@@ -118,14 +117,11 @@ def test_report_contains_each_process_with_its_changes_and_test(pytester, elsewh
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
 
 
-WAYS = {"alone": (), "xdist": ("-n1",)}
-
-
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", sample_of(WAYS, "alone"))
-def test_report_alone_fails_no_test_and_prints_only_its_path(pytester, monkeypatch, options):
+@pytest.mark.parametrize("workers", ["-n0", pytest.param("-n1", marks=pytest.mark.slow)])
+def test_report_alone_fails_no_test_and_prints_only_its_path(pytester, monkeypatch, workers):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
-    result = run_apart(pytester, SUITE, "-v", REPORT, *options)
+    result = run_apart(pytester, SUITE, "-v", REPORT, workers)
 
     path = pytester.path / "out.json"
     assert result.ret == 0
@@ -151,13 +147,12 @@ def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypa
     report = read(pytester.path / "out.json")
     [gap], [outage] = report["gaps"], report["outages"]
     [time] = gap["times"]
-    assert time["to_at"] is None
     assert time["from_at"] <= outage["from_at"] < outage["to_at"]
     assert (outage["sandbox"], outage["test"]) == ("small", "test_it.py::test_a")
     assert re.fullmatch(r"refused( x\d+)?", outage["faults"])
     assert gap["why"] == "small cannot be reached: the connection was refused"
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("test_it.py::test_a", None, 2)
-    assert (gap["open"], gap["guarded"]) == (True, False)
+    assert (time["to_at"], gap["open"], gap["guarded"]) == (None, True, False)
 
 
 @pytest.mark.usefixtures("limited")

@@ -5,7 +5,6 @@ import json
 import re
 from base64 import b64encode
 from html import unescape
-from pathlib import Path
 
 import pytest
 
@@ -207,7 +206,7 @@ BAD_FILES = [
 def test_page_that_cannot_be_created_causes_a_one_line_error(pytester, content, page, message):
     pytester.mkdir("dir.html")
     if content is not None:
-        Path("in.json").write_text(content)
+        (pytester.path / "in.json").write_text(content)
     with pytest.raises(SystemExit, match=f"^{message}$"):
         main(["in.json", page])
     assert {path.name for path in pytester.path.iterdir()} <= {"in.json", "dir.html"}
