@@ -65,13 +65,11 @@ def test_monitor_polls_after_each_test_phase_without_waiting_if_only_a_report_is
     assert seen.monitor.take_data().keys() == kinds
 
 
-def test_outage_does_not_delay_or_fail_a_session_that_is_monitored_only_for_a_report():
+def test_outage_does_not_delay_a_session_that_is_monitored_only_for_a_report():
     seen = Recorded(raw(1), recording=True)
     seen.box.fault = REFUSED
     seen.test(raw(1))
-    assert seen.clock.slept == []
-    [gap] = seen.take("gaps")
-    assert (gap["from_test"], gap["guarded"]) == ("a", False)
+    assert (seen.clock.slept, len(seen.take("gaps"))) == ([], 1)
 
 
 def test_report_includes_incidents_of_runs_that_were_never_listed():
