@@ -68,9 +68,7 @@ class Recorder(Observer):
         """Return the data that was recorded since the previous call, and all open outages."""
         for recorder in self._recorders:
             recorder.add_outputs_and_open_outage()
-        data = {**self._new}
-        self._new.clear()
-        return data
+        return {kind: self._new.pop(kind) for kind in [*self._new]}
 
 
 class _SandboxRecorder(api.Observer):
