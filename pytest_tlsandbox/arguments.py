@@ -18,7 +18,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import separator_after, shorten
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import STATUSES, Pick
+from pytest_tlsandbox.types import STATUSES
 
 SEVERAL = (list, tuple, set, frozenset)
 """The types of collections of accepted values. For ``args``, a list is a single value."""
@@ -58,13 +58,6 @@ def check_choice(name: str, value: object, known: Collection[str]) -> None:
     if value not in known:
         hint = suggestion(value, known, cutoff=0.76)
         raise InvalidArgument(must_be(name, f"one of {', '.join(known)}", value, hint))
-
-
-def check_pick(pick: Pick | None) -> Pick | None:
-    """Return ``pick`` after checking that it is "newest", "oldest" or None."""
-    if pick is not None:
-        check_choice("pick", pick, get_args(Pick))
-    return pick
 
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
@@ -187,14 +180,13 @@ def check_function(name: str, function: object, argument: str) -> None:
         InvalidArgument: the value is not a function of one argument, or is a coroutine function.
 
     """
-    expected = f"a function that takes one argument ({argument})"
+    expected = (
+        f"{argument_label(name)} must be a function that takes one argument ({argument}), got"
+    )
     if not callable(function):
-        raise InvalidArgument(must_be(name, expected, function))
+        raise InvalidArgument(f"{expected} {shown(function)}")
     if inspect.iscoroutinefunction(function):
-        raise InvalidArgument(
-            f"{argument_label(name)} must be {expected}, got a coroutine function, whose result is always "
-            "truthy"
-        )
+        raise InvalidArgument(f"{expected} a coroutine function, whose result is always truthy")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have no signature
@@ -203,9 +195,7 @@ def check_function(name: str, function: object, argument: str) -> None:
         signature.bind(None)
     except TypeError:
         called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
-        raise InvalidArgument(
-            f"{argument_label(name)} must be {expected}, got {shorten(mask_text(called), 60)}"
-        ) from None
+        raise InvalidArgument(f"{expected} {shorten(mask_text(called), 60)}") from None
 
 
 def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -315,19 +305,18 @@ _EXAMPLES = {"restart": '{"policy": "always"}', "health_check": '{"type": "http"
 """For each option that is a mapping, an example for error messages."""
 
 
-def check_option(name: str, value: object) -> None:
-    """Check an option of ``start_process`` other than ``env``.
-
-    Args:
-        name: the name of the option.
-        value: its value.
+def check_options(options: Mapping[str, object]) -> None:
+    """Check the options of ``start_process``.
 
     Raises:
-        InvalidArgument: the option has the wrong type or an unknown key, or a key has an invalid
-            value.
+        InvalidArgument: an option is unknown, has the wrong type or an unknown key, or a key has an
+            invalid value.
 
     """
-    _check_by_type(name, get_type_hints(StartOptions)[name], value)
+    hints = get_type_hints(StartOptions)
+    for name, value in options.items():
+        check_choice("each option of start_process", name, hints)
+        _check_by_type(name, hints[name], value)
 
 
 def _check_by_type(place: str, hint: Any, value: object) -> None:
@@ -344,8 +333,20 @@ def _check_by_type(place: str, hint: Any, value: object) -> None:
         check_number(place, value, 1, 2**16 - 1)
     elif kind is int:
         check_number(place, value, 0, 2**32 - 1)
+    elif place == "env":
+        _check_env(value)
     elif not (place == "user" and isinstance(value, Mapping)):
         check_text(place, value)
+
+
+def _check_env(env: object) -> None:
+    if not isinstance(env, Mapping):
+        raise InvalidArgument(
+            f"argument 'env' must be a mapping such as {{'A': '1'}}, got a {type(env).__name__}"
+        )
+    for key, value in env.items():
+        check_text("each name in 'env'", key)
+        check_text(f"env[{key!r}]", value, secret=True)
 
 
 def _check_mapping(name: str, kind: Any, value: object) -> None:

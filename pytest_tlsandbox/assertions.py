@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
-from pytest_tlsandbox.arguments import argument_label, check_pick, must_be
+from pytest_tlsandbox.arguments import argument_label, check_choice, must_be
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
@@ -19,6 +19,12 @@ from pytest_tlsandbox.waiting.conditions.status_and_fields import HasFields
 from pytest_tlsandbox.waiting.polling import logger
 from pytest_tlsandbox.waiting.selectors import Process, Selector
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Found = TypeVar("Found")
+"""The result of ``assert_process``: the process, or None in a ``soft()`` block."""
+
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """The time from which incidents count: start of the test, time of a snapshot, or None for all."""
 
@@ -27,7 +33,7 @@ _ALL_RULES = (absence.OOM, absence.CRASH, absence.RESTART, absence.UNHEALTHY)
 
 
 @dataclass(eq=False, repr=False)
-class Assertions:
+class Assertions(Generic[Found]):
     """Asserts that no process is alive, or that no incident has happened.
 
     Each assertion checks the current state and does not wait for a change. If a checked process is
@@ -52,6 +58,53 @@ class Assertions:
     _history: History
     _started: list[ProcessInfo]
     _shared: bool
+
+    def assert_process(
+        self,
+        /,
+        process: Process,
+        *,
+        pick: Pick | None = None,
+        since: Since = "test",
+        **expected: Unpack[Fields],
+    ) -> Found:
+        """Assert that the fields of a process have the expected values now.
+
+        Args:
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, or a snapshot to ignore processes that ended before the
+                snapshot was taken. Pass None to consider all processes. The argument has no effect
+                on a process that is selected by pid, handle or object.
+            expected: at least one field with its expected value, such as ``exit_code=0``. To
+                accept several values, pass a tuple, list, set or range. The fields are args,
+                command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,
+                started_at, status and stdin_writable.
+
+        Returns:
+            The process, as the last poll listed it; None in a ``soft()`` block.
+
+        Raises:
+            AssertionFailed: a field does not have the expected value. If the process ended in an
+                unexpected way, the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
+            ProcessNotFound: no process matches.
+            AmbiguousProcess: several processes match.
+            Inconclusive: the observations do not show how the process ended.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: an argument has the wrong type or value.
+
+        """
+        if not expected:
+            raise InvalidArgument(
+                "assert_process needs at least one expected field, such as exit_code=0"
+            )
+        check_fields(expected)
+        condition = HasFields(self._selector(process, since, pick), dict(expected))
+        found: Found = self._check(condition)
+        return found
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that no selected process is alive or about to be restarted by its supervisor.
@@ -211,19 +264,10 @@ class Assertions:
         """
         raise NotImplementedError
 
-    def _has_fields(
-        self, process: Process, expected: Fields, pick: Pick | None, since: Since
-    ) -> HasFields:
-        if not expected:
-            raise InvalidArgument(
-                "assert_process needs at least one expected field, such as exit_code=0"
-            )
-        check_fields(expected)
-        selector = self._selector(process, since)
-        return HasFields(selector, dict(expected), pick=check_pick(pick))
-
-    def _selector(self, process: Process, since: Since) -> Selector:
-        return Selector(process, self._history, self._since(since))
+    def _selector(self, process: Process, since: Since, pick: Pick | None = None) -> Selector:
+        if pick is not None:
+            check_choice("pick", pick, get_args(Pick))
+        return Selector(process, self._history, self._since(since), pick)
 
     def _since(self, since: Since, name: str = "since") -> ProcessSnapshot | None:
         if isinstance(since, str) and since == "test":

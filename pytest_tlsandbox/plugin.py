@@ -442,26 +442,25 @@ def tlsandbox_session(
 
 
 @pytest.fixture(scope="session")
-def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[object], Sandbox]]:
+def tlsandbox_connect(request: pytest.FixtureRequest) -> Callable[[object], Sandbox]:
     """Provide a function that connects to another sandbox: ``tlsandbox_connect(target)``.
 
     ``target`` is the id, the name or the URL of the sandbox, or a sandbox object of the SDK. When
     the session ends, the plugin kills the processes that were started through the returned sandbox.
 
-    Yields:
+    Returns:
         A function that returns a ``Sandbox`` without a baseline. The function raises
         ``InvalidSetting`` if the target is invalid or does not have an API key. The function raises
         ``InvalidArgument`` if the target is an object that is not a sandbox.
 
     """
-    with contextlib.ExitStack() as at_the_end:
 
-        def connect(target: object) -> Sandbox:
-            sandbox = _connections(request.config).sandbox(target)
-            at_the_end.callback(_kill_started, sandbox)
-            return sandbox
+    def connect(target: object) -> Sandbox:
+        sandbox = _connections(request.config).sandbox(target)
+        request.addfinalizer(lambda: _kill_started(sandbox))
+        return sandbox
 
-        yield connect
+    return connect
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_tlsandbox import errors
-from pytest_tlsandbox.arguments import StartOptions, check_choice, check_option, check_text, must_be
+from pytest_tlsandbox import arguments, errors
 from pytest_tlsandbox.client.api import SandboxClient, has_ended
 from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import shorten
@@ -31,15 +30,12 @@ _BETWEEN_READINGS = 0.05
 """Seconds between two readings of the output of an ended process."""
 
 
-def start_body(
-    command: str, args: Sequence[str], *, env: Mapping[str, str] | None = None, **options: object
-) -> dict[str, Any]:
+def start_body(command: object, args: object, options: Mapping[str, object]) -> dict[str, Any]:
     """Return the body of a start request.
 
     Args:
         command: the program.
         args: the arguments of the program.
-        env: environment variables; None to send none.
         options: the other options of ``Sandbox.start_process``. An option that is None is left out.
 
     Returns:
@@ -50,51 +46,34 @@ def start_body(
             the request.
 
     """
-    _check_command(command)
-    if isinstance(args, str) or not isinstance(args, Iterable):
-        raise errors.InvalidArgument(must_be("args", "a list of strings", args))
-    body: dict[str, Any] = {"command": command, "args": list(args)}
-    for position, arg in enumerate(body["args"]):
-        check_text(f"args[{position}]", arg)
-    if env is not None:
-        _check_env(env)
-        body["env"] = dict(env)
-    for name, value in options.items():
-        check_choice("each option of start_process", name, StartOptions.__annotations__)
-        check_option(name, value)
-        if value is not None:
-            body[name] = value
-    return body
-
-
-def _check_command(command: object) -> None:
     if isinstance(command, (list, tuple)) and command:
         program, *rest = mask_args([*map(str, command)])
         raise errors.InvalidArgument(
             f"argument 'command' must be text, got a {type(command).__name__}; write command={program!r}"
             + (f", args={rest}" if rest else "")
         )
-    check_text("command", command)
+    arguments.check_text("command", command)
     if not command:
         raise errors.InvalidArgument("argument 'command' must not be empty")
+    if isinstance(args, str) or not isinstance(args, Iterable):
+        raise errors.InvalidArgument(arguments.must_be("args", "a list of strings", args))
+    texts = [*args]
+    for position, arg in enumerate(texts):
+        arguments.check_text(f"args[{position}]", arg)
+    arguments.check_options(options)
+    body: dict[str, Any] = {"command": command, "args": texts}
+    for name, value in options.items():
+        if value is not None:
+            body[name] = dict(value) if isinstance(value, Mapping) else value
+    return body
 
 
-def _check_env(env: object) -> None:
-    if not isinstance(env, Mapping):
-        kind = type(env).__name__
-        raise errors.InvalidArgument(
-            f"argument 'env' must be a mapping such as {{'A': '1'}}, got a {kind}"
-        )
-    for key, value in env.items():
-        check_text("each name in 'env'", key)
-        check_text(f"env[{key!r}]", value, secret=True)
-
-
-def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
-    """Start a process.
+def start(client: SandboxClient, started: list[ProcessInfo], body: dict[str, Any]) -> ProcessInfo:
+    """Start a process, and record the start.
 
     Args:
         client: the client of the sandbox.
+        started: the list to which the process is added, so that it can be killed later.
         body: the body of the start request.
 
     Returns:
@@ -103,10 +82,11 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     Raises:
         InfrastructureError: the sandbox did not send a valid response. The message names the
             program, and says whether the program may have started.
+        RequestRefused: the sandbox ignored the options that make a process managed.
 
     """
     try:
-        return client.start(body)
+        process = client.start(body)
     except errors.InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
         if fault.delivered and isinstance(fault, _NOT_KNOWN_WHETHER_STARTED):
@@ -116,6 +96,19 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
             )
         fault.args = (text,)
         raise
+    client.history.note_start(process)
+    started.append(process)
+    # Older daemons ignore unknown keys (api-notes, "Managed processes").
+    ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
+    if ignored and process.managed is None:
+        raise errors.RequestRefused(
+            f"{_program(body)} is not managed: {client.label} does not support managed processes and "
+            f"ignored {', '.join(ignored)}\n"
+            f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
+            "with everything else that this fixture started",
+            label="not managed",
+        )
+    return process
 
 
 def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> list[list[str]]:
@@ -161,31 +154,6 @@ def _explained(refusal: errors.InfrastructureError, body: Mapping[str, Any]) -> 
     folder = mask_text(body.get("working_dir", ""))
     or_folder = f", or no folder {folder!r}" if folder else ""
     return f"no such program on PATH{or_folder} ({refusal})"
-
-
-def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
-    """Check that a started process is managed if the request asked for a managed process.
-
-    Older daemons ignore unknown keys (api-notes, "Managed processes").
-
-    Args:
-        process: the process that the sandbox started.
-        body: the body of the start request.
-        client: the client of the sandbox.
-
-    Raises:
-        RequestRefused: the sandbox ignored the keys that make a process managed.
-
-    """
-    ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
-    if ignored and process.managed is None:
-        raise errors.RequestRefused(
-            f"{_program(body)} is not managed: {client.label} does not support managed processes and "
-            f"ignored {', '.join(ignored)}\n"
-            f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
-            "with everything else that this fixture started",
-            label="not managed",
-        )
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:

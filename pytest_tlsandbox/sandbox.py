@@ -7,43 +7,20 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from pytest_tlsandbox import process_control
-from pytest_tlsandbox.arguments import (
-    StartOptions,
-    check_choice,
-    check_codes,
-    check_function,
-    check_number,
-    check_pattern,
-    check_pick,
-    check_seconds,
-    check_statuses,
-)
+from pytest_tlsandbox import arguments, process_control
 from pytest_tlsandbox.assertions import Assertions, Since
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import count
-from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Pick, Screen, Stream
+from pytest_tlsandbox.waiting.conditions import output_and_port, status_and_fields
 from pytest_tlsandbox.waiting.conditions.condition import Condition, Listing, Met, NumberRuns, Until
-from pytest_tlsandbox.waiting.conditions.output_and_port import (
-    AcceptsConnections,
-    HasOutput,
-    HasWritten,
-    IsListed,
-)
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.conditions.status_and_fields import (
-    HasEnded,
-    HasExited,
-    HasStatus,
-    Stays,
-    WasRestarted,
-)
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Wait, logger
 from pytest_tlsandbox.waiting.selectors import Process
@@ -55,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Sandbox(Assertions):
+class Sandbox(Assertions[ProcessInfo]):
     """The processes of one sandbox.
 
     Every ``wait_`` method polls until the result is certain or ``timeout`` (seconds) has passed.
@@ -185,13 +162,9 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        condition = HasStatus(
-            self._selector(process, since),
-            check_statuses(status),
-            healthy=healthy,
-            stable_for=check_seconds("stable_for", stable_for),
-            pick=check_pick(pick),
-        )
+        selector, statuses = self._selector(process, since, pick), arguments.check_statuses(status)
+        duration = arguments.check_seconds("stable_for", stable_for)
+        condition = status_and_fields.HasStatus(selector, statuses, healthy, duration)
         return self._process(condition, self._seconds(timeout))
 
     def wait_for_exit(
@@ -232,9 +205,8 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        selector = self._selector(process, since)
-        condition = HasExited(selector, check_codes(exit_code), pick=check_pick(pick))
-        return self._process(condition, self._seconds(timeout))
+        selector, codes = self._selector(process, since, pick), arguments.check_codes(exit_code)
+        return self._process(status_and_fields.HasExited(selector, codes), self._seconds(timeout))
 
     def wait_for_output(
         self,
@@ -280,11 +252,10 @@ class Sandbox(Assertions):
         """
         seconds = self._seconds(timeout)
         left = self._time_for_a_call(seconds)
-        condition = HasWritten(
-            self._selector(process, since),
-            check_pattern(pattern),
+        condition = output_and_port.HasWritten(
+            self._selector(process, since, pick),
+            arguments.check_pattern(pattern),
             lambda row: self._client.output(row.pid, limit=left()),
-            pick=check_pick(pick),
         )
         line: str = self._check(condition, seconds)
         return line
@@ -337,12 +308,11 @@ class Sandbox(Assertions):
         """
         seconds = self._seconds(timeout)
         left = self._time_for_a_call(seconds)
-        number = check_number("port", port, 1, 2**16 - 1)
-        condition = AcceptsConnections(
-            self._selector(process, since),
+        number = arguments.check_number("port", port, 1, 2**16 - 1)
+        condition = output_and_port.AcceptsConnections(
+            self._selector(process, since, pick),
             port=number,
             probe=lambda row: self._client.probe_port(row, number, limit=left()),
-            pick=check_pick(pick),
         )
         return self._process(condition, seconds)
 
@@ -387,12 +357,10 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        condition = WasRestarted(
-            self._selector(process, since),
-            check_number("count", count, 1),
-            self._history.position_of(self._since(since)),
-            pick=check_pick(pick),
-        )
+        selector = self._selector(process, since, pick)
+        number = arguments.check_number("count", count, 1)
+        position = self._history.position_of(self._since(since))
+        condition = status_and_fields.WasRestarted(selector, number, position)
         return self._process(condition, self._seconds(timeout))
 
     def wait_for_count(
@@ -418,7 +386,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        number = check_number("count", count, 0)
+        number = arguments.check_number("count", count, 0)
         condition = NumberRuns(self._selector(process, "test"), number)
         running: list[ProcessInfo] = self._check(condition, self._seconds(timeout))
         return running
@@ -444,51 +412,11 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        check_function("condition", condition, "the snapshot")
+        arguments.check_function("condition", condition, "the snapshot")
         value: T = self._check(Until(condition, self.baseline), self._seconds(timeout))
         return value
 
     # ------------------------------------------------------------- assertions
-
-    def assert_process(
-        self,
-        /,
-        process: Process,
-        *,
-        pick: Pick | None = None,
-        since: Since = "test",
-        **expected: Unpack[Fields],
-    ) -> ProcessInfo:
-        """Assert that the fields of a process have the expected values now.
-
-        Args:
-            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
-                or function.
-            pick: the process to use if several match, "newest" or "oldest"; with None, the call
-                raises ``AmbiguousProcess`` in this case.
-            since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, or a snapshot to ignore processes that ended before the
-                snapshot was taken. Pass None to consider all processes. The argument has no effect
-                on a process that is selected by pid, handle or object.
-            expected: at least one field with its expected value, such as ``exit_code=0``. To
-                accept several values, pass a tuple, list, set or range. The fields are args,
-                command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,
-                started_at, status and stdin_writable.
-
-        Returns:
-            The process, as the last poll listed it.
-
-        Raises:
-            AssertionFailed: a field does not have the expected value. If the process ended in an
-                unexpected way, the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
-            ProcessNotFound: no process matches.
-            AmbiguousProcess: several processes match.
-            Inconclusive: the observations do not show how the process ended.
-            InfrastructureError: the processes could not be listed.
-            InvalidArgument: an argument has the wrong type or value.
-
-        """
-        return self._process(self._has_fields(process, expected, pick, since))
 
     def assert_stays(
         self,
@@ -535,13 +463,11 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        duration = check_seconds("stable_for", stable_for)
+        duration = arguments.check_seconds("stable_for", stable_for)
         if duration == 0:
             raise InvalidArgument("argument 'stable_for' must be > 0 seconds, got 0")
-        statuses = check_statuses(status)
-        selector = self._selector(process, since)
-        condition = Stays(selector, statuses, stable_for=duration, pick=check_pick(pick))
-        return self._process(condition)
+        selector, statuses = self._selector(process, since, pick), arguments.check_statuses(status)
+        return self._process(status_and_fields.Stays(selector, statuses, stable_for=duration))
 
     def soft(self) -> Soft:
         """Evaluate several checks on the same snapshots, and report all failures in one error.
@@ -556,12 +482,12 @@ class Sandbox(Assertions):
             failed.
 
         """
-        return Soft(self._check, self.baseline, self._history, self._started, self._shared)
+        return Soft(self.baseline, self._history, self._started, self._shared, self._check)
 
     # ---------------------------------------------------------------- arrange
 
     def start_process(
-        self, command: str, args: Sequence[str] = (), **options: Unpack[StartOptions]
+        self, command: str, args: Sequence[str] = (), **options: Unpack[arguments.StartOptions]
     ) -> ProcessInfo:
         """Start a program that the plugin kills when the test ends.
 
@@ -588,12 +514,8 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        body = process_control.start_body(command, args, **options)
-        process = process_control.start(self._client, body)
-        self._history.note_start(process)
-        self._started.append(process)
-        process_control.check_managed(process, body, self._client)
-        return process
+        body = process_control.start_body(command, args, options)
+        return process_control.start(self._client, self._started, body)
 
     def run_process(
         self,
@@ -602,7 +524,7 @@ class Sandbox(Assertions):
         *,
         exit_code: int | Iterable[int] | Literal["any"] = 0,
         timeout: float | None = None,
-        **options: Unpack[StartOptions],
+        **options: Unpack[arguments.StartOptions],
     ) -> CompletedProcess:
         """Start a program, wait until it has exited with the expected code, and read its output.
 
@@ -629,10 +551,10 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        codes, seconds = check_codes(exit_code), self._seconds(timeout)
+        codes, seconds = arguments.check_codes(exit_code), self._seconds(timeout)
         process = self.start_process(command, args, **options)
-        row = self._process(HasExited(self._selector(process, None), codes), seconds)
-        row = self._find_one(row, HasOutput)
+        exited = status_and_fields.HasExited(self._selector(process, None), codes)
+        row = self._find_one(self._process(exited, seconds), output_and_port.HasOutput)
         outputs = process_control.read_output(row, self._client, "stdout", "stderr")
         stdout, stderr = map("\n".join, outputs)
         known = {name: getattr(row, name) for name in ProcessInfo.__dataclass_fields__}
@@ -665,9 +587,9 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        seconds = check_seconds("grace", grace)
+        seconds = arguments.check_seconds("grace", grace)
         row = self._find_one(process)
-        ended = HasEnded(self._selector(row, None))
+        ended = status_and_fields.HasEnded(self._selector(row, None))
         if not row.ended or row.managed is not None:
             process_control.stop(row, self._client, SIGTERM)
         outcome = self._wait(ended, seconds)
@@ -695,7 +617,7 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        number = check_number("signal", signal, 1, 64)
+        number = arguments.check_number("signal", signal, 1, 64)
         process_control.send_signal(self._find_one(process), self._client, number)
 
     def kill_process(self, process: Process) -> None:
@@ -777,8 +699,8 @@ class Sandbox(Assertions):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        check_choice("stream", stream, get_args(Stream))
-        row = self._find_one(process, HasOutput)
+        arguments.check_choice("stream", stream, get_args(Stream))
+        row = self._find_one(process, output_and_port.HasOutput)
         return process_control.read_output(row, self._client, stream)[0]
 
     def kill_started(self) -> list[ProcessInfo]:
@@ -799,7 +721,9 @@ class Sandbox(Assertions):
 
     # ---------------------------------------------------------------- engine
 
-    def _find_one(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
+    def _find_one(
+        self, process: Process, kind: type[output_and_port.IsListed] = output_and_port.IsListed
+    ) -> ProcessInfo:
         """Return the one living process that matches.
 
         If all matching processes have ended, return the newest of them.
@@ -811,7 +735,7 @@ class Sandbox(Assertions):
         return found
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else check_seconds("timeout", timeout)
+        return self._timeout if timeout is None else arguments.check_seconds("timeout", timeout)
 
     def _time_for_a_call(self, timeout: float) -> Callable[[], float]:
         """Return a function that returns how many seconds the next API call of a wait may take."""

@@ -36,25 +36,20 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
 
     """
     readers: dict[str, Callable[[Sequence[str], str], Any]] = {
-        "targets": _targets,
+        "targets": lambda texts, source: tuple(
+            dict.fromkeys(check_target(text, source) for text in texts)
+        ),
         "proxy_url": lambda texts, source: check_url(texts[0], source).string,
         "timeout": lambda texts, source: parse_time(texts[0], source),
         "memory": lambda texts, source: parse_size(texts[0], source),
         "guard": parse_rules,
-        "guard_report_only": lambda _, __: True,
-        "no_section": lambda _, __: True,
-        "no_kernel_counter": lambda _, __: True,
         "report": lambda texts, source: check_path(texts[0], source, config, "file"),
         "output": lambda texts, source: check_path(texts[0], source, config, "folder"),
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
     }
-    return Settings(**{field: readers[field](*found) for field, found in given.items()})
-
-
-def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
-    for text in texts:
-        check_target(text, source)
-    return tuple(dict.fromkeys(texts))
+    settings: dict[str, Any] = dict.fromkeys(given, True)  # the value of a switch
+    settings |= {field: readers[field](*given[field]) for field in readers if field in given}
+    return Settings(**settings)
 
 
 HOW_TO_NAME_A_SANDBOX = (
@@ -234,13 +229,14 @@ _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\{worker\})*|\{worker\}[A-Za-z0-9_-]
 _URL = r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/@:\s\[\]?#]+)(?P<port>:\d+)?(?P<path>/[^\s?#]*)?"
 
 
-def check_target(target: str, source: str) -> None:
-    """Check that a string is ``local``, a URL, or the id or name of a sandbox."""
+def check_target(target: str, source: str) -> str:
+    """Return a target after checking that it is ``local``, a URL, or an id or name of a sandbox."""
     if "://" in target:
         check_url(target, source)
     elif not re.fullmatch(_IDENTIFIER, target):
         expected = "'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
         raise _invalid(source, expected, target)
+    return target
 
 
 def check_url(url: str, source: str) -> re.Match[str]:

@@ -27,7 +27,7 @@ class Option(NamedTuple):
     """The names of one setting, and the help text for its option and its ini key.
 
     Attributes:
-        name: the name without the prefix ``tlsandbox_``; empty for the setting named ``tlsandbox``.
+        flag: the command-line option.
         help: the help text.
         metavar: the placeholder for the value in the help; None for a switch.
         environment: the environment variable of the setting; None if the setting does not have a
@@ -37,26 +37,21 @@ class Option(NamedTuple):
 
     """
 
-    name: str
+    flag: str
     help: str
-    metavar: str | None
+    metavar: str | None = None
     environment: str | None = None
     repeatable: bool = False
 
     @property
     def ini(self) -> str:
         """The key in the ini file, which is also the option's ``dest``."""
-        return f"tlsandbox_{self.name}" if self.name else "tlsandbox"
-
-    @property
-    def flag(self) -> str:
-        """The command-line option."""
-        return "--" + self.ini.replace("_", "-")
+        return self.flag[2:].replace("-", "_")
 
 
 OPTIONS = (
     Option(
-        "",
+        "--tlsandbox",
         "The id, name or URL of the sandbox to test, or 'local' for the embedded sandbox. '{worker}' is "
         "replaced by the name of the xdist worker. If several sandboxes are given, each test runs on each "
         "of the sandboxes. To give several, repeat the option, write one sandbox per line in the ini file, "
@@ -66,25 +61,25 @@ OPTIONS = (
         repeatable=True,
     ),
     Option(
-        "proxy_url",
+        "--tlsandbox-proxy-url",
         "URL of the proxy through which sandboxes are reached by id or name "
         "(default: none; requests go to https://<id>.sandbox.tensorlake.ai).",
         "URL",
         environment="TENSORLAKE_SANDBOX_PROXY_URL",
     ),
     Option(
-        "timeout",
+        "--tlsandbox-timeout",
         "Timeout of waits without a timeout argument, in seconds or with a unit: 30, 500ms, 30s, 2m, 1h "
         "(default: 30s).",
         "TIME",
     ),
     Option(
-        "memory",
+        "--tlsandbox-memory",
         "Memory limit of the embedded sandbox, in bytes or with a unit: 256M, 1.5G (default: none).",
         "SIZE",
     ),
     Option(
-        "guard",
+        "--tlsandbox-guard",
         f"Apply these rules of the guard: {', '.join(RULES)}. A rule fails a test if such an incident happens "
         "in the sandbox during the test, even if the test does not check anything. To give several rules, "
         "separate them with commas, or repeat the option (default: none).",
@@ -92,33 +87,30 @@ OPTIONS = (
         repeatable=True,
     ),
     Option(
-        "guard_report_only",
+        "--tlsandbox-guard-report-only",
         "Report the findings of the guard, but do not fail tests because of findings.",
-        None,
     ),
     Option(
-        "report",
+        "--tlsandbox-report",
         "Record what happens in the sandbox, and write a report to this file when the session ends. The "
         "report is an HTML timeline if the name of the file ends in .html, otherwise JSON (default: none).",
         "PATH",
     ),
     Option(
-        "no_section",
+        "--tlsandbox-no-section",
         "Do not show below a failed test what happened in the sandbox during the test. This saves up to "
         "one list call and 1 s for each failed test.",
-        None,
     ),
     Option(
-        "output",
+        "--tlsandbox-output",
         "When a test fails, write the complete output of each process that the test started to a file in "
         "this folder (default: none).",
         "DIR",
     ),
     Option(
-        "no_kernel_counter",
+        "--tlsandbox-no-kernel-counter",
         "Do not read how many OOM kills the kernel of the sandbox has counted. Then the plugin does not find "
         "OOM kills of processes that the sandbox does not list, such as the children of a shell.",
-        None,
     ),
 )
 
@@ -190,7 +182,7 @@ def read(config: pytest.Config) -> dict[str, tuple[Sequence[str], str]]:
         pytest.UsageError: the ini file contains a value of a wrong type.
 
     """
-    given = {option.name or "targets": _read(config, option) for option in OPTIONS}
+    given = {option.ini.partition("_")[2] or "targets": _read(config, option) for option in OPTIONS}
     given["masks"] = _read_ini(config, MASK_INI)
     return {field: (texts, source) for field, (texts, source) in given.items() if texts}
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_tlsandbox.assertions import Assertions, Since
+from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
-from pytest_tlsandbox.types import Pick
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.waiting.conditions.condition import Condition, Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
-from pytest_tlsandbox.waiting.selectors import Process
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
 
 Check: TypeAlias = "tuple[str, str, Condition]"
@@ -75,7 +74,8 @@ class Together:
                 condition.declare(value)
 
 
-class Soft(Assertions):
+@dataclass(eq=False, repr=False)
+class Soft(Assertions[None]):
     """Collects checks in a ``with`` block and evaluates them together when the block ends.
 
     ``Sandbox.soft()`` returns an object of this class. In the block, each assertion only records
@@ -98,10 +98,8 @@ class Soft(Assertions):
 
     """
 
-    def __init__(self, evaluate: Callable[[Together], object], *state: Any) -> None:
-        super().__init__(*state)
-        self._evaluate = evaluate
-        self._checks: list[Check] | None = None
+    _evaluate: Callable[[Together], object]
+    _checks: list[Check] | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
         self._checks = []
@@ -118,46 +116,16 @@ class Soft(Assertions):
             )
         self._evaluate(Together(checks))
 
-    def assert_process(
-        self,
-        /,
-        process: Process,
-        *,
-        pick: Pick | None = None,
-        since: Since = "test",
-        **expected: Unpack[Fields],
-    ) -> None:
-        """Add a check: when the block ends, the fields of a process must have the expected values.
-
-        Args:
-            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
-                or function.
-            pick: the process to use if several match, "newest" or "oldest"; with None, the check
-                fails in this case.
-            since: which ended processes to ignore. Pass "test" to ignore processes that ended
-                before the test began, or a snapshot to ignore processes that ended before the
-                snapshot was taken. Pass None to consider all processes. The argument has no effect
-                on a process that is selected by pid, handle or object.
-            expected: at least one field with its expected value, such as ``exit_code=0``. To
-                accept several values, pass a tuple, list, set or range. The fields are args,
-                command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,
-                started_at, status and stdin_writable.
-
-        Raises:
-            InvalidArgument: an argument has the wrong type or value, or the call is outside the
-                block.
-
-        """
-        condition = self._has_fields(process, expected, pick, since)
-        self._check(condition, f"{condition.selector.label}: {condition.wanted}")
-
-    def _check(self, condition: Condition, name: str = "") -> None:
+    def _check(self, condition: Condition) -> None:
         if self._checks is None:
             raise InvalidArgument(
                 "soft(): a check was called outside the block; call each check inside the block `with "
                 "tlsandbox.soft() as check:`, which evaluates all checks when the block ends"
             )
-        self._checks.append((name or condition.wanted, _place_in_the_test(), condition))
+        name = condition.wanted
+        if isinstance(condition, ProcessCondition):
+            name = f"{condition.selector.label}: {name}"
+        self._checks.append((name, _place_in_the_test(), condition))
 
 
 def _place_in_the_test() -> str:

@@ -17,7 +17,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot, check_fields, dif
 from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.types import Identity
+from pytest_tlsandbox.types import Identity, Pick
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,12 @@ class Selector:
         history: the history of the sandbox.
         baseline: a snapshot; processes that had ended before this snapshot do not count. If
             ``baseline`` is None, all listed processes count.
+        pick: which process a condition on one process uses if several match; with None, the
+            condition is impossible in this case.
 
     Attributes:
         process: the argument of the same name.
+        pick: the argument of the same name.
         label: a short description of the selector for messages, with secrets masked.
         fits: a function that returns whether a process matches, whenever it began.
         text: the text, if the selector is a text.
@@ -176,9 +179,13 @@ class Selector:
     """
 
     def __init__(
-        self, process: Process, history: History, baseline: ProcessSnapshot | None = None
+        self,
+        process: Process,
+        history: History,
+        baseline: ProcessSnapshot | None = None,
+        pick: Pick | None = None,
     ) -> None:
-        self.process = process
+        self.process, self.pick = process, pick
         self.label, self.fits = _read(process)
         self.text = process if isinstance(process, str) else None
         self.history = history

@@ -15,7 +15,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.messages.incidents import used_restarts
 from pytest_tlsandbox.models import ProcessInfo
-from pytest_tlsandbox.types import CRASH_SIGNALS, Pick
+from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
@@ -44,7 +44,6 @@ class ProcessCondition:
 
     Attributes:
         selector: selects the process.
-        pick: which process to use if several match; if it is None, the result is ``Impossible``.
         wanted: the expectation in words, for messages.
         wants_an_end: whether the process is expected to end; if so, an uncertain exit is
             inconclusive.
@@ -57,7 +56,6 @@ class ProcessCondition:
     """
 
     selector: Selector
-    pick: Pick | None = field(default=None, kw_only=True)
     wanted: str = field(init=False)
     wants_an_end: bool = field(default=False, init=False)
     waits: ClassVar[bool] = True
@@ -70,10 +68,10 @@ class ProcessCondition:
         self._first = snapshot if self._first is None else self._first
         selection = self.selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row) and not self._is_lost(row)]
-        candidates, at = fitting or selection.living, 0 if self.pick == "oldest" else -1
+        candidates, at = fitting or selection.living, 0 if self.selector.pick == "oldest" else -1
         if self.picks_first:
             candidates = selection.living or fitting
-        if len(candidates) > 1 and self.pick is None:
+        if len(candidates) > 1 and self.selector.pick is None:
             return self._ambiguous(candidates)
         if fitting and candidates[at] in fitting:
             return self.met(candidates[at])
