@@ -1,17 +1,19 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
 from tests.client.conftest import serve  # noqa: F401 - for the tests in this folder
-from tests.forked_runs import ForkedRuns, forked_runs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.forked_runs import forked_runs
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[ForkedRuns]:
+def forks():
     with forked_runs() as forks:
         yield forks
+
+
+@pytest.fixture
+def no_jitter(monkeypatch):
+    """Make the pauses between two calls depend on nothing random."""
+    jitter = mock.Mock(uniform=mock.Mock(return_value=1.0))
+    monkeypatch.setattr("pytest_tlsandbox.client.retry._jitter", jitter)

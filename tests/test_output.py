@@ -8,9 +8,11 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
 from tests.support import T0, box_of, ended, failure, managed, polls, process, raw, unreachable
 
+pytestmark = pytest.mark.usefixtures("no_jitter")
+
 SERVER = raw(77, args=("server.py",))
 ENDED = raw(77, args=("server.py",), **ended(1))
-NOTHING = {0: ([], [])}
+NOTHING, ONE = {0: ([], [])}, {0: (["one"], ["up"])}
 
 
 def output_box(script, written=NOTHING):
@@ -22,20 +24,16 @@ def growing(every, times):
     return {every * step: (["a"] * step, []) for step in range(times)}
 
 
-@pytest.fixture(autouse=True)
-def _no_jitter(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
-
-
 # ----------------------------------------------------------------------------- matches
 
 
 READY = "ready on 8080 (v1.2)"
+FOUND = ["ready", " ", "(v1.2)", re.compile(r"n \d{4}\b"), re.compile("(?i)READY")]
 MATCHES = [
-    *((pattern, READY) for pattern in ("ready", " ", "(v1.2)", re.compile(r"n \d{4}\b"), re.compile("(?i)READY"))),
+    *((pattern, READY) for pattern in FOUND),
     ("INFO", "INFO: ready"),
     *((pattern, None) for pattern in ("v1x2", "READY", re.compile("^on"))),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("row", [SERVER, ENDED], ids=["running", "ended"])
@@ -101,69 +99,65 @@ def test_hint_about_regexes_appears_only_if_the_text_looks_like_a_regex(pattern,
     assert (hint in " ".join(message.split())) == (pattern in REGEXES)
 
 
-def test_wait_fails_one_second_after_the_last_line_from_an_ended_process():
-    lines = ["one", "two", "three"]
-    box = output_box([ENDED], {0.9 * step: (lines[: step + 1], []) for step in range(3)})
+NEXT = managed(restart_count=1, last_exit={"exit_code": 1})
+EXPIRED = unreachable(text="cannot be reached: TLS\nthe certificate has expired")
+REFUSED = errors.AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
+BEFORE = 'UnexpectedExit: Exited 1 before the wait began without printing "ready": server.py'
+AFTER = BEFORE.replace("before the wait began", "after 9 s")
+FAILS = {
+    "a pid ended before": ([ENDED], 77, ONE, 1, BEFORE, ""),
+    "a text ended before": ([ENDED], "server.py", ONE, 2, BEFORE, ""),
+    "a pid ends": ({0: [SERVER], 2: [ENDED]}, 77, ONE, 3, AFTER, ""),
+    "last line at 1.8 s": ([ENDED], 77, growing(0.9, 3), 2.8, BEFORE, "none of its 2 lines"),
+    # The children of an ended process can go on writing.
+    "growing": ([ENDED], 77, growing(0.5, 20), 5, BEFORE, "the wait ended before this was settled"),
+    "restarted": ({0: [raw(40, managed=managed())], 1: [raw(41, managed=NEXT)]}, 40, ONE, 1,
+        "Inconclusive: Output lost: web", "no listed process has pid 40 now"),
+    "outage": ([SERVER], 77, {0: EXPIRED}, 5, "SandboxUnreachable: "
+        "Output of server.py not read after 5 s: my-sandbox cannot be reached: TLS",
+        "\n  the certificate has expired\n  process  python server.py\n  run "),
+    "key refused": ([SERVER], 77, {**NOTHING, 1: REFUSED}, 1,
+        f"AuthenticationFailed: Output of server.py not read: {REFUSED}", ""),
+}  # fmt: skip
 
-    error = failure(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
-    assert "\n  none of its 3 lines of output matches\n" in str(error)
-    assert 2.8 <= polls(box)[-1] < 3.2
+@pytest.mark.parametrize(
+    ("script", "name", "written", "at", "line", "why"), FAILS.values(), ids=FAILS
+)
+def test_wait_fails_as_soon_as_no_line_can_match_any_more(script, name, written, at, line, why):
+    box = output_box(script, written)
 
+    error = failure(lambda: box.wait_for_output(name, "ready", timeout=5))
 
-def test_wait_reads_output_until_the_deadline_if_the_output_keeps_growing():
-    """The children of an ended process can go on writing."""
-    box = output_box([ENDED], growing(0.5, 20))
-
-    error = failure(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
-
-    assert polls(box)[-1] == 5.0
-    assert "\n  the wait ended before this was settled\n" in str(error)
-
-
-LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]}, 77, 3)]
-
-
-@pytest.mark.parametrize(("script", "name", "seconds"), LOST)
-def test_waiting_for_output_fails_one_or_two_seconds_after_the_process_has_ended(
-    script, name, seconds
-):
-    box = output_box(script, {0: (["one"], [])})
-
-    failure(lambda: box.wait_for_output(name, "ready", timeout=60), errors.UnexpectedExit)
-
-    assert seconds <= polls(box)[-1] < seconds + 0.3
+    assert f"{type(error).__name__}: {error}".startswith(line)
+    assert why in str(error)
+    assert at <= polls(box)[-1] < at + 0.3
 
 
 # ------------------------------------------------------------------------------ output()
 
 
-def test_output_of_an_ended_process_is_read_until_it_no_longer_changes():
-    written = {0: (["a"], ["up"]), 0.04: (["a", "b"], ["up"]), 0.09: (["a", "b", "c"], ["up"])}
-    box = output_box({0: [ENDED]}, written)
-
-    assert box.output(77) == ["a", "b", "c", "up"]
-    assert box._client.reads == [(at, "output", None) for at in (0, 0.05, 0.1, 0.15)]
-
-
-READINGS = {"running": (SERVER, 77, 1), "ended": (ENDED, 77, 2), "backing off": (FIRST, "web", 2)}
-
-
-@pytest.mark.parametrize(("row", "who", "readings"), READINGS.values(), ids=READINGS)
-def test_output_is_read_twice_if_the_process_has_ended_and_otherwise_once(row, who, readings):
-    box = output_box({0: [row]}, {0: (["one"], ["up"])})
-
-    assert box.output(who, "stderr") == ["up"]
-    assert box._client.reads == [(0.05 * reading, "stderr", None) for reading in range(readings)]
+GROWING = growing(0.05, 60)
+CHANGED = {**growing(0.045, 3), 0.1: (["a"], ["b"])}  # the last one is as long as the one before
+READINGS = {
+    "running": (SERVER, 77, ONE, None, "stderr", 1, ["up"]),
+    "ended": (ENDED, 77, ONE, None, "stderr", 2, ["up"]),
+    "backing off": (FIRST, "web", ONE, None, "output", 2, ["one", "up"]),
+    "changed": (ENDED, 77, CHANGED, None, "output", 4, ["a", "b"]),
+    "growing": (ENDED, 77, GROWING, None, "stdout", 21, ["a"] * 20),
+    "little time": (ENDED, 77, GROWING, 1000.45, "stdout", 5, ["a"] * 4),
+}
 
 
-@pytest.mark.parametrize(("deadline", "lines", "at"), [(None, 20, 1), (1000.45, 4, 0.2)])
-def test_output_of_an_ended_process_is_read_for_at_most_one_second(deadline, lines, at):
-    box = output_box([ENDED], growing(0.05, 60))
+@pytest.mark.parametrize("case", READINGS.values(), ids=READINGS)
+def test_output_of_an_ended_process_is_read_until_it_no_longer_changes_or_for_one_second(case):
+    row, who, written, deadline, stream, readings, lines = case
+    box = output_box([row], written)
     box._client.test_deadline = lambda: deadline
 
-    assert box.output(77) == ["a"] * lines
-    assert box._client.reads[-1][0] == at
+    assert box.output(who, stream) == lines
+    times = [round(0.05 * reading, 6) for reading in range(readings)]
+    assert box._client.reads == [(at, stream, None) for at in times]
 
 
 def test_reading_the_output_of_a_process_that_is_not_listed_fails_at_the_first_poll():
@@ -189,41 +183,3 @@ def test_output_from_another_process_with_the_same_pid_is_not_returned(read):
     assert "another process has pid 77 now, and output is requested by pid" in str(error)
     assert "\n  process  python server.py\n" in str(error)
     assert "\n  hint     read the output before the process ends" in str(error)
-
-
-def test_output_of_a_run_whose_supervisor_started_the_next_run_is_lost():
-    runs = [
-        raw(pid, started_at=T0 + pid, managed=managed(restart_count=count, last_exit=last))
-        for pid, count, last in [(40, 0, None), (41, 1, {"exit_code": 1})]
-    ]
-    box = output_box({0: runs[:1], 0.5: runs[1:]})
-
-    error = failure(lambda: box.wait_for_output(40, "ready"), errors.Inconclusive)
-
-    assert error.first_line == "Output lost: web"
-    assert "no listed process has pid 40 now" in str(error)
-
-
-# --------------------------------------------------------------- infrastructure errors
-
-
-def test_error_from_output_calls_at_the_deadline_is_reported_with_its_cause():
-    fault = unreachable(text="cannot be reached: TLS\nthe certificate has expired")
-    box = output_box([SERVER], {0: fault})
-
-    error = failure(lambda: box.wait_for_output(77, "ready", timeout=2), errors.SandboxUnreachable)
-
-    first, _, *rest = str(error).splitlines()
-    assert first == "Output of server.py not read after 2 s: my-sandbox cannot be reached: TLS"
-    run = "  run      pid 77, started 16:00:00.000 UTC"
-    assert rest == ["  the certificate has expired", "  process  python server.py", run]
-
-
-def test_permanent_error_from_an_output_call_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
-    box = output_box([SERVER], {**NOTHING, 1: refused})
-
-    error = failure(lambda: box.wait_for_output(77, "ready"), errors.AuthenticationFailed)
-
-    assert polls(box)[-1] < 1.2
-    assert error.first_line == "Output of server.py not read: my-sandbox rejected the API key (401)"

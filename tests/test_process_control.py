@@ -5,32 +5,21 @@ from unittest import mock
 import pytest
 
 from pytest_tlsandbox import errors
-from tests.support import (
-    T0,
-    box_of,
-    ended,
-    failure,
-    managed,
-    outcome,
-    polls,
-    process,
-    raw,
-    signaled,
-)
+from tests.support import T0, box_of, ended, failure, managed, process, raw, result_of, signaled
+
+PROGRAM = ("python", ["train.py"])
+SERVER, TERMINATED = raw(41), raw(41, **signaled(15))
+FAULTS = [
+    (errors.SandboxNotFound("No sandbox my-sandbox"), []),
+    (errors.SandboxNotRunning("Sandbox my-sandbox is terminated"), []),
+    # It keeps its processes, and goes on with them.
+    (errors.SandboxNotRunning("Sandbox my-sandbox is suspended", transient=True), [41]),
+    (errors.SandboxUnreachable("nobody listens", label="refused", transient=True), []),
+    (errors.SandboxUnreachable("502", label="502", transient=True), [41]),
+]
 
 
-@pytest.mark.parametrize(
-    ("fault", "left"),
-    [
-        (errors.SandboxNotFound("No sandbox my-sandbox"), []),
-        (errors.SandboxNotRunning("Sandbox my-sandbox is terminated"), []),
-        # It keeps its processes, and goes on with them.
-        (errors.SandboxNotRunning("Sandbox my-sandbox is suspended", transient=True), [41]),
-        (errors.SandboxUnreachable("nobody listens", label="refused", transient=True), []),
-        (errors.SandboxUnreachable("502", label="502", transient=True), [41]),
-    ],
-    ids=["no sandbox", "terminated", "suspended", "refused", "502"],
-)
+@pytest.mark.parametrize(("fault", "left"), FAULTS, ids=str)
 def test_plugin_reports_a_process_that_it_could_not_kill_unless_the_sandbox_has_ended(fault, left):
     box = box_of({0: fault}, started=[process(41)])
     box._client.list = lambda patience: box._client.poll()
@@ -39,8 +28,8 @@ def test_plugin_reports_a_process_that_it_could_not_kill_unless_the_sandbox_has_
 
 
 def test_plugin_kills_a_process_that_was_started_after_a_new_baseline():
-    box = box_of([raw(41)])
-    box.from_now().start_process("python", ["train.py"])
+    box = box_of([SERVER])
+    box.from_now().start_process(*PROGRAM)
 
     assert [row.pid for row in box.kill_started()] == [41]  # the script lists it as alive
     assert "DELETE /processes/41" in box._client.requests
@@ -54,11 +43,9 @@ IGNORED = [
 
 @pytest.mark.parametrize(("options", "ignored"), IGNORED)
 def test_start_fails_if_the_sandbox_ignores_the_requested_options(options, ignored):
-    box = box_of([raw(41)])
+    box = box_of([SERVER])
 
-    error = failure(
-        lambda: box.start_process("python", ["train.py"], **options), errors.RequestRefused
-    )
+    error = failure(lambda: box.start_process(*PROGRAM, **options), errors.RequestRefused)
 
     assert str(error) == (
         "'python' is not managed: my-sandbox does not support managed processes and ignored "
@@ -70,52 +57,46 @@ def test_start_fails_if_the_sandbox_ignores_the_requested_options(options, ignor
 
 
 def test_process_that_is_not_managed_cannot_be_restarted():
-    error = failure(lambda: box_of([raw(41)]).restart_process(41), errors.InvalidArgument)
+    error = failure(lambda: box_of([SERVER]).restart_process(41), errors.InvalidArgument)
 
     assert str(error).startswith("restart_process: train.py (pid 41) is not a managed process; ")
 
 
 def test_process_that_has_the_pid_of_an_ended_one_gets_neither_its_signal_nor_its_kill():
-    ended_one = process(41, **signaled(15))
-    box = box_of([raw(41, **signaled(15)), raw(41, started_at=T0 + 20_000)])
-    line = "Signal not sent: train.py has ended, and another process has pid 41 now"
+    job = process(41, **signaled(15))
+    box = box_of([TERMINATED, raw(41, started_at=T0 + 20_000)])
+    line = "RequestRefused: Signal not sent: train.py has ended, and another process has pid 41 now"
 
-    box.kill_process(ended_one)
-    assert outcome(lambda: box.send_signal(ended_one, 9)) == ("RequestRefused", line)
+    box.kill_process(job)
+    assert result_of(lambda: box.send_signal(job, 9)) == line
     assert {*box._client.requests} == {"GET /processes"}
 
 
 # ------------------------------------------------------------------------- stop
 
-SERVER = raw(41)
-TERMINATED = raw(41, **signaled(15))
 WEB = raw(41, managed=managed("web"))
 STOPPED = raw(41, **signaled(9), managed=managed("web", "stopped"))
 SIGNAL = "POST /processes/41/signal"
+SURVIVES = "Still running after 30 s, wanted its end: train.py; last output: Traceback: no memory"
+STOPS = {
+    "ignores SIGTERM": ({0: [SERVER], 7: [raw(41, **signaled(9))]}, [SIGNAL, SIGNAL], "pid 41", 7),
+    "ends in time": ({0: [SERVER], 4.5: [TERMINATED]}, [SIGNAL], "pid 41", 4.5),
+    "is removed": ({0: [SERVER], 2: []}, [SIGNAL], "pid 41", 3),
+    # Another process may have its pid.
+    "has ended": ([TERMINATED], [], "pid 41", 0),
+    "is managed": ({0: [WEB], 7: [STOPPED]},
+                   ["DELETE /processes/web", "POST /processes/web/signal"], "pid 41", 7),
+    "survives": ([SERVER], [SIGNAL, SIGNAL], f"WaitTimedOut: {SURVIVES}", 35),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("script", "sent"),
-    [
-        ({0: [SERVER], 7: [raw(41, **signaled(9))]}, [SIGNAL, SIGNAL]),
-        ({0: [SERVER], 4.5: [TERMINATED]}, [SIGNAL]),
-        ({0: [TERMINATED]}, []),  # another process may have its pid
-        ({0: [WEB], 7: [STOPPED]}, ["DELETE /processes/web", "POST /processes/web/signal"]),
-    ],
-    ids=["ignores SIGTERM", "ends in time", "has ended", "managed"],
-)
-def test_stopping_a_process_sends_only_the_signals_that_are_needed(script, sent):
+@pytest.mark.parametrize(("script", "sent", "result", "at"), STOPS.values(), ids=STOPS)
+def test_stopping_a_process_sends_only_the_signals_that_are_needed(script, sent, result, at):
     box = box_of(script)
 
-    assert box.stop_process(41).ended
+    assert result_of(lambda: box.stop_process(41)) == result
     assert [each for each in box._client.requests if each != "GET /processes"] == sent
-
-
-def test_stopping_a_process_returns_its_last_row_if_the_sandbox_removes_the_row():
-    box = box_of({0: [SERVER], 2: []})
-
-    assert box.stop_process(41).status == "running"
-    assert 3 <= polls(box)[-1] < 3.5
+    assert at <= box._client.polls[-1] < at + 0.5
 
 
 def test_lost_exit_code_of_a_stopped_process_is_not_an_incident():
@@ -141,10 +122,3 @@ def test_external_sigkill_before_the_stop_is_not_attributed_to_the_stop():
 
     assert box.stop_process(41).signal == 9
     assert not box._client.history.run_of(process()).ended_here
-
-
-def test_stopping_a_process_fails_if_the_process_survives_sigkill():
-    box = box_of([SERVER], timeout=10)
-
-    line = "Still running after 10 s, wanted its end: train.py; last output: Traceback: no memory"
-    assert outcome(lambda: box.stop_process(41)) == ("WaitTimedOut", line)

@@ -11,13 +11,9 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
 from tests.support import box_of, ended, failure, raw, unreachable
 
+pytestmark = pytest.mark.usefixtures("no_jitter")
+
 RUNNING = raw(41)
-
-
-@pytest.fixture(autouse=True)
-def _no_jitter(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
-    monkeypatch.setattr("pytest_tlsandbox.client.retry.with_jitter", lambda pause: pause)
 
 
 @pytest.fixture

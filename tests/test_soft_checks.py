@@ -6,7 +6,8 @@ import pytest
 
 from pytest_tlsandbox import errors
 from tests.support import OOM as OOM_KILLED
-from tests.support import box_of, ended, failure, polls, raw
+from tests.support import ended, failure, make, polls, raw, result_of
+from tests.support import silent_box as box_of
 
 RUNNING = raw(41)
 EXITED = raw(42, args=("prepare.py",), **ended(0))
@@ -15,43 +16,46 @@ OOM = raw(44, args=("worker.py",), **OOM_KILLED)
 UNREADABLE = "rows in the process list cannot be read"
 
 RUNS, SUCCEEDED = call.assert_process(41, status="running"), call.assert_process(42, exit_code=0)
-FAILS = call.assert_process(43, exit_code=0)
-NO_OOM, NO_CRASH, NO_RESTART = (
-    call.assert_no_oom(),
-    call.assert_no_crash(),
-    call.assert_no_restart(),
-)
-
-
-def soft_box(script):
-    return box_of(script, latency=0.06)
+FAILS, NO_OOM = call.assert_process(43, exit_code=0), call.assert_no_oom()
+NO_CRASH, NO_RESTART = call.assert_no_crash(), call.assert_no_restart()
 
 
 def evaluate(box, *checks):
     """Evaluate checks in one soft block; each is recorded by ``mock.call``."""
     with box.soft() as soft:
-        return [getattr(soft, name)(*args, **options) for name, args, options in checks]
+        for check in checks:
+            assert make(check, soft) is None
 
 
-def soft_failure(box, *checks, error=errors.ChecksFailed):
-    """Return the error of a soft block with these checks."""
-    return failure(lambda: evaluate(box, *checks), error)
+ALL = (SUCCEEDED, NO_OOM, NO_CRASH, NO_RESTART, call.assert_no_incidents())
+TWO = "ChecksFailed: 2 of 2 checks failed; the first: Exited 3, wanted 0: train.py"
+# For each block: what is listed, the checks, the result, and when the last poll begins.
+BLOCKS = [
+    ([EXITED], (*ALL, call.assert_not_running("prepare.py")), "passes", 0),
+    # A negative check needs 200 ms if a process is alive.
+    ([RUNNING], (RUNS, NO_OOM), "passes", 0.2),
+    # A failed check does not shorten the polling of the others.
+    ({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]}, (FAILS, NO_OOM), TWO, 0.1),
+    # All failed checks are inconclusive.
+    ([EXITED, {"pid": 9}], (NO_OOM, SUCCEEDED, NO_CRASH), "Inconclusive: 2 of 3 checks failed; "
+        f"the first: Cannot check for OOM kills: 1 of 2 {UNREADABLE}", 1),
+]  # fmt: skip
 
 
-def test_soft_block_evaluates_all_checks_on_one_snapshot_when_the_block_ends():
-    box = soft_box([EXITED])
-    checks = [SUCCEEDED, NO_OOM, NO_CRASH, NO_RESTART, call.assert_not_running("prepare.py")]
+@pytest.mark.parametrize(("script", "checks", "expected", "at"), BLOCKS)
+def test_checks_of_a_soft_block_are_evaluated_together_when_it_ends(script, checks, expected, at):
+    box = box_of(script)
 
-    assert evaluate(box, *checks, call.assert_no_incidents()) == [None] * 6
-
-    assert polls(box) == [0.0]
+    assert result_of(lambda: evaluate(box, *checks)) == expected
+    assert at <= polls(box)[-1] < at + 0.2
 
 
 def test_soft_block_error_contains_the_error_from_each_failed_check():
     missing = call.assert_process("no such", exit_code=0)
-    box = soft_box([FAILED, OOM, {"pid": 9}])
+    box = box_of([FAILED, OOM, {"pid": 9}])
 
-    error = soft_failure(box, FAILS, call.assert_no_oom(44), missing, NO_RESTART)
+    checks = (FAILS, call.assert_no_oom(44), missing, NO_RESTART)
+    error = failure(lambda: evaluate(box, *checks), errors.ChecksFailed)
 
     assert [(type(each), str(each)) for each in error.failures] == [
         (errors.AssertionFailed, "Exited 3, wanted 0: train.py"),
@@ -60,51 +64,25 @@ def test_soft_block_error_contains_the_error_from_each_failed_check():
         (errors.Inconclusive, f"Cannot check for restarts: 1 of 3 {UNREADABLE}"),
     ]
     assert all(each.snapshot is error.snapshot for each in error.failures)
+    assert error.failures[3].label == error.failures[3].first_line
     assert error.failures[0].wanted == "pid 43: exit_code=0"
 
 
 def test_soft_check_ignores_incidents_before_the_baseline_unless_since_is_none():
-    box = soft_box([OOM, RUNNING]).from_now()
+    box = box_of([OOM, RUNNING]).from_now()
 
     evaluate(box, NO_OOM)
-    soft_failure(box, call.assert_no_oom(since=None))
-
-
-# -------------------------------------------------------------------- settling time
-
-
-def test_negative_check_in_a_soft_block_still_polls_for_200_ms():
-    box = soft_box([RUNNING])
-
-    evaluate(box, RUNS, NO_OOM)
-
-    assert 0.2 <= polls(box)[-1] < 0.4
-
-
-def test_failed_check_does_not_shorten_the_polling_of_other_checks():
-    box = soft_box({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]})
-
-    assert len(soft_failure(box, FAILS, NO_OOM).failures) == 2
+    failure(lambda: evaluate(box, call.assert_no_oom(since=None)), errors.ChecksFailed)
 
 
 def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
     """The first check needs one poll; the second needs more time than pytest-timeout leaves."""
-    box = soft_box([RUNNING])
+    box = box_of([RUNNING])
     box._client.test_deadline = lambda: 1000.3
 
-    error = soft_failure(box, RUNS, NO_OOM, error=errors.TLSandboxError)
+    error = failure(lambda: evaluate(box, RUNS, NO_OOM))
 
     assert error.first_line.startswith("1 of 2 checks failed: Cannot be checked: ")
-
-
-def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
-    box = soft_box([EXITED, {"pid": 9}])
-
-    error = soft_failure(box, NO_OOM, SUCCEEDED, NO_CRASH, error=errors.Inconclusive)
-
-    first = f"Cannot check for OOM kills: 1 of 2 {UNREADABLE}"
-    assert error.first_line == f"2 of 3 checks failed; the first: {first}"
-    assert error.label == error.first_line
 
 
 # ----------------------------------------------------------------- use of the block
@@ -112,7 +90,7 @@ def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, pytest.skip.Exception])
 def test_exception_in_a_soft_block_is_raised_unchanged_and_without_a_poll(kind):
-    box = soft_box([FAILED])
+    box = box_of([FAILED])
     error = kind("stop")
 
     with pytest.raises(BaseException) as caught, box.soft() as check:
@@ -125,14 +103,14 @@ def test_exception_in_a_soft_block_is_raised_unchanged_and_without_a_poll(kind):
 
 
 def test_soft_block_without_a_check_is_rejected():
-    error = soft_failure(soft_box([EXITED]), error=errors.InvalidArgument)
+    error = failure(lambda: evaluate(box_of([EXITED])), errors.InvalidArgument)
 
     assert str(error).startswith("soft(): the block contains no check; write ")
 
 
 @pytest.mark.parametrize("entered", [True, False])
 def test_check_outside_a_soft_block_is_rejected(entered):
-    check = soft_box([EXITED]).soft()
+    check = box_of([EXITED]).soft()
     if entered:
         with check:
             check.assert_process(42, exit_code=0)
@@ -143,5 +121,5 @@ def test_check_outside_a_soft_block_is_rejected(entered):
 
 
 def test_soft_check_in_code_without_a_module_is_evaluated():
-    with pytest.raises(errors.ChecksFailed), soft_box([FAILED]).soft() as check:
+    with pytest.raises(errors.ChecksFailed), box_of([FAILED]).soft() as check:
         exec("check.assert_process(43, exit_code=0)", {"check": check})

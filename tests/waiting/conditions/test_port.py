@@ -6,6 +6,8 @@ from pytest_tlsandbox import errors
 from tests.support import OOM, T0, ended, failure, managed, polls, raw, result_of, unreachable
 from tests.support import silent_box as box_of
 
+pytestmark = pytest.mark.usefixtures("no_jitter")
+
 SERVER, EXITED = raw(77, args=("server.py",)), raw(77, args=("server.py",), **ended(3))
 KILLED = raw(77, args=("server.py",), **OOM)
 FIRST = raw(77, "web", (), managed=managed("web"))
@@ -17,11 +19,6 @@ def second(**end):
     """Return the row of the run after ``FIRST``, which ended like this."""
     supervised = managed("web", restart_count=1, last_exit={**end, "ended_at": T0 + 9000})
     return raw(9, "web", (), started_at=T0 + 10_000, managed=supervised)
-
-
-@pytest.fixture(autouse=True)
-def _no_jitter(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
 
 
 CLOSED, WANTED = {0: "closed"}, "wanted connections on port 8080"
