@@ -2,14 +2,9 @@ from unittest import mock
 
 import pytest
 
-from tests.client.conftest import serve  # noqa: F401 - for the tests in this folder
-from tests.forked_runs import forked_runs
-
-
-@pytest.fixture(scope="session")
-def forks():
-    with forked_runs() as forks:
-        yield forks
+# For the tests in this folder.
+from tests.client.conftest import serve  # noqa: F401
+from tests.forked_runs import fork_pytest  # noqa: F401
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ Half of what a small run costs is to import pytest, pydantic and requests. A tes
 when, or how the plugin is loaded, starts an interpreter of its own instead.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib
@@ -15,12 +13,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
 # No plugins but ours: pytest warns of others that are imported before it can rewrite their asserts.
@@ -31,37 +25,29 @@ IMPORTED = (
 )  # fmt: skip
 
 
-class ForkedRuns:
-    """Runs pytest in forks of one process."""
-
-    def __init__(self, server: subprocess.Popen[str], folder: str) -> None:
-        self._server = server
-        self._files = [Path(folder) / name for name in ("stdout", "stderr")]
-
-    def run(
-        self, options: list[str], folder: Path, environment: Mapping[str, str]
-    ) -> pytest.RunResult:
-        """Run pytest in a folder, like ``python -m pytest``."""
-        request = [options, str(folder), dict(environment), *map(str, self._files)]
-        print(json.dumps(request), file=self._server.stdin, flush=True)
-        status = int(self._server.stdout.readline())
-        shown = [file.read_text(encoding="utf-8") for file in self._files]
-        print(*shown, sep="\n")
-        return pytest.RunResult(status, *(text.splitlines() for text in shown), duration=0.0)
-
-
-@contextlib.contextmanager
-def forked_runs() -> Iterator[ForkedRuns]:
+@pytest.fixture(scope="session")
+def fork_pytest():
+    """Return a function that runs pytest in a folder, like ``python -m pytest``."""
     command = [sys.executable, "-m", "tests.forked_runs"]
     pipe = subprocess.PIPE
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as at,
         subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server,
     ):
-        yield ForkedRuns(server, folder)
+        files = [Path(at, name) for name in ("stdout", "stderr")]
+
+        def run(options, folder, environment):
+            request = [options, str(folder), dict(environment), *map(str, files)]
+            print(json.dumps(request), file=server.stdin, flush=True)
+            status = int(server.stdout.readline())
+            shown = [file.read_text(encoding="utf-8") for file in files]
+            print(*shown, sep="\n")
+            return pytest.RunResult(status, *(text.splitlines() for text in shown), duration=0.0)
+
+        yield run
 
 
-def _serve() -> None:
+def _serve():
     for name in IMPORTED:
         with contextlib.suppress(ModuleNotFoundError):  # an older pytest has less
             importlib.import_module(name)
@@ -74,7 +60,7 @@ def _serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _become(args: list[str], folder: str, environment: dict[str, str], out: str, err: str) -> None:
+def _become(args, folder, environment, out, err):
     for number, path in ((0, os.devnull), (1, out), (2, err)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, number)

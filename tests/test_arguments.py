@@ -1,9 +1,13 @@
 """Arguments of helpers: each error is one sentence that says what is allowed."""
 
+import json
 import math
 import re
 import signal
+from functools import partial
+from inspect import isfunction
 from pathlib import Path
+from types import MappingProxyType
 from typing import get_type_hints
 from unittest.mock import ANY, call
 
@@ -14,7 +18,7 @@ from pytest_tlsandbox.errors import InvalidArgument, ProcessOOMKilled
 from pytest_tlsandbox.history.snapshot import FIELDS, check_fields
 from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from pytest_tlsandbox.waiting.selectors import by
-from tests.support import OOM, box_of, failure, managed, process, raw
+from tests.support import OOM, box_of, failure, make, managed, process, raw
 
 STATUS = "argument 'status' must be one of running, exited, signaled, oom_killed; got"
 RESTART = "argument 'restart' must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms; got"
@@ -111,19 +115,12 @@ CASES = [
 ]  # fmt: skip
 
 
-def run(call, box):
-    """Make a call that ``mock.call`` recorded, or call a function of the sandbox."""
-    if callable(call) and not isinstance(call, tuple):
-        return call(box)
-    name, args, options = call
-    return getattr(box, name)(*args, **options)
-
-
 @pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:50] for _, message in CASES])
 def test_invalid_call_is_rejected_before_any_request_is_sent(call, message):
     box = box_of([])
+    invalid = partial(call, box) if isfunction(call) else partial(make, call, box)
 
-    assert str(failure(lambda: run(call, box), InvalidArgument)) == message
+    assert str(failure(invalid, InvalidArgument)) == message
     assert box._client.requests == []
 
 
@@ -142,19 +139,20 @@ def test_every_possible_value_of_a_field_is_accepted(field, value):
 
 def test_starting_a_process_sends_the_options_unchanged():
     box, sent = box_of([]), []
-    box._client.start = lambda body: sent.append(body) or process(managed=managed())
+    box._client.start = lambda body: sent.append(json.dumps(body)) or process(managed=managed())
     options = {
+        "env": {"DEBUG": "1"},
         "user": {"uid": 1000},
         "stdin_mode": "pipe",
         "restart": {"policy": "on_failure", "max_restarts": None, "initial_backoff_ms": 0},
         "health_check": {"type": "tcp", "port": 65_535, "path": None},
     }
 
-    box.start_process("sleep", (text for text in ["60"]))
-    box.start_process("web", **options)
+    box.start_process("sleep", (text for text in ["60"]), name=None)
+    box.start_process("web", **options | {"env": MappingProxyType(options["env"])})
 
     started = {"command": "web", "args": [], **options}
-    assert sent == [{"command": "sleep", "args": ["60"]}, started]
+    assert [*map(json.loads, sent)] == [{"command": "sleep", "args": ["60"]}, started]
 
 
 def test_plugin_and_embedded_sandbox_define_the_same_restart_and_health_check_fields():
@@ -165,10 +163,7 @@ def test_plugin_and_embedded_sandbox_define_the_same_restart_and_health_check_fi
 
 
 def test_assertion_checks_only_processes_of_its_own_test_in_a_shared_sandbox():
-    rows = [raw(41), raw(42, **OOM)]
-    box = box_of(rows, shared=True)
-    box.start_process("python", ["train.py"])
+    box = box_of([raw(41), raw(42, **OOM)], shared=True, started=[process(41)])
 
     box.assert_no_oom()
     failure(lambda: box.assert_no_oom(all_processes=True), ProcessOOMKilled)
-    failure(box_of(rows).assert_no_oom, ProcessOOMKilled)

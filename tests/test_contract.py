@@ -122,10 +122,10 @@ def test_each_switch_of_the_simulated_daemon_is_a_trait_of_the_contract():
     assert switches <= set(facts.TRAITS)
 
 
-def test_example_test_suite_of_the_shop_passes_on_a_service_with_another_layout(forks):
+def test_example_test_suite_of_the_shop_passes_on_a_service_with_another_layout(fork_pytest):
     with daemon(OtherLayout) as service:
         options = ["examples/test_shop.py", f"--tlsandbox={service.url}", "-q", "-n0"]
         options += ["--tlsandbox-guard=oom,crash,restart,leak", "-p", "no:cacheprovider"]
         key = {"TENSORLAKE_API_KEY": service.api_key.reveal()}
-        result = forks.run(options, ROOT, {**os.environ, **key})
+        result = fork_pytest(options, ROOT, {**os.environ, **key})
     result.assert_outcomes(passed=5)

@@ -57,13 +57,13 @@ def on_pages_with(*kinds, sample):
 
 
 @pytest.fixture
-def run(forks, tmp_path):
+def run(fork_pytest, tmp_path):
     """Return a function that runs pytest on what the test has written."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
     def run(*options, **environment):
         options = [*options, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-        return forks.run(options, tmp_path, {**kept, "COLUMNS": "100", **environment})
+        return fork_pytest(options, tmp_path, {**kept, "COLUMNS": "100", **environment})
 
     return run
 

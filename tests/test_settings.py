@@ -17,22 +17,12 @@ M, G = 2**20, 2**30
 NOTHING = {}
 
 
-class Config:
-    """The part of pytest's config that ``read`` uses: values by ``dest`` and by ini key."""
-
-    rootpath = Path("/")
-    invocation_params = SimpleNamespace(dir=Path("/tmp"), args=())
-
-    def __init__(self, options, ini, inipath):
-        self.getoption = options.get
-        self.getini = lambda name: ini.get(name, "")
-        self.inipath = inipath
-
-
-def resolved(
-    options=NOTHING, ini=NOTHING, environment=NOTHING, inipath=Path("/suite/pyproject.toml")
-):
-    config = Config(options, ini, inipath)
+def resolved(options=NOTHING, ini=NOTHING, environment=NOTHING, inipath="/suite/pyproject.toml"):
+    """Return the settings from these values by ``dest``, by ini key and by environment variable."""
+    invocation = SimpleNamespace(dir=Path("/tmp"), args=())
+    config = SimpleNamespace(rootpath=Path("/"), invocation_params=invocation)
+    config.inipath = inipath and Path(inipath)
+    config.getoption, config.getini = options.get, lambda name: ini.get(name, "")
     with patch.dict(os.environ, environment, clear=True):
         return check(read(config), config)
 
@@ -40,15 +30,15 @@ def resolved(
 # The source of a value
 
 
-@pytest.mark.parametrize(
-    ("option", "ini", "environment", "targets"),
-    [
-        (["a", "b", "a"], ["c"], "d", ("a", "b")),
-        (None, ["a", "b"], "c", ("a", "b")),
-        (None, [], "a b", ("a", "b")),
-        (None, [], "  ", ()),
-    ],
-)
+TARGETS = [
+    (["a", "b", "a"], ["c"], "d", ("a", "b")),
+    (None, ["a", "b"], "c", ("a", "b")),
+    (None, [], "a b", ("a", "b")),
+    (None, [], "  ", ()),
+]
+
+
+@pytest.mark.parametrize(("option", "ini", "environment", "targets"), TARGETS)
 def test_sandbox_names_come_from_the_first_source_that_defines_names(
     option, ini, environment, targets
 ):
@@ -98,28 +88,23 @@ URL = (
     "fragment, got a text that is not shown because it may contain a password"
 )
 INVALID_VALUES = [
-    ("options", "tlsandbox", ["https://me:pw@x"], f"--tlsandbox: {URL}"),
+    ({"options": {"tlsandbox": ["https://me:pw@x"]}}, f"--tlsandbox: {URL}"),
     # As from --tlsandbox-timeout=$UNSET: the value of the ini file must not replace it.
-    ("options", "tlsandbox_timeout", "", f"--tlsandbox-timeout: {TIME}, got ''"),
-    ("ini", "tlsandbox_timeout", "0", f"tlsandbox_timeout in pyproject.toml: {TIME}, got '0'"),
-    ("ini", "tlsandbox_mask", ["[a"], "tlsandbox_mask in pyproject.toml: expected a regular "
+    ({"options": {"tlsandbox_timeout": ""}, "ini": {"tlsandbox_timeout": "5"}},
+     f"--tlsandbox-timeout: {TIME}, got ''"),
+    ({"ini": {"tlsandbox_timeout": "0"}}, f"tlsandbox_timeout in pyproject.toml: {TIME}, got '0'"),
+    ({"ini": {"tlsandbox_timeout": "0"}, "inipath": None},
+     f"tlsandbox_timeout in the ini file: {TIME}, got '0'"),
+    ({"ini": {"tlsandbox_mask": ["[a"]}}, "tlsandbox_mask in pyproject.toml: expected a regular "
      "expression, got '[a' (unterminated character set at position 0)"),
-    ("environment", "TENSORLAKE_SANDBOX_PROXY_URL", "ftp://x",
+    ({"environment": {"TENSORLAKE_SANDBOX_PROXY_URL": "ftp://x"}},
      f"environment variable TENSORLAKE_SANDBOX_PROXY_URL: {URL}"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("source", "name", "value", "text"), INVALID_VALUES)
-def test_error_for_an_invalid_setting_names_the_source_and_the_expected_values(
-    source, name, value, text
-):
-    assert str(failure(lambda: resolved(**{source: {name: value}}), InvalidSetting)) == text
-
-
-def test_error_for_an_ini_value_mentions_the_ini_file_even_if_its_path_is_unknown():
-    ini = {"tlsandbox_timeout": "0"}
-    error = failure(lambda: resolved(ini=ini, inipath=None), InvalidSetting)
-    assert str(error).startswith("tlsandbox_timeout in the ini file: ")
+@pytest.mark.parametrize(("given", "text"), INVALID_VALUES)
+def test_error_for_an_invalid_setting_names_the_source_and_the_expected_values(given, text):
+    assert str(failure(lambda: resolved(**given), InvalidSetting)) == text
 
 
 # Times, sizes, targets and URLs
@@ -129,6 +114,8 @@ VALID = {
                  "0.001": 0.001},
     parse_size: {"1048576": M, "256m": 256 * M, "256MB": 256 * M, "256MiB": 256 * M,
                  " 256 M ": 256 * M, "1024K": M, "1.5G": G + G // 2, "1T": 1024 * G},
+    check_target: {name: name for name in (
+                   "local", "ABC-1_x", "7f3", "ci-{worker}", "http://[::1]:9443")},
 }  # fmt: skip
 INVALID = {
     parse_time: ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan",
@@ -149,7 +136,9 @@ INVALID = {
     ("parse", "text", "value"),
     [(parse, text, value) for parse, found in VALID.items() for text, value in found.items()],
 )
-def test_time_is_parsed_as_seconds_and_size_as_bytes(parse, text, value):
+def test_time_is_parsed_as_seconds_and_size_as_bytes_and_a_valid_target_is_accepted(
+    parse, text, value
+):
     assert parse(text, "here") == pytest.approx(value)
 
 
@@ -163,8 +152,3 @@ def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, text):
     received = "" if parse is check_url else f", got {text!r}"
     error = failure(lambda: parse(text, "here"), InvalidSetting)
     assert str(error) == f"here: {expected}{received}"
-
-
-@pytest.mark.parametrize("target", ["local", "ABC-1_x", "7f3", "ci-{worker}", "http://[::1]:9443"])
-def test_valid_sandbox_name_or_url_is_accepted(target):
-    check_target(target, "here")

@@ -36,14 +36,9 @@ def box(proxy):
 
 def in_threads(call):
     """Call a function with each number from 1 to 64, in as many threads at the same time."""
-    together = threading.Barrier(THREADS)
-
-    def run(number):
-        together.wait(30)
-        call(number)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(run, range(1, THREADS + 1)))
+    together = threading.Barrier(THREADS, timeout=30)
+    with ThreadPoolExecutor(THREADS, initializer=together.wait) as pool:
+        list(pool.map(call, range(1, THREADS + 1)))
 
 
 def used():

@@ -27,13 +27,13 @@ def _clean_environment(monkeypatch, pytester):
 
 
 @pytest.fixture(autouse=True)
-def _forked(pytester, forks, monkeypatch, _clean_environment):
+def _forked(pytester, fork_pytest, monkeypatch, _clean_environment):
     """Have runs in another process share what they import; coverage is to measure each as it is."""
 
     def run(*options):
         path = os.pathsep.join(filter(None, [str(pytester.path), os.environ.get("PYTHONPATH")]))
         options = [f"--basetemp={pytester.path / 'made'}", *map(str, options)]
-        return forks.run(options, pytester.path, {**os.environ, "PYTHONPATH": path})
+        return fork_pytest(options, pytester.path, {**os.environ, "PYTHONPATH": path})
 
     if "COVERAGE_PROCESS_CONFIG" not in os.environ:
         monkeypatch.setattr(pytester, "runpytest_subprocess", run)
