@@ -146,9 +146,11 @@ def outcome(call: Callable[[], object]) -> tuple[str, str]:
     return type(error).__name__, error.first_line
 
 
-def make(recorded: Any, on: object) -> Any:
-    """Make a call that ``mock.call`` recorded."""
-    name, args, options = recorded
+def make(call: Any, on: object) -> Any:
+    """Make a call that ``mock.call`` recorded, or call a function with the object."""
+    if not isinstance(call, tuple):
+        return call(on)
+    name, args, options = call
     return getattr(on, name)(*args, **options)
 
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import logging
+from unittest.mock import call
 
 import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
-from tests.support import box_of, ended, failure, raw, unreachable
+from tests.support import box_of, ended, failure, make, raw, unreachable
 
 pytestmark = pytest.mark.usefixtures("no_jitter")
 
@@ -33,7 +34,7 @@ def soft(box):
 
 
 def exits(timeout):
-    return lambda box: box.wait_for_exit(41, timeout=timeout)
+    return call.wait_for_exit(41, timeout=timeout)
 
 
 WROTE = ([], ["shard 1/8 loaded", "shard 2/8 loaded --token=abc123", "  "])
@@ -53,26 +54,26 @@ SAID = [
         "31 of 50 s: no answer since +10 s (502 x15), wanted exit code 0",
         f"46 of 50 s: Still running{LAST}",
     ]),
-    ([RUNNING], WROTE, lambda box: box.wait_for_process("--token=abc123", timeout=20),
+    ([RUNNING], WROTE, call.wait_for_process("--token=abc123", timeout=20),
      ['15 of 20 s: No process matches "--token=***"']),
-    ([RUNNING], WROTE, lambda box: box.wait_for_process(41, stable_for=20, timeout=30),
+    ([RUNNING], WROTE, call.wait_for_process(41, stable_for=20, timeout=30),
      [f"15 of 30 s: as expected so far{LAST}"]),
-    ([RUNNING], WROTE, lambda box: box.assert_stays(41, stable_for=20),
+    ([RUNNING], WROTE, call.assert_stays(41, stable_for=20),
      ["15 s: as expected so far, wanted a run time of 20 s"]),
     ({0: unreachable(), 20: [RUNNING]}, WROTE, soft,
      ["15 s: no answer since +0 s (502 x12), wanted status=running"]),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("script", "written", "ask", "expected"), SAID)
+@pytest.mark.parametrize(("script", "written", "awaited", "expected"), SAID)
 def test_wait_reports_the_current_state_and_the_last_line_of_output_every_15_s(
-    script, written, ask, expected
+    script, written, awaited, expected
 ):
     lines = []
     box = box_of(script, written={0: written}, screen=Screen(say=lines.append))
 
     with contextlib.suppress(errors.TLSandboxError):
-        ask(box)
+        make(awaited, box)
 
     assert lines == expected
 
