@@ -158,9 +158,8 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
 
     """
     if not isinstance(value, str):
-        if secret:
-            raise InvalidArgument(f"{argument_label(place)} must be text, got {type_name(value)}")
-        raise InvalidArgument(must_be(place, "text", value, _cure(value, "text")))
+        got = type_name(value) if secret else f"{shown(value)}{_cure(value, 'text')}"
+        raise InvalidArgument(f"{argument_label(place)} must be text, got {got}")
     if wrong := re.search("[\0\ud800-\udfff]", value):
         raise InvalidArgument(
             f"{argument_label(place)} must not contain a NUL character or a lone surrogate, got one at "
@@ -180,13 +179,11 @@ def check_function(name: str, function: object, argument: str) -> None:
         InvalidArgument: the value is not a function of one argument, or is a coroutine function.
 
     """
-    expected = (
-        f"{argument_label(name)} must be a function that takes one argument ({argument}), got"
-    )
+    must = f"{argument_label(name)} must be a function that takes one argument ({argument}), got"
     if not callable(function):
-        raise InvalidArgument(f"{expected} {shown(function)}")
+        raise InvalidArgument(f"{must} {shown(function)}")
     if inspect.iscoroutinefunction(function):
-        raise InvalidArgument(f"{expected} a coroutine function, whose result is always truthy")
+        raise InvalidArgument(f"{must} a coroutine function, whose result is always truthy")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have no signature
@@ -195,7 +192,7 @@ def check_function(name: str, function: object, argument: str) -> None:
         signature.bind(None)
     except TypeError:
         called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
-        raise InvalidArgument(f"{expected} {shorten(mask_text(called), 60)}") from None
+        raise InvalidArgument(f"{must} {shorten(mask_text(called), 60)}") from None
 
 
 def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:

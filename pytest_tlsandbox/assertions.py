@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, get_args
 
 from pytest_tlsandbox.arguments import argument_label, check_choice, must_be
 from pytest_tlsandbox.errors import InvalidArgument
@@ -103,8 +103,7 @@ class Assertions(Generic[Found]):
             )
         check_fields(expected)
         condition = HasFields(self._selector(process, since, pick), dict(expected))
-        found: Found = self._check(condition)
-        return found
+        return cast("Found", self._check(condition))
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that no selected process is alive or about to be restarted by its supervisor.

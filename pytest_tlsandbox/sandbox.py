@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from pytest_tlsandbox import arguments, process_control
 from pytest_tlsandbox.assertions import Assertions, Since
@@ -113,8 +113,7 @@ class Sandbox(Assertions[ProcessInfo]):
             InfrastructureError: the processes could not be listed.
 
         """
-        seen: ProcessSnapshot = self._check(Listing())
-        return seen
+        return cast("ProcessSnapshot", self._check(Listing()))
 
     # ------------------------------------------------------------------ waits
 
@@ -250,15 +249,11 @@ class Sandbox(Assertions[ProcessInfo]):
             InvalidArgument: an argument has the wrong type or value.
 
         """
+        selector, searched = self._selector(process, since, pick), arguments.check_pattern(pattern)
         seconds = self._seconds(timeout)
-        left = self._time_for_a_call(seconds)
-        condition = output_and_port.HasWritten(
-            self._selector(process, since, pick),
-            arguments.check_pattern(pattern),
-            lambda row: self._client.output(row.pid, limit=left()),
-        )
-        line: str = self._check(condition, seconds)
-        return line
+        read = self._limited(self._client.output, seconds)
+        condition = output_and_port.HasWritten(selector, searched, lambda row: read(row.pid))
+        return cast("str", self._check(condition, seconds))
 
     def wait_for_port(
         self,
@@ -306,13 +301,11 @@ class Sandbox(Assertions[ProcessInfo]):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        seconds = self._seconds(timeout)
-        left = self._time_for_a_call(seconds)
+        selector, seconds = self._selector(process, since, pick), self._seconds(timeout)
         number = arguments.check_number("port", port, 1, 2**16 - 1)
+        probe = self._limited(self._client.probe_port, seconds)
         condition = output_and_port.AcceptsConnections(
-            self._selector(process, since, pick),
-            port=number,
-            probe=lambda row: self._client.probe_port(row, number, limit=left()),
+            selector, port=number, probe=lambda row: probe(row, number)
         )
         return self._process(condition, seconds)
 
@@ -388,8 +381,7 @@ class Sandbox(Assertions[ProcessInfo]):
         """
         number = arguments.check_number("count", count, 0)
         condition = NumberRuns(self._selector(process, "test"), number)
-        running: list[ProcessInfo] = self._check(condition, self._seconds(timeout))
-        return running
+        return cast("list[ProcessInfo]", self._check(condition, self._seconds(timeout)))
 
     def wait_until(
         self, condition: Callable[[ProcessSnapshot], T | None], *, timeout: float | None = None
@@ -413,8 +405,8 @@ class Sandbox(Assertions[ProcessInfo]):
 
         """
         arguments.check_function("condition", condition, "the snapshot")
-        value: T = self._check(Until(condition, self.baseline), self._seconds(timeout))
-        return value
+        until = Until(condition, self.baseline)
+        return cast("T", self._check(until, self._seconds(timeout)))
 
     # ------------------------------------------------------------- assertions
 
@@ -594,8 +586,7 @@ class Sandbox(Assertions[ProcessInfo]):
             process_control.stop(row, self._client, SIGTERM)
         outcome = self._wait(ended, seconds)
         if isinstance(outcome.result, Met) and outcome.final:
-            stopped: ProcessInfo = outcome.result.value
-            return stopped
+            return cast("ProcessInfo", outcome.result.value)
         process_control.stop(row, self._client, SIGKILL)
         return self._process(ended, self._timeout)
 
@@ -731,16 +722,16 @@ class Sandbox(Assertions[ProcessInfo]):
         return self._process(kind(self._selector(process, "test")))
 
     def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:
-        found: ProcessInfo = self._check(condition, timeout)
-        return found
+        return cast("ProcessInfo", self._check(condition, timeout))
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else arguments.check_seconds("timeout", timeout)
 
-    def _time_for_a_call(self, timeout: float) -> Callable[[], float]:
-        """Return a function that returns how many seconds the next API call of a wait may take."""
-        end = self._client.clock.monotonic() + timeout
-        return lambda: min(max(end - self._client.clock.monotonic(), 0.5), LONGEST_CALL)
+    def _limited(self, call: Callable[..., T], timeout: float) -> Callable[..., T]:
+        """Return an API call of a wait, limited to the time that is left, but at least 0.5 s."""
+        now = self._client.clock.monotonic
+        end = now() + timeout
+        return lambda *args: call(*args, limit=min(max(end - now(), 0.5), LONGEST_CALL))
 
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         wait = self._wait(condition, timeout)

@@ -47,7 +47,7 @@ def test_checks_of_a_soft_block_are_evaluated_together_when_it_ends(script, chec
     box = box_of(script)
 
     assert result_of(lambda: evaluate(box, *checks)) == expected
-    assert at <= polls(box)[-1] < at + 0.2
+    assert at <= polls(box)[-1] < at + 0.05
 
 
 def test_soft_block_error_contains_the_error_from_each_failed_check():
