@@ -14,7 +14,7 @@ from pytest_tlsandbox.history.runs import STOPS
 from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGKILL, SIGTERM, Stream
+from pytest_tlsandbox.types import SIGKILL, Stream
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Wait
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
@@ -85,15 +85,14 @@ def start(client: SandboxClient, started: list[ProcessInfo], body: dict[str, Any
         RequestRefused: the sandbox ignored the options that make a process managed.
 
     """
+    program = repr(shorten(mask_text(body["command"]), 60))
     try:
         process = client.start(body)
     except errors.InfrastructureError as fault:
-        text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
+        text = f"Cannot start {program}: {_explained(fault, body)}"
         if fault.delivered and isinstance(fault, _NOT_KNOWN_WHETHER_STARTED):
-            text = (
-                f"Not known whether {_program(body)} was started: {fault}; if it was, "
-                "list_processes() shows it"
-            )
+            hint = "if it was, list_processes() shows it"
+            text = f"Not known whether {program} was started: {fault}; {hint}"
         fault.args = (text,)
         raise
     client.history.note_start(process)
@@ -102,7 +101,7 @@ def start(client: SandboxClient, started: list[ProcessInfo], body: dict[str, Any
     ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
     if ignored and process.managed is None:
         raise errors.RequestRefused(
-            f"{_program(body)} is not managed: {client.label} does not support managed processes and "
+            f"{program} is not managed: {client.label} does not support managed processes and "
             f"ignored {', '.join(ignored)}\n"
             f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
             "with everything else that this fixture started",
@@ -128,10 +127,6 @@ def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> li
         if lines == before:
             break
     return lines
-
-
-def _program(body: Mapping[str, Any]) -> str:
-    return repr(shorten(mask_text(body["command"]), 60))
 
 
 def _explained(refusal: errors.InfrastructureError, body: Mapping[str, Any]) -> str:
@@ -195,9 +190,6 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int, *more: int
 def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
     """Send SIGTERM or SIGKILL to stop a process, unless the process has already ended.
 
-    To send SIGTERM to a managed process, this function stops the supervisor of the process. The
-    supervisor then sends the signal.
-
     Args:
         row: the process.
         client: the client of the sandbox.
@@ -207,9 +199,6 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
         RequestRefused: the sandbox rejected the signal, but not because the process has ended.
 
     """
-    if row.managed is not None and number == SIGTERM:
-        kill(row, client)
-        return
     try:
         send_signal(row, client, number, *STOPS)
     except errors.RequestRefused as refusal:

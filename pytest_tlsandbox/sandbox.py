@@ -582,7 +582,9 @@ class Sandbox(Assertions[ProcessInfo]):
         seconds = arguments.check_seconds("grace", grace)
         row = self._find_one(process)
         ended = status_and_fields.HasEnded(self._selector(row, None))
-        if not row.ended or row.managed is not None:
+        if row.managed is not None:
+            process_control.kill(row, self._client)  # the supervisor sends SIGTERM
+        elif not row.ended:
             process_control.stop(row, self._client, SIGTERM)
         outcome = self._wait(ended, seconds)
         if isinstance(outcome.result, Met) and outcome.final:

@@ -13,6 +13,7 @@ RUNNING = raw(41)
 EXITED = raw(42, args=("prepare.py",), **ended(0))
 FAILED = raw(43, args=("train.py", "--token=abc"), **ended(3))
 OOM = raw(44, args=("worker.py",), **OOM_KILLED)
+LOST = [raw(45, **ended(-1)), raw(46, **ended(-1))]
 UNREADABLE = "rows in the process list cannot be read"
 
 RUNS, SUCCEEDED = call.assert_process(41, status="running"), call.assert_process(42, exit_code=0)
@@ -39,6 +40,10 @@ BLOCKS = [
     # All failed checks are inconclusive.
     ([EXITED, {"pid": 9}], (NO_OOM, SUCCEEDED, NO_CRASH), "Inconclusive: 2 of 3 checks failed; "
         f"the first: Cannot check for OOM kills: 1 of 2 {UNREADABLE}", 1),
+    # The time of 1 s until a lost exit code counts starts again with the second one.
+    ({0: [LOST[0], raw(46)], 0.5: LOST}, [call.assert_process(pid, exit_code=0) for pid in (45, 46)],
+     "Inconclusive: 2 of 2 checks failed; the first: Exited, but no exit code was reported within 1 s; "
+     "wanted exit_code=0: train.py", 1.5),
 ]  # fmt: skip
 
 
