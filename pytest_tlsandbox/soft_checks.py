@@ -6,13 +6,17 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.waiting.conditions.condition import Condition, Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 Check: TypeAlias = "tuple[str, str, Condition]"
 """What a check expects, in words; its line in the test, such as "test_jobs.py:12"; its condition."""
@@ -97,7 +101,7 @@ class Soft(Assertions[None]):
     _evaluate: Callable[[Together], object]
     _checks: list[Check] | None = field(default=None, init=False)
 
-    def __enter__(self) -> Soft:
+    def __enter__(self) -> Self:
         self._checks = []
         return self
 

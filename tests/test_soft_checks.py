@@ -16,8 +16,13 @@ OOM = raw(44, args=("worker.py",), **OOM_KILLED)
 LOST = [raw(45, **ended(-1)), raw(46, **ended(-1))]
 UNREADABLE = "rows in the process list cannot be read"
 
-RUNS, SUCCEEDED = call.assert_process(41, status="running"), call.assert_process(42, exit_code=0)
-FAILS, NO_OOM = call.assert_process(43, exit_code=0), call.assert_no_oom()
+
+def succeeds(pid):
+    return call.assert_process(pid, exit_code=0)
+
+
+RUNS, SUCCEEDED = call.assert_process(41, status="running"), succeeds(42)
+FAILS, NO_OOM = succeeds(43), call.assert_no_oom()
 NO_CRASH, NO_RESTART = call.assert_no_crash(), call.assert_no_restart()
 
 
@@ -41,9 +46,9 @@ BLOCKS = [
     ([EXITED, {"pid": 9}], (NO_OOM, SUCCEEDED, NO_CRASH), "Inconclusive: 2 of 3 checks failed; "
         f"the first: Cannot check for OOM kills: 1 of 2 {UNREADABLE}", 1),
     # The time of 1 s until a lost exit code counts starts again with the second one.
-    ({0: [LOST[0], raw(46)], 0.5: LOST}, [call.assert_process(pid, exit_code=0) for pid in (45, 46)],
-     "Inconclusive: 2 of 2 checks failed; the first: Exited, but no exit code was reported within 1 s; "
-     "wanted exit_code=0: train.py", 1.5),
+    ({0: [LOST[0], raw(46)], 0.5: LOST}, [succeeds(45), succeeds(46)], "Inconclusive: 2 of 2 checks "
+        "failed; the first: Exited, but no exit code was reported within 1 s; wanted exit_code=0: "
+        "train.py", 1.5),
 ]  # fmt: skip
 
 
