@@ -177,9 +177,8 @@ def check_path(
     """
     start = config.invocation_params.dir if source.startswith("--") else config.rootpath
     path = Path(start, Path(text).expanduser())
-    folder = path.parent if kind == "file" else path
-    while not folder.exists():
-        folder = folder.parent
+    folders = path.parents if kind == "file" else (path, *path.parents)
+    folder = next(filter(Path.exists, folders))
     options = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
     if source in options:
         reason = f"pytest may mistake it for the path of a test; write {source}={text}, with an equals sign"

@@ -30,7 +30,7 @@ PATTERN = (
 )
 CONDITION = "argument 'condition' must be a function that takes one argument (the snapshot), got"
 PREDICATE = "argument 'process' must be a function that takes one argument (the process), got"
-start = call.start_process
+start, exits = call.start_process, call.wait_for_exit
 
 
 async def coroutine(seen):
@@ -48,13 +48,10 @@ CASES = [
     (call.run_process("true", timeout=-1), "argument 'timeout' must be >= 0 seconds, got -1"),
     (call.run_process("true", name=3), "argument 'name' must be text, got 3; write '3'"),
     (call.stop_process(41, grace="5"), "argument 'grace' must be a number of seconds, got '5'"),
-    *(
-        (call.wait_for_exit("x", exit_code=wrong),
-         f'{EXIT_CODE} {wrong}; pass "any" to accept every exit code')
-        for wrong in (None, (), 1.0, True)
-    ),
-    (call.wait_for_exit("x", pick="last"), "argument 'pick' must be one of newest, oldest; got 'last'"),
-    (call.wait_for_exit("x", since=0), "argument 'since' must be \"test\", a snapshot or None; got 0"),
+    *((exits("x", exit_code=wrong), f'{EXIT_CODE} {wrong}; pass "any" to accept every exit code')
+      for wrong in (None, (), 1.0, True)),
+    (exits("x", pick="last"), "argument 'pick' must be one of newest, oldest; got 'last'"),
+    (exits("x", since=0), "argument 'since' must be \"test\", a snapshot or None; got 0"),
     (call.assert_process("x"), "assert_process needs at least one expected field, such as exit_code=0"),
     (lambda box: box.soft().assert_process("x", state="exited"),
      "a process has no field 'state'; did you mean 'status'?"),
@@ -99,17 +96,15 @@ CASES = [
     (call.assert_process("x", managed="web"), "argument 'managed' must be a ManagedProcess, got 'web'"),
     (lambda box: box.wait_for_process(by(pid="60")), "argument 'pid' must be a number, got '60'; write 60"),
     (lambda _: by(), "by() needs at least one of name, command, args, pid, handle, got none"),
-    (call.wait_for_exit(" "),
-     "argument 'process' must not be empty text, which would match every command line"),
-    (call.wait_for_exit(4.1),
+    (exits(" "), "argument 'process' must not be empty text, which would match every command line"),
+    (exits(4.1),
      "argument 'process' must be text, a pid, a compiled regex, a process object, a by(...) selector "
      "or a function, got 4.1"),
-    (call.wait_for_exit(-1), "argument 'process' must be a pid >= 0, got -1"),
+    (exits(-1), "argument 'process' must be a pid >= 0, got -1"),
     (call.wait_until("x"), f"{CONDITION} 'x'"),
     (call.wait_until(math.dist), f"{CONDITION} dist(p, q, /)"),
-    (call.wait_for_exit(lambda: True), f"{PREDICATE} <lambda>()"),
-    (call.wait_for_exit(coroutine),
-     f"{PREDICATE} a coroutine function, whose result is always truthy"),
+    (exits(lambda: True), f"{PREDICATE} <lambda>()"),
+    (exits(coroutine), f"{PREDICATE} a coroutine function, whose result is always truthy"),
 ]  # fmt: skip
 
 
