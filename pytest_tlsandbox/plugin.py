@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.guard.plugin import Guard
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
     from pytest_tlsandbox.redact import Secret
@@ -518,7 +517,7 @@ def tlsandbox_allow(request: pytest.FixtureRequest) -> Callable[..., AbstractCon
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
 
-    guard: Guard | None = request.config.pluginmanager.get_plugin("tlsandbox-guard")
+    guard = request.config.pluginmanager.get_plugin("tlsandbox-guard")
 
     def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
         try:

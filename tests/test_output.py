@@ -121,10 +121,9 @@ FAILS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("script", "name", "written", "at", "line", "why"), FAILS.values(), ids=FAILS
-)
-def test_wait_fails_as_soon_as_no_line_can_match_any_more(script, name, written, at, line, why):
+@pytest.mark.parametrize("case", FAILS.values(), ids=FAILS)
+def test_wait_fails_as_soon_as_no_line_can_match_any_more(case):
+    script, name, written, at, line, why = case
     box = output_box(script, written)
 
     error = failure(lambda: box.wait_for_output(name, "ready", timeout=5))

@@ -38,11 +38,9 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize(("option", "ini", "environment", "targets"), TARGETS)
-def test_sandbox_names_come_from_the_first_source_that_defines_names(
-    option, ini, environment, targets
-):
-    settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
+@pytest.mark.parametrize(("option", "ini", "variable", "targets"), TARGETS)
+def test_sandboxes_come_from_the_first_source_that_names_any(option, ini, variable, targets):
+    settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": variable})
 
     assert settings.targets == targets
 
@@ -118,17 +116,17 @@ VALID = {
                    "local", "ABC-1_x", "7f3", "ci-{worker}", "http://[::1]:9443")},
 }  # fmt: skip
 INVALID = {
-    parse_time: ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan",
-                 ".5", "5.", "1,5", "30 30", "s", "9" * 400],
-    parse_size: ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9", "256 MM",
-                 "1,5G", "nan", "9" * 400, "9" * 400 + "G"],
-    check_target: ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}",
-                   "a{", "x{worker"],
-    check_url: ["", "x.example", "ftp://x.example", "//x.example", "https://", "https:///a",
-                "https://user@x.example", "https://user:hunter2@x.example",
-                "https://x.example?token=hunter2", "https://x.example/a?b", "https://x.example#a",
-                "https://x.example:port", "https://x.example:", "https://a b", "https://[::1",
-                "https://x.example/a b", "https://x.example\n", " https://x.example"],
+    (parse_time, TIME): ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf",
+        "nan", ".5", "5.", "1,5", "30 30", "s", "9" * 400],
+    (parse_size, SIZE): ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9",
+        "256 MM", "1,5G", "nan", "9" * 400, "9" * 400 + "G"],
+    (check_target, TARGET): ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9",
+        "{gw}", "a{", "x{worker"],
+    (check_url, URL): ["", "x.example", "ftp://x.example", "//x.example", "https://", "https:///a",
+        "https://user@x.example", "https://user:hunter2@x.example", "https://x.example#a",
+        "https://x.example?token=hunter2", "https://x.example/a?b", "https://x.example:port",
+        "https://x.example:", "https://a b", "https://[::1", "https://x.example/a b",
+        "https://x.example\n", " https://x.example"],
 }  # fmt: skip
 
 
@@ -136,19 +134,16 @@ INVALID = {
     ("parse", "text", "value"),
     [(parse, text, value) for parse, found in VALID.items() for text, value in found.items()],
 )
-def test_time_is_parsed_as_seconds_and_size_as_bytes_and_a_valid_target_is_accepted(
-    parse, text, value
-):
+def test_valid_time_is_read_as_seconds_and_size_as_bytes_and_target_as_it_is(parse, text, value):
     assert parse(text, "here") == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
-    ("parse", "text"),
-    [(parse, text) for parse, texts in INVALID.items() for text in texts],
-    ids=lambda value: value[:6] if isinstance(value, str) else value.__name__,
+    ("parse", "expected", "text"),
+    [(*kind, text) for kind, texts in INVALID.items() for text in texts],
+    ids=lambda value: getattr(value, "__name__", value)[:12],
 )
-def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, text):
-    expected = {parse_time: TIME, parse_size: SIZE, check_target: TARGET, check_url: URL}[parse]
+def test_error_for_an_invalid_setting_does_not_show_an_invalid_url(parse, expected, text):
     received = "" if parse is check_url else f", got {text!r}"
     error = failure(lambda: parse(text, "here"), InvalidSetting)
     assert str(error) == f"here: {expected}{received}"

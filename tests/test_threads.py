@@ -80,9 +80,7 @@ def test_waiting_threads_share_list_calls(box):
 
 
 @pytest.mark.parametrize("waits", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_consecutive_waits_leak_no_threads_or_descriptors_whatever_a_stream_sends(
-    waits, monkeypatch
-):
+def test_waits_leak_no_threads_or_descriptors_whatever_a_stream_sends(waits, monkeypatch):
     monkeypatch.setattr(polling, "_NOTICED_PAUSE", 0.1)
     monkeypatch.setattr(polling, "_UNNOTICED", 0.01)
     scripts = itertools.cycle([*ENDING.values(), *ENDLESS.values(), *USELESS.values()])
