@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Register each setting as an option and as an ini key."""
     about = "processes in a Tensorlake sandbox (the environment variable TENSORLAKE_API_KEY sets the API key)"
     group = parser.getgroup("tlsandbox", about)
-    for option in setup.OPTIONS:
+    for key, option in setup.OPTIONS.items():
         environment = f" [environment: {option.environment}]" if option.environment else ""
         keywords: dict[str, Any] = {"action": "store", "metavar": option.metavar}
         in_file: Literal["string", "linelist", "bool"] = "string"
@@ -80,9 +80,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         elif option.repeatable:
             keywords["action"], in_file = "append", "linelist"
         # The default is None, so that the ini file applies if the option was not given.
-        keywords.update(dest=option.ini, default=None, help=option.help + environment)
-        group.addoption(option.flag, **keywords)
-        parser.addini(option.ini, option.help, in_file)
+        keywords.update(dest=key, default=None, help=option.help + environment)
+        group.addoption(setup.flag_of(key), **keywords)
+        parser.addini(key, option.help, in_file)
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist")
     group.addoption("--tlsandbox-doctor", action="store_true", help=setup.DOCTOR_HELP)
 

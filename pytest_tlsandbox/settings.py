@@ -24,10 +24,9 @@ FACTS = "tlsandbox_facts"
 
 # These classes are named tuples because creating a dataclass adds 0.4 ms to every start of pytest.
 class Option(NamedTuple):
-    """The names of one setting, and the help text for its option and its ini key.
+    """What one setting accepts, and the help text for its option and its ini key.
 
     Attributes:
-        flag: the command-line option.
         help: the help text.
         metavar: the placeholder for the value in the help; None for a switch.
         environment: the environment variable of the setting; None if the setting does not have a
@@ -37,21 +36,14 @@ class Option(NamedTuple):
 
     """
 
-    flag: str
     help: str
     metavar: str | None = None
     environment: str | None = None
     repeatable: bool = False
 
-    @property
-    def ini(self) -> str:
-        """The key in the ini file, which is also the option's ``dest``."""
-        return self.flag[2:].replace("-", "_")
 
-
-OPTIONS = (
-    Option(
-        "--tlsandbox",
+OPTIONS = {
+    "tlsandbox": Option(
         "The id, name or URL of the sandbox to test, or 'local' for the embedded sandbox. '{worker}' is "
         "replaced by the name of the xdist worker. If several sandboxes are given, each test runs on each "
         "of the sandboxes. To give several, repeat the option, write one sandbox per line in the ini file, "
@@ -60,59 +52,56 @@ OPTIONS = (
         environment="TLSANDBOX",
         repeatable=True,
     ),
-    Option(
-        "--tlsandbox-proxy-url",
+    "tlsandbox_proxy_url": Option(
         "URL of the proxy through which sandboxes are reached by id or name "
         "(default: none; requests go to https://<id>.sandbox.tensorlake.ai).",
         "URL",
         environment="TENSORLAKE_SANDBOX_PROXY_URL",
     ),
-    Option(
-        "--tlsandbox-timeout",
+    "tlsandbox_timeout": Option(
         "Timeout of waits without a timeout argument, in seconds or with a unit: 30, 500ms, 30s, 2m, 1h "
         "(default: 30s).",
         "TIME",
     ),
-    Option(
-        "--tlsandbox-memory",
+    "tlsandbox_memory": Option(
         "Memory limit of the embedded sandbox, in bytes or with a unit: 256M, 1.5G (default: none).",
         "SIZE",
     ),
-    Option(
-        "--tlsandbox-guard",
+    "tlsandbox_guard": Option(
         f"Apply these rules of the guard: {', '.join(RULES)}. A rule fails a test if such an incident happens "
         "in the sandbox during the test, even if the test does not check anything. To give several rules, "
         "separate them with commas, or repeat the option (default: none).",
         "RULES",
         repeatable=True,
     ),
-    Option(
-        "--tlsandbox-guard-report-only",
+    "tlsandbox_guard_report_only": Option(
         "Report the findings of the guard, but do not fail tests because of findings.",
     ),
-    Option(
-        "--tlsandbox-report",
+    "tlsandbox_report": Option(
         "Record what happens in the sandbox, and write a report to this file when the session ends. The "
         "report is an HTML timeline if the name of the file ends in .html, otherwise JSON (default: none).",
         "PATH",
     ),
-    Option(
-        "--tlsandbox-no-section",
+    "tlsandbox_no_section": Option(
         "Do not show below a failed test what happened in the sandbox during the test. This saves up to "
         "one list call and 1 s for each failed test.",
     ),
-    Option(
-        "--tlsandbox-output",
+    "tlsandbox_output": Option(
         "When a test fails, write the complete output of each process that the test started to a file in "
         "this folder (default: none).",
         "DIR",
     ),
-    Option(
-        "--tlsandbox-no-kernel-counter",
+    "tlsandbox_no_kernel_counter": Option(
         "Do not read how many OOM kills the kernel of the sandbox has counted. Then the plugin does not find "
         "OOM kills of processes that the sandbox does not list, such as the children of a shell.",
     ),
-)
+}
+"""All options, by their keys in the ini file, which are also their ``dest``."""
+
+
+def flag_of(key: str) -> str:
+    """Return the command-line option for a key of the ini file."""
+    return "--" + key.replace("_", "-")
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -182,17 +171,17 @@ def read(config: pytest.Config) -> dict[str, tuple[Sequence[str], str]]:
         pytest.UsageError: the ini file contains a value of a wrong type.
 
     """
-    given = {option.ini.partition("_")[2] or "targets": _read(config, option) for option in OPTIONS}
+    given = {key.partition("_")[2] or "targets": _read(config, key) for key in OPTIONS}
     given["masks"] = _read_ini(config, MASK_INI)
     return {field: (texts, source) for field, (texts, source) in given.items() if texts}
 
 
-def _read(config: pytest.Config, option: Option) -> tuple[Sequence[str], str]:
+def _read(config: pytest.Config, key: str) -> tuple[Sequence[str], str]:
     """Return the values from the first source that has a value, and the name of this source."""
-    given = config.getoption(option.ini)
+    option, given = OPTIONS[key], config.getoption(key)
     if given is not None:
-        return (given if option.repeatable else [given]), option.flag
-    texts, source = _read_ini(config, option.ini)
+        return (given if option.repeatable else [given]), flag_of(key)
+    texts, source = _read_ini(config, key)
     if texts:
         return texts, source
     text = os.environ.get(option.environment or "", "").strip()

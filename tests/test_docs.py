@@ -32,8 +32,8 @@ def test_reference_names_every_option_fixture_marker_and_helper():
     helpers = [name for name in dir(pytest_tlsandbox.Sandbox) if name[0] != "_"]
 
     assert all(f"`{name}" in text_of("docs/reference/fixtures.md") for name in fixtures + markers)
-    for option in settings.OPTIONS:
-        for name in (option.flag, option.ini, option.environment or ""):
+    for key, option in settings.OPTIONS.items():
+        for name in (settings.flag_of(key), key, option.environment or ""):
             assert f"`{name}" in text_of("docs/reference/options.md"), name
     unnamed = [name for name in helpers if f"`{name}" not in text_of("docs/reference/helpers.md")]
     assert unnamed == ["from_now", "kill_started"]
