@@ -62,7 +62,7 @@ def check_choice(name: str, value: object, known: Collection[str]) -> None:
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     """Return one or several statuses as a tuple."""
-    statuses = (status,) if isinstance(status, str) else _several(status)
+    statuses = _several(status)
     for word in statuses or (status,):
         check_choice("status", word, STATUSES)
     return statuses

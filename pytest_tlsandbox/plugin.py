@@ -352,12 +352,10 @@ def _connections(config: pytest.Config) -> Connections:
         from pytest_tlsandbox.integration.terminal import screen_of
 
         config.pluginmanager.register(api_key_hook)
-        settings = config.stash[_SETTINGS]
+        settings, ask = config.stash[_SETTINGS], config.hook.pytest_tlsandbox_api_key
         connections = Connections(
             settings,
-            ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(
-                config=config, target=target
-            ),
+            ask_for_key=lambda target: ask(config=config, target=target),
             test_deadline=lambda: config.stash.get(_TEST_DEADLINE, None),
             screen=screen_of(config),
         )

@@ -252,7 +252,7 @@ class Sandbox(Assertions[ProcessInfo]):
         selector, searched = self._selector(process, since, pick), arguments.check_pattern(pattern)
         seconds = self._seconds(timeout)
         read = self._limited(self._client.output, seconds)
-        condition = output_and_port.HasWritten(selector, searched, lambda row: read(row.pid))
+        condition = output_and_port.HasWritten(selector, searched, read)
         return cast("str", self._check(condition, seconds))
 
     def wait_for_port(
@@ -304,9 +304,7 @@ class Sandbox(Assertions[ProcessInfo]):
         selector, seconds = self._selector(process, since, pick), self._seconds(timeout)
         number = arguments.check_number("port", port, 1, 2**16 - 1)
         probe = self._limited(self._client.probe_port, seconds)
-        condition = output_and_port.AcceptsConnections(
-            selector, port=number, probe=lambda row: probe(row, number)
-        )
+        condition = output_and_port.AcceptsConnections(selector, port=number, probe=probe)
         return self._process(condition, seconds)
 
     def wait_for_restart(
@@ -405,8 +403,7 @@ class Sandbox(Assertions[ProcessInfo]):
 
         """
         arguments.check_function("condition", condition, "the snapshot")
-        until = Until(condition, self.baseline)
-        return cast("T", self._check(until, self._seconds(timeout)))
+        return cast("T", self._check(Until(condition, self.baseline), self._seconds(timeout)))
 
     # ------------------------------------------------------------- assertions
 

@@ -190,7 +190,7 @@ def check_path(
         reason = f"{folder} is not a folder"
     elif not _is_writable(folder):
         reason = f"the folder {folder} is not writable"
-    elif kind == "file" and path.exists() and not _is_report(path):
+    elif kind == "file" and path.exists() and not (path.is_file() and _is_report(path)):
         reason = "the file exists but is not a report of this plugin; remove the file, or give another path"
     else:
         return path
@@ -202,8 +202,6 @@ def _is_report(path: Path) -> bool:
 
     A file may be replaced if it is empty or contains a report of this plugin.
     """
-    if not path.is_file():
-        return False
     with path.open("rb") as file:
         start = file.read(1000)
     return not start or b'"pytest_tlsandbox": ' in start or b'content="pytest-tlsandbox"' in start

@@ -62,12 +62,12 @@ class HasWritten(ProcessCondition):
 
     Attributes:
         pattern: the text or the regex.
-        read: a function that returns all lines that a process has written so far.
+        read: a function that returns all lines that the process with a pid has written so far.
 
     """
 
     pattern: str | re.Pattern[str]
-    read: Callable[[ProcessInfo], list[str]]
+    read: Callable[[int], list[str]]
     _lines: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class HasWritten(ProcessCondition):
             return lost
         try:
             # Search all lines again, because new lines of stdout come before old lines of stderr.
-            lines = self.read(row)
+            lines = self.read(row.pid)
         except InfrastructureError as fault:
             return _failed_call(fault, f"Output of {short_name(row)} not read", row)
         self._lines = len(lines)
@@ -129,7 +129,7 @@ class AcceptsConnections(Stays):
 
     statuses: tuple[str, ...] = field(default=("running",), init=False)
     port: int = field(kw_only=True)
-    probe: Callable[[ProcessInfo], PortState] = field(kw_only=True)
+    probe: Callable[[ProcessInfo, int], PortState] = field(kw_only=True)
     waits = True
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ class AcceptsConnections(Stays):
     def met(self, row: ProcessInfo) -> Result:
         met = super().met(row)
         try:
-            state = self.probe(row)
+            state = self.probe(row, self.port)
         except InfrastructureError as fault:
             without_tunnel = isinstance(fault, RequestRefused)
             hint = "start it with health_check=, and use wait_for_process(process, healthy=True)"
@@ -156,7 +156,7 @@ class AcceptsConnections(Stays):
         """Explain the end of the process, and mention whether another process has the port."""
         explanation = super()._explain_end(row)
         with contextlib.suppress(InfrastructureError):  # the addition is optional
-            if self.probe(row) != "closed":
+            if self.probe(row, self.port) != "closed":
                 subject = f"{explanation.subject}; {self._taken}"
                 return replace(explanation, subject=subject, wanted="", fields=())
         return explanation
