@@ -117,9 +117,8 @@ def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> li
     For this reason, this function reads the output of an ended process repeatedly until the output
     no longer changes. These repeated reads take at most 1 s in total.
     """
-    clock, wait_deadline = client.clock, client.wait_deadline()
-    end = clock.monotonic() + CORRECTION_TIME
-    end = end if wait_deadline is None else min(end, wait_deadline)
+    clock = client.clock
+    end = min(filter(None, (clock.monotonic() + CORRECTION_TIME, client.wait_deadline())))
     lines = [client.output(row.pid, stream) for stream in streams]
     while row.ended and clock.monotonic() + _BETWEEN_READINGS <= end:
         clock.sleep(_BETWEEN_READINGS)

@@ -50,12 +50,10 @@ VALUES = [
     ("timeout", "2m", 120.0, "500ms", 0.5),
     ("memory", "1G", G, "256M", 256 * M),
     ("guard", ["leak oom"], ("oom", "leak"), ["crash, oom,crash"], ("oom", "crash")),
-    ("guard_report_only", True, True, True, True),
     # From the root folder; a path on the command line starts where pytest was started.
     ("report", "tmp/a.json", Path("/tmp/a.json"), "new/b.json", Path("/tmp/new/b.json")),
     ("output", "tmp/out", Path("/tmp/out"), "/new/", Path("/new")),
-    ("no_section", True, True, True, True),
-    ("no_kernel_counter", True, True, True, True),
+    *((name, *[True] * 4) for name in ("guard_report_only", "no_section", "no_kernel_counter")),
 ]
 
 
