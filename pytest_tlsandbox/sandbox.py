@@ -543,7 +543,8 @@ class Sandbox(Assertions[ProcessInfo]):
         codes, seconds = arguments.check_codes(exit_code), self._seconds(timeout)
         process = self.start_process(command, args, **options)
         exited = status_and_fields.HasExited(self._selector(process, None), codes)
-        row = self._find_one(self._process(exited, seconds), output_and_port.HasOutput)
+        row = self._process(exited, seconds)
+        row = self._process(output_and_port.HasOutput(self._selector(row, "test")))
         outputs = process_control.read_output(row, self._client, "stdout", "stderr")
         stdout, stderr = map("\n".join, outputs)
         known = {name: getattr(row, name) for name in ProcessInfo.__dataclass_fields__}
@@ -690,7 +691,7 @@ class Sandbox(Assertions[ProcessInfo]):
 
         """
         arguments.check_choice("stream", stream, get_args(Stream))
-        row = self._find_one(process, output_and_port.HasOutput)
+        row = self._process(output_and_port.HasOutput(self._selector(process, "test")))
         return process_control.read_output(row, self._client, stream)[0]
 
     def kill_started(self) -> list[ProcessInfo]:
@@ -711,14 +712,12 @@ class Sandbox(Assertions[ProcessInfo]):
 
     # ---------------------------------------------------------------- engine
 
-    def _find_one(
-        self, process: Process, kind: type[output_and_port.IsListed] = output_and_port.IsListed
-    ) -> ProcessInfo:
+    def _find_one(self, process: Process) -> ProcessInfo:
         """Return the one living process that matches.
 
         If all matching processes have ended, return the newest of them.
         """
-        return self._process(kind(self._selector(process, "test")))
+        return self._process(output_and_port.IsListed(self._selector(process, "test")))
 
     def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:
         return cast("ProcessInfo", self._check(condition, timeout))

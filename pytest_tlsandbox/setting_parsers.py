@@ -104,8 +104,7 @@ _BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def _quantity(text: str, pattern: str, units: Mapping[str, float]) -> float:
     """Return a number multiplied by the value of its unit, or NaN if the text is invalid."""
-    number = r"(\d{1,15}(?:\.\d{1,9})?)"
-    match = re.fullmatch(rf"{number}\s*{pattern}", text.strip())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*" + pattern, text.strip())
     return float(match[1]) * units[match[2]] if match else math.nan
 
 
