@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,11 @@ IMPORTED = (
 
 
 @pytest.fixture(scope="session")
-def fork_pytest():
+def fork_pytest(tmp_path_factory):
     """Return a function that runs pytest in a folder, like ``python -m pytest``."""
-    command = [sys.executable, "-m", "tests.forked_runs"]
-    pipe = subprocess.PIPE
-    with (
-        tempfile.TemporaryDirectory() as at,
-        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server,
-    ):
-        files = [Path(at, name) for name in ("stdout", "stderr")]
+    files = [tmp_path_factory.mktemp("forked") / name for name in ("stdout", "stderr")]
+    command, pipe = [sys.executable, "-m", "tests.forked_runs"], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server:
 
         def run(options, folder, environment):
             request = [options, str(folder), dict(environment), *map(str, files)]
