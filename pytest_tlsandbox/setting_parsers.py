@@ -176,8 +176,8 @@ def check_path(
     """
     start = config.invocation_params.dir if source.startswith("--") else config.rootpath
     path = Path(start, Path(text).expanduser())
-    folders = path.parents if kind == "file" else (path, *path.parents)
-    folder = next(filter(Path.exists, folders))
+    folder = path.parent if kind == "file" else path
+    folder = next(filter(Path.exists, (folder, *folder.parents)))
     options = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
     if source in options:
         reason = f"pytest may mistake it for the path of a test; write {source}={text}, with an equals sign"

@@ -93,6 +93,8 @@ INVALID_VALUES = [
      f"tlsandbox_timeout in the ini file: {TIME}, got '0'"),
     ({"ini": {"tlsandbox_mask": ["[a"]}}, "tlsandbox_mask in pyproject.toml: expected a regular "
      "expression, got '[a' (unterminated character set at position 0)"),
+    ({"options": {"tlsandbox_report": "/"}},
+     "--tlsandbox-report: '/' cannot be written: it is a folder; give the path of a file"),
     ({"environment": {"TENSORLAKE_SANDBOX_PROXY_URL": "ftp://x"}},
      f"environment variable TENSORLAKE_SANDBOX_PROXY_URL: {URL}"),
 ]  # fmt: skip
