@@ -33,16 +33,17 @@ class Box(ScriptedLister):
 
     def __init__(self, clock: FakeClock, *rows: dict[str, Any]) -> None:
         super().__init__({}, clock=clock)
-        self.rows = [*rows]
-        self.later: dict[int, list[dict[str, Any]]] = {}
+        self.rows, self.later = [*rows], dict[int, list[dict[str, Any]]]()
         self.fault: InfrastructureError | None = None
         self.latency = 0.0
-        self.looks = 0
+
+    @property
+    def looks(self) -> int:
+        return len(self.polls)
 
     def _request(self, method: str, path: str, **sent: Any) -> Answer:
         if path == "/processes":
-            self.looks += 1
-            self.rows = self.later.get(self.looks, self.rows)
+            self.rows = self.later.get(self.looks + 1, self.rows)
             self._script, self._latency = {0.0: self.fault or self.rows}, self.latency
         elif path.endswith("/stderr"):
             self._outputs[path] = STDERR
@@ -50,7 +51,10 @@ class Box(ScriptedLister):
 
 
 class GuardedBox:
-    """A guard that monitors one box; short methods run the phases of a test."""
+    """A guard that monitors one box; short methods run the phases of a test.
+
+    A phase leaves the rows that are passed to it, and returns the findings that fail the test.
+    """
 
     def __init__(
         self,
@@ -58,30 +62,21 @@ class GuardedBox:
         rules: tuple[str, ...] = ALL,
         shared: bool = False,
         of_suite: bool = False,
-        **kwargs: Any,
     ) -> None:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
-        self.monitor = Monitor(self.clock, **kwargs)
+        self.monitor = Monitor(self.clock)
         self.guard = Guard(Settings(guard=rules), self.monitor, Screen)
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
-        self.monitored = False
 
     def begin(self, name: str, rules: tuple[str, ...] | None = None, **allowed: str) -> None:
+        """Begin a test and its call phase; the first test connects to the box."""
         self.guard.begin_test(self.rules if rules is None else rules, allowed)
         self.monitor.begin_test(name, 1)
-        if not self.monitored:
-            self.monitored = True
+        if not self.box.history.observers:  # the monitor does not know the box yet
             self.monitor.add(self.connection)
-
-    def call(self, *rows: dict[str, Any]) -> list[str]:
-        """Run a call phase that leaves these rows; return the findings that fail the test."""
         self.monitor.begin_call(fixtures=False)
-        return self.end("call", *rows)
-
-    def end(self, phase: str, *rows: dict[str, Any]) -> list[str]:
-        return [f"{found.rule} {found.row.pid}" for found in self.findings(phase, *rows)]
 
     def findings(self, phase: str, *rows: dict[str, Any]) -> list[Finding]:
         if rows:
@@ -90,16 +85,18 @@ class GuardedBox:
         self.monitor.end_phase(phase)
         return self.guard.failing()[earlier:]
 
-    def end_test(self) -> None:
+    def call(self, *rows: dict[str, Any]) -> list[str]:
+        return [f"{found.rule} {found.row.pid}" for found in self.findings("call", *rows)]
+
+    def teardown(self, *rows: dict[str, Any]) -> list[str]:
+        found = [f"{found.rule} {found.row.pid}" for found in self.findings("teardown", *rows)]
         self.monitor.end_test()
         self.guard.end_test()
+        return found
 
     def test(self, name: str, *rows: dict[str, Any], **allowed: str) -> list[str]:
-        """Run a test whose call phase leaves these rows; return the findings that fail the test."""
         self.begin(name, **allowed)
-        found = self.call(*rows) + self.end("teardown")
-        self.end_test()
-        return found
+        return self.call(*rows) + self.teardown()
 
     def reported(self) -> list[str]:
         """Return all findings since the previous call of this method, one line for each."""
@@ -125,7 +122,6 @@ def in_call(*rows: dict[str, Any], **more: Any) -> GuardedBox:
     """Return a guard that monitors one box, in the call phase of the first test."""
     guarded = GuardedBox(*rows, **more)
     guarded.begin("a")
-    guarded.monitor.begin_call(fixtures=False)
     return guarded
 
 

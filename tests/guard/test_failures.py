@@ -39,7 +39,7 @@ def failure(
     """Return the error of a test if the sandbox lists ``after`` after its call or teardown."""
     guarded = in_call(*before, rules=rules)
     if phase == "teardown":
-        guarded.end("call", *LEFT)
+        guarded.call(*LEFT)
     guarded.clock.now += 2.5
     guarded.box.memory_limit = 96 * 2**20
     return error_for(guarded.findings(phase, *after), Screen(columns=300))

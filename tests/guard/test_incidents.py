@@ -71,7 +71,7 @@ def test_guard_reports_a_process_that_was_listed_as_unhealthy_but_has_recovered(
     guarded.box.rows = [SICK]
     guarded.box.poll()
 
-    assert sorted(guarded.end("call", now)) == found
+    assert sorted(guarded.call(now)) == found
 
 
 def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
@@ -80,7 +80,7 @@ def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
     with contextmanager(guarded.guard.pytest_fixture_setup)(fixturedef):
         guarded.box.rows = [REUSED]
 
-    assert guarded.end("call") + guarded.end("teardown") == []
+    assert guarded.call() + guarded.teardown() == []
 
 
 def test_allow_block_does_not_excuse_an_oom_kill_after_the_block():
@@ -90,19 +90,20 @@ def test_allow_block_does_not_excuse_an_oom_kill_after_the_block():
     guarded.box.rows = [KILLED_ONCE]
     guarded.box.poll()
 
-    assert guarded.end("call", KILLED_TWICE) == ["oom 8", "restart 7"]
+    assert guarded.call(KILLED_TWICE) == ["oom 8", "restart 7"]
 
 
 def test_marker_of_the_last_test_does_not_excuse_an_incident_after_the_test():
     guarded = GuardedBox(RUNS)
-    assert guarded.test("a", KILLED_ONCE, oom="expected", restart="expected") == []
+    assert guarded.test("a", KILLED_ONCE, oom="meant", restart="meant") == []
     guarded.box.rows = [KILLED_TWICE]
     guarded.monitor.end_session()
 
-    assert [
-        (found["rule"], found["reported_in"], found["allowed"])
-        for found in guarded.monitor.take_data()["findings"]
-    ] == [("oom", "test", "expected"), ("restart", "test", "expected"), ("oom", "session", None)]
+    assert guarded.reported() == [
+        "a, call: oom of web, first run, reported in the test, allowed: meant",
+        "a, call: restart of web, first run, reported in the test, allowed: meant",
+        "no test, None: oom of web (pid 8), reported in the session",
+    ]
 
 
 def test_marker_that_allows_restarts_does_not_excuse_an_oom_kill_hidden_by_a_restart():
@@ -111,22 +112,17 @@ def test_marker_that_allows_restarts_does_not_excuse_an_oom_kill_hidden_by_a_res
     assert guarded.test("a", running(9, 20_000, 2), restart="expected") == ["oom 7"]
 
 
-@pytest.mark.parametrize(
-    ("row", "declare"),
-    [
-        (oom(1), lambda box: box.wait_for_process(1, status="oom_killed")),
-        (raw(1, **signaled(11)), lambda box: box.assert_process(1, signal=11)),
-    ],
-    ids=["oom", "crash"],
-)
-def test_incident_is_allowed_if_the_test_waited_for_it_or_asserted_it(row, declare):
-    guarded = in_call(raw(1))
-    guarded.box.rows = [row]
-    declare(Sandbox(guarded.box))
+def test_incident_is_allowed_if_the_test_waited_for_it_or_asserted_it():
+    guarded = in_call(raw(1), raw(2))
+    guarded.box.rows = [oom(1), raw(2, **signaled(11))]
+    Sandbox(guarded.box).wait_for_process(1, status="oom_killed")
+    Sandbox(guarded.box).assert_process(2, signal=11)
 
-    assert guarded.end("call") == []
-    [finding] = guarded.monitor.take_data()["findings"]
-    assert finding["allowed"] == "the test waited for it, or asserted it"
+    assert guarded.call() == []
+    assert guarded.reported() == [
+        f"a, call: {incident}, reported in the test, allowed: the test waited for it, or asserted it"
+        for incident in ("oom of train.py (pid 1)", "crash of train.py (pid 2)")
+    ]
 
 
 def test_incident_is_reported_with_advice_even_if_the_test_catches_the_error():
@@ -142,7 +138,7 @@ def test_incident_is_reported_with_advice_even_if_the_test_catches_the_error():
 def test_lost_exit_code_is_reported_if_the_test_started_the_process_and_otherwise_counted():
     guarded = in_call()
     guarded.box.history.note_start(snapshot(raw(1))[0])
-    guarded.end("call", raw(1, **ended(-1)), raw(2, **ended(-1)))
+    guarded.call(raw(1, **ended(-1)), raw(2, **ended(-1)))
 
     record = SessionData()
     record.add_data(guarded.monitor.take_data())
