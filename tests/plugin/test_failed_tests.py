@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+
+from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 
 from ..fault_proxy import FaultProxy
 from ..report.read_report import read
@@ -33,12 +36,8 @@ SUITE = """
 
         def test_server_exited(tlsandbox):
             with socket.create_server(("127.0.0.1", 0)) as server:
-                code = f'''if True:
-                    import socket, sys
-                    connection = socket.create_connection({server.getsockname()})
-                    print("connected")
-                    sys.exit("db gone: --token=tl_secret")
-                '''
+                code = f"import socket; _ = socket.create_connection({server.getsockname()}); "
+                code += "raise SystemExit('db gone: --token=tl_secret')"
                 tlsandbox.start_process("python", ["-c", code])
                 with server.accept()[0] as connection:
                     assert connection.recv(1) == b"hello"
@@ -177,15 +176,14 @@ def test_guard_finding_that_makes_a_test_fail_is_recorded_as_the_cause(pytester)
     record = inline_run(pytester, suite, "--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
     report = read(pytester.path / "out.json")
     names = {process["id"]: process["name"] for process in report["processes"]}
-    causes = [test["cause"] for test in report["tests"]]
-    assert [
-        (cause["kind"], names[cause["process"]], cause["name"], cause["run"], cause["certain"])
-        for cause in causes
-    ] == [
+    causes = [
+        {**test["cause"], "process": names[test["cause"]["process"]]} for test in report["tests"]
+    ]
+    assert [(*cause.values(),) for cause in causes] == [
         ("crash", "first", "first", None, True),
         ("crash", "job.sh", "job.sh", None, True),
         ("crash", "job.sh", "job.sh", None, False),
-        ("exit", "web", "web, first run", 0, False),
+        ("exit", "web, first run", "web", 0, False),
     ]
     # A failure by a finding shows the output; beside another failure, the finding has one line.
     assert sections_of(record) == {
@@ -202,18 +200,16 @@ def test_guard_finding_that_makes_a_test_fail_is_recorded_as_the_cause(pytester)
 CALLS = """
         from tests.fault_proxy import faults
 
-        def used(proxy, connect, calls):
+        def used(proxy, connect):
             connect(proxy).start_process("sleep", ["60"])
             yield proxy
-            calls.append(proxy.requests.count("GET /api/v1/processes"))
+            proxy.polls = proxy.requests.count("GET /api/v1/processes")
 
         @pytest.fixture(scope="session")
-        def one(provided, tlsandbox_connect):
-            yield from used(provided[0], tlsandbox_connect, provided[2])
+        def one(provided, tlsandbox_connect): yield from used(provided[0], tlsandbox_connect)
 
         @pytest.fixture(scope="session")
-        def two(provided, tlsandbox_connect):
-            yield from used(provided[1], tlsandbox_connect, provided[2])
+        def two(provided, tlsandbox_connect): yield from used(provided[1], tlsandbox_connect)
 
         def test_passes(one, two): pass
         def test_fails(one): assert False
@@ -234,23 +230,22 @@ CALLS = """
 """
 
 
-@pytest.mark.parametrize("ini", ["", "tlsandbox_no_section = true"])
+@pytest.mark.parametrize("shows_section", [True, False])
 def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known(
-    pytester, box, ini
+    pytester, box, shows_section
 ):
-    pytester.makeini(f"[pytest]\n{ini}\n")
-    calls: list[int] = []
+    pytester.makeini(f"[pytest]\ntlsandbox_no_section = {not shows_section}")
     with FaultProxy(box) as one, FaultProxy(box) as two:
-        record = inline_run(pytester, CALLS, plugins=[providing((one, two, calls))])
-    if ini:
-        assert calls == [0, 0]
-        assert set(sections_of(record).values()) == {""}
-    else:
-        # After test_sandbox_hangs, and after test_fails and test_outage_begins.
-        assert calls == [1, 2]
+        record = inline_run(pytester, CALLS, plugins=[providing((one, two))])
+    if shows_section:
+        # After test_fails and test_outage_begins, and after test_sandbox_hangs.
+        assert (one.polls, two.polls) == (2, 1)
         reports = record.getreports("pytest_runtest_logreport")
         *_, call, teardown = (each for each in reports if "test_sandbox_hangs" in each.nodeid)
         assert 0.9 < teardown.start - call.stop < 1.5
+    else:
+        assert (one.polls, two.polls) == (0, 0)
+        assert set(sections_of(record).values()) == {""}
 
 
 # The content of the section
@@ -283,9 +278,8 @@ def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unl
         def broken_setup(tlsandbox): fail(tlsandbox, "exit 3")
 
         @pytest.fixture
-        def broken_teardown(tlsandbox):
-            yield
-            fail(tlsandbox, "exit 5")
+        def broken_teardown(tlsandbox, request):
+            request.addfinalizer(lambda: fail(tlsandbox, "exit 5"))
 
         def test_setup(broken_setup): pass
         def test_both(tlsandbox, broken_teardown): fail(tlsandbox, "exit 4")
@@ -331,18 +325,10 @@ def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox
 
 @pytest.mark.usefixtures("limited")
 def test_error_from_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
-    pytester.makeconftest(
-        """
-        from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
-
-        def broken(*_):
-            raise RuntimeError("--token=tl_secret")
-
-        UsedSandbox.events = broken
-        """
-    )
+    broken = Mock(side_effect=RuntimeError("--token=tl_secret"))
+    monkeypatch.setattr(UsedSandbox, "events", broken)
     pytester.makepyfile("def test_it(tlsandbox): assert False")
-    result = pytester.runpytest_subprocess("--log-file=log.txt", "--log-file-level=DEBUG")
+    result = pytester.runpytest_inprocess("--log-file=log.txt", "--log-file-level=DEBUG")
     assert failures(result) == {"test_it": "assert False"}
     log = (pytester.path / "log.txt").read_text()
     assert "a failed test could not be explained: RuntimeError('--token=***')" in log
