@@ -75,13 +75,11 @@ SUITE = """
 
         # Errors that the plugin raises
 
-        def test_exit(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4", "job.sh"]))
+        def test_exit(tlsandbox): tlsandbox.run_process("sh", ["-c", "exit 4", "job.sh"])
 
         def test_oom_before_it(tlsandbox):
             be_killed(tlsandbox)
-            job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
-            tlsandbox.wait_for_exit(job)
+            tlsandbox.run_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
 
         def test_several(tlsandbox):
             crash(tlsandbox)
@@ -97,31 +95,26 @@ SUITE = """
             tlsandbox_connect("http://127.0.0.1:1").list_processes()
 """
 EXPECTED = {
-    "test_server_exited": (
-        "# s before  Exited 1: python -c\n  | db gone: --token=***", "exit: python -c (not certain)"
-    ),
-    "test_oom_killed": ("# s before  OOM-killed: python -c", "oom: python -c (not certain)"),
-    "test_killed_by_another_test": (
-        "# s before  Killed by SIGKILL: http.server", "exit: http.server (not certain)"
-    ),
-    "test_sandbox_gone": (
-        "# s before  mine cannot be reached: the connection was refused", "sandbox: mine (not certain)"
-    ),
+    "test_server_exited":
+        ("Exited 1: python -c\n  | db gone: --token=***", "exit: python -c (not certain)"),
+    "test_oom_killed": ("OOM-killed: python -c", "oom: python -c (not certain)"),
+    "test_killed_by_another_test":
+        ("Killed by SIGKILL: http.server", "exit: http.server (not certain)"),
+    "test_sandbox_gone":
+        ("mine cannot be reached: the connection was refused", "sandbox: mine (not certain)"),
     "test_nothing_happened": ("", "none"),
-    "test_all_went_well": (
-        "started: sleep; ended normally: true, true; killed by the tests: sleep", "none"
-    ),
-    "test_hangs": ("# s before  Exited 3: job.sh", "exit: job.sh (not certain)"),
+    "test_all_went_well":
+        ("started: sleep; ended normally: true, true; killed by the tests: sleep", "none"),
+    "test_hangs": ("Exited 3: job.sh", "exit: job.sh (not certain)"),
     "test_exit": ("", "exit: job.sh"),
     # The output of the process that the error is about is in the error.
-    "test_oom_before_it": (
-        "# s before  OOM-killed: python -c\n# s before  Exited 4: job.sh", "exit: job.sh"
-    ),
+    "test_oom_before_it": ("OOM-killed: python -c\nExited 4: job.sh", "exit: job.sh"),
     "test_several": ("", "crash: here"),
     "test_not_found": ("", "none"),
     "test_wrong_call": ("", "none"),
     "test_sandbox": ("", "sandbox: http://127.0.0.1:1"),
 }  # fmt: skip
+"""For each failed test, its section without times, and the cause."""
 
 
 def inline_run(
@@ -138,7 +131,7 @@ def sections_of(record: pytest.HookRecorder) -> dict[str, str]:
         if report.failed:
             phase = "" if report.when == "call" else f", {report.when}"
             section = dict(report.sections).get(TITLE, "")
-            section = re.sub(r"\d+\.\d s before", "# s before", section)
+            section = re.sub(r"\d+\.\d s before  ", "", section)
             sections[report.nodeid.partition("::")[2] + phase] = section
     return sections
 
@@ -189,8 +182,8 @@ def test_guard_finding_that_makes_a_test_fail_is_recorded_as_the_cause(pytester)
     assert sections_of(record) == {
         "test_passes": "",
         "test_xfails": "",
-        "test_fails": "# s before  Crashed with SIGSEGV: job.sh\n  | so be it",
-        "test_restarts": "# s before  Exited 1, then restarted: web, first run",
+        "test_fails": "Crashed with SIGSEGV: job.sh\n  | so be it",
+        "test_restarts": "Exited 1, then restarted: web, first run",
     }
 
 
@@ -254,7 +247,7 @@ def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known
 def ends(codes: range, lines: range) -> str:
     """Return the section about programs that ended with these codes, with these lines of output."""
     output = "".join(f"\n  | line {line}" for line in lines)
-    return "\n".join(f"# s before  Exited {code}: job.sh{output}" for code in codes)
+    return "\n".join(f"Exited {code}: job.sh{output}" for code in codes)
 
 
 @pytest.mark.usefixtures("limited")
@@ -295,9 +288,8 @@ def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unl
         "test_both": ends(range(4, 5), range(0)),
         "test_both, teardown": ends(range(5, 6), range(0)),
         "test_teardown, teardown": ends(range(4, 6), range(0)),
-        "test_two_sandboxes":
-            "# s before  small: Exited 3: job.sh\n# s before  my-sandbox: Exited 4: job.sh",
-    }  # fmt: skip
+        "test_two_sandboxes": "small: Exited 3: job.sh\nmy-sandbox: Exited 4: job.sh",
+    }
 
 
 @pytest.mark.usefixtures("limited")
@@ -313,12 +305,9 @@ def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox
                 os.kill(pid, 9)
             fail(tlsandbox, "exit 3")
     """
-    text = run_apart(pytester, suite, "-n1", "--junitxml=junit.xml").stdout.str()
-    shown = re.search(rf"- {TITLE} -+\n(.*?)\n[=-]", text, re.DOTALL)
-    assert shown is not None
-    assert re.sub(r"\d\.\d s", "# s", shown[1]) == (
-        "# s before  Exited 3: job.sh\nended in other tests: sleep, sleep"
-    )
+    result = run_apart(pytester, suite, "-n1", "--junitxml=junit.xml")
+    events = r"\d\.\d s before  Exited 3: job.sh$", "ended in other tests: sleep, sleep$"
+    result.stdout.re_match_lines([f"-+ {TITLE} -+$", *events, "[=-]"], consecutive=True)
     junit = (pytester.path / "junit.xml").read_text()
     assert '<property name="tlsandbox_cause" value="exit: job.sh (not certain)" />' in junit
 
