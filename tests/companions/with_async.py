@@ -10,8 +10,7 @@ import pytest
 
 @pytest.mark.{}
 async def test_it(tlsandbox_async):
-    job = await tlsandbox_async.start_process("sh", ["-c", "exit 3"])
-    assert (await tlsandbox_async.wait_for_exit(job, exit_code=3)).exit_code == 3
+    await tlsandbox_async.run_process("sh", ["-c", "exit 3"], exit_code=3)
 """
 ASYNCIO = "pytest_asyncio.plugin", ["-o", "asyncio_default_fixture_loop_scope=function"]
 

@@ -11,8 +11,7 @@ MARK = "run by tests/companions/with_recording.py"
 
 TEST = """
 def test_it(tlsandbox):
-    job = tlsandbox.start_process("sh", ["-c", "echo ready; exit 3"])
-    assert tlsandbox.wait_for_exit(job, exit_code=3, timeout=10).exit_code == 3
+    job = tlsandbox.run_process("sh", ["-c", "echo ready; exit 3"], exit_code=3, timeout=10)
     assert tlsandbox.output(job) == ["ready"]
 """
 

@@ -12,8 +12,7 @@ FAILS = """
 SECRET = "tl_" + "secret"
 
 def test_it(tlsandbox):
-    job = tlsandbox.start_process("sh", ["-c", "exit 3", f"--token={SECRET}"])
-    tlsandbox.wait_for_exit(job, timeout=5)
+    tlsandbox.run_process("sh", ["-c", "exit 3", f"--token={SECRET}"], timeout=5)
 """
 
 
@@ -23,8 +22,7 @@ from pytest_check import check
 def test_it(tlsandbox):
     for code in (3, 0, 4):
         with check:
-            job = tlsandbox.start_process("sh", ["-c", f"exit {code}"])
-            tlsandbox.wait_for_exit(job, timeout=5)
+            tlsandbox.run_process("sh", ["-c", f"exit {code}"], timeout=5)
 """
 
 
@@ -64,7 +62,7 @@ MEASURED = """
 from client import answer
 
 def test_it(tlsandbox):
-    tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 0"]), timeout=5)
+    tlsandbox.run_process("true", timeout=5)
     assert answer(True) == 42
 """
 
@@ -83,4 +81,4 @@ def test_github_annotation_shows_the_first_message_line_without_secrets(run, pyt
     result = run(FAILS, "pytest_github_actions_annotate_failures.plugin")
     [line] = [line for line in result.outlines + result.errlines if line.startswith("::error")]
     assert "tl_secret" not in line
-    assert re.search(r"file=test_\w+\.py,line=5::test_it%0A%0AExited 3, wanted 0: ", line)
+    assert re.search(r"file=test_\w+\.py,line=4::test_it%0A%0AExited 3, wanted 0: ", line)

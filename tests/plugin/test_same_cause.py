@@ -8,20 +8,7 @@ import pytest
 
 from ..fault_proxy import FaultProxy
 from ..support import sample_of
-from .inner import errors_of_tests, providing, unused_url
-
-IMPATIENT = """
-        from pytest_tlsandbox.client import retry
-
-        retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
-"""
-
-
-def summary_of(lines: list[str], title: str) -> list[str]:
-    """Return the lines of a section of the terminal, without the time of day."""
-    text = re.sub(r"\d\d:\d\d:\d\d", "12:00:01", "\n".join(lines))
-    found = re.search(rf"^=+ {title} =+\n(.*?)(?=\n=|\Z)", text, re.DOTALL | re.MULTILINE)
-    return [] if found is None else found[1].splitlines()
+from .inner import errors_of_tests, failures, providing, unused_url
 
 
 @pytest.mark.parametrize("workers", sample_of({"alone": 0, "xdist": 2}, "xdist"))
@@ -29,7 +16,13 @@ def test_outage_of_a_dead_sandbox_is_shown_in_full_only_once(pytester, monkeypat
     url = unused_url()
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
-    pytester.makeconftest(IMPATIENT)
+    pytester.makeconftest(
+        """
+        from pytest_tlsandbox.client import retry
+
+        retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
+        """
+    )
     pytester.makepyfile(
         test_it="""
         import pytest
@@ -42,23 +35,21 @@ def test_outage_of_a_dead_sandbox_is_shown_in_full_only_once(pytester, monkeypat
         """
     )
     result = pytester.runpytest_subprocess(f"--tlsandbox={url}", f"-n{workers}", "--junitxml=j.xml")
-    same = f"sandbox {url} unreachable since 12:00:01 UTC"
-    told = summary_of(result.outlines, "tlsandbox same cause")[0]
-    assert re.sub(r"first \S+:", "first #:", told) == f"30 tests, first #: {same}"
+
     result.assert_outcomes(failed=15, errors=15)
+    same = rf"test_\w+\[\d+\]: sandbox {url} unreachable since \d\d:\d\d:\d\d UTC"
+    section = ["=+ tlsandbox same cause =+$", f"30 tests, first {same}$"]
+    result.stdout.re_match_lines(section, consecutive=True)
     # One is shown in full, one for each worker; only these are in the list of failures.
-    in_full = max(1, workers)
-    full, repeats = [], []
-    for line in summary_of(result.outlines, "short test summary info")[:30]:
-        test, _, why = line.partition(" - ")
-        refers = re.fullmatch(rf"same cause as test_\w+\[\d+\]: {re.escape(same)}", why)
-        (repeats if refers else full).append(test)
-        assert refers or f"{url} cannot be reached: the connection was refused" in why
-    assert (len(full), len(repeats)) == (in_full, 30 - in_full)
+    full = [
+        why for why in failures(result).values() if not re.fullmatch(f"same cause as {same}", why)
+    ]
+    assert len(full) == max(1, workers)
+    assert all(f"{url} cannot be reached: the connection was refused" in why for why in full)
     titles = [line for line in result.outlines if re.match(r"_+ .*test_\w+\[\d+\] _+$", line)]
-    assert len(titles) == in_full
+    assert len(titles) == len(full)
     junit = (pytester.path / "j.xml").read_text()
-    assert len(re.findall(r'message="[^"]*same cause as test_', junit)) == 30 - in_full
+    assert len(re.findall(f'message="[^"]*same cause as {same}', junit)) == 30 - len(full)
 
 
 def test_errors_about_the_same_process_or_outage_refer_to_one_cause(pytester, box):
