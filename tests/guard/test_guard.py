@@ -1,7 +1,5 @@
 """Test when the guard polls, and to which test it attributes a finding."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxNotFound, SandboxNotRunning

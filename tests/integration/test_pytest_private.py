@@ -1,7 +1,5 @@
 """The private names of pytest that the plugin uses still do what it needs."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest
@@ -29,8 +27,6 @@ def test_list_of_unrequested_fixtures_excludes_the_arguments_of_the_test(request
 
 def test_pytest_does_not_rewrite_assertions_in_the_package():
     """Rewritten modules are compiled anew in each new environment, and load more slowly after that."""
-    loaded = [
-        module for name, module in sys.modules.items() if name.startswith("pytest_tlsandbox.")
-    ]
+    ours = [module for name, module in sys.modules.items() if name.startswith("pytest_tlsandbox.")]
 
-    assert {type(module.__loader__).__name__ for module in loaded} == {"SourceFileLoader"}
+    assert {type(module.__loader__).__name__ for module in ours} == {"SourceFileLoader"}
