@@ -360,8 +360,7 @@ def _connections(config: pytest.Config) -> Connections:
             screen=screen_of(config),
         )
         config.stash[_CONNECTIONS] = connections
-        failed_tests = FailedTests(config, settings, connections)
-        config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
+        config.pluginmanager.register(FailedTests(connections), "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)
         if settings.output:
             from pytest_tlsandbox.report.output_files import OutputFiles

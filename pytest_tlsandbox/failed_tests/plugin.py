@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.connections import Connection, Connections
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
-from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox, badness, kind_of
+from pytest_tlsandbox.failed_tests.used_sandbox import Event, UsedSandbox, badness, kind_of
+from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 from pytest_tlsandbox.messages.incidents import name_of, shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.connections import Connection, Connections
-    from pytest_tlsandbox.failed_tests.used_sandbox import Event
-    from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.settings import Settings
 
 logger = logging.getLogger("pytest_tlsandbox")
 
@@ -56,16 +53,13 @@ class FailedTests:
     """Adds the cause of the failure and the sandbox events to the report of a failed test.
 
     Args:
-        config: the configuration of pytest.
-        settings: the settings of the session.
         connections: the connections of the session.
 
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings, connections: Connections) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._worker: str = getattr(config, "workerinput", {}).get("workerid", "")
-        self._shows_section = not settings.no_section
+        self._worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         self._wall_clock = WallClock(Clock())
         self._sandboxes: dict[int, UsedSandbox] = {}
         self._of_fixture: dict[str, set[object]] = {}
@@ -157,7 +151,8 @@ class FailedTests:
         if not (sandboxes or error or monitored):
             return
         first = None if error is None else self._first_failure(item, error)
-        shows_section = self._shows_section and (first is None or first["test"] == item.nodeid)
+        is_first = first is None or first["test"] == item.nodeid
+        shows_section = is_first and not self._connections.settings.no_section
         deadline = Clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]

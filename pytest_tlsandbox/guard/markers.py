@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+import pytest
 
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.integration.pytest_private import TARGET, overrides_target
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.setting_parsers import HOW_TO_NAME_A_SANDBOX, parse_rules
 from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER, Settings
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def check_markers(session: pytest.Session, settings: Settings) -> bool:
@@ -71,8 +69,7 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
         if unknown:
             raise InvalidSetting(f"{where}: expected rules and a reason, got {unknown[0]!r}")
         rules, reason = check_allowance(mark.args, mark.kwargs.get("reason"), where)
-        for rule in rules:
-            allowed.setdefault(rule, reason)
+        allowed = {**dict.fromkeys(rules, reason), **allowed}
     return allowed
 
 

@@ -11,7 +11,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,17 +19,15 @@ from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled
 from pytest_tlsandbox.guard.findings import Finding, apply_rules, error_for, keys_of
 from pytest_tlsandbox.guard.markers import allowances_of, rules_of
 from pytest_tlsandbox.history.incidents import LEAK, LOST_END, Incident
+from pytest_tlsandbox.history.runs import Generation
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.integration.tracebacks import at_the_test
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
 from pytest_tlsandbox.monitoring.monitor import Monitor, Observation, Observer
+from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import RULES, Place, identity_text
 from pytest_tlsandbox.settings import FACTS, Settings
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.history.runs import Generation
-    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
-    from pytest_tlsandbox.types import Screen
+from pytest_tlsandbox.types import Screen
 
 _EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
 LONGEST_SETTLING = 0.5
@@ -192,15 +190,9 @@ class Guard(Observer):
             found += [(LEAK, leak, False) for leak in self._leaks(sandbox, snapshot)]
         for rule, incident, inconclusive in found:
             attributed = place if sandbox.belongs_to_the_test(incident.run) else Place()
-            finding = Finding(
-                rule=rule,
-                incident=incident,
-                inconclusive=inconclusive,
-                seen=seen,
-                place=attributed,
-                before=(sandbox.before_call if rule == LEAK else sandbox.baseline) or snapshot,
-                allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
-            )
+            before = (sandbox.before_call if rule == LEAK else sandbox.baseline) or snapshot
+            allowed = self._allowance(sandbox, rule, incident) if attributed.test else None
+            finding = Finding(rule, incident, inconclusive, seen, attributed, before, allowed)
             self._findings.append(finding)
         for incident in seen.incidents:
             run = incident.run
@@ -255,13 +247,11 @@ class Guard(Observer):
 
     def _undecided_ends(self, sandbox: MonitoredSandbox, _now: object, *, since: int) -> float:
         """Return how many more seconds the sandbox may take to correct its report of an exit."""
-        undecided = any(
-            (incident.run.may_be_corrected or incident.only_in_kernel)
-            and sandbox.belongs_to_the_test(incident.run)
-            for incident in sandbox.client.history.incidents(since)
-            if not incident.caused_here
-        )
-        return LONGEST_SETTLING if undecided else 0.0
+        for incident in sandbox.client.history.incidents(since):
+            undecided = incident.run.may_be_corrected or incident.only_in_kernel
+            if undecided and not incident.caused_here and sandbox.belongs_to_the_test(incident.run):
+                return LONGEST_SETTLING
+        return 0.0
 
 
 def _show(

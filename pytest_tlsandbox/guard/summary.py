@@ -6,20 +6,18 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.monitoring.plain_data import describe_gap, epoch, iso
+from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.settings import FACTS, Settings
 
-if TYPE_CHECKING:
-    from pytest_tlsandbox.monitoring.session_data import SessionData
-
-    Data = Mapping[str, Any]
-    """A finding, a gap, or an interval of a gap."""
+Data = Mapping[str, Any]
+"""A finding, a gap, or an interval of a gap."""
 
 
 class GuardSummary:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 
 def link_to(config: pytest.Config, path: Path) -> str | None:

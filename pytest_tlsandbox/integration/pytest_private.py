@@ -7,11 +7,9 @@ module, because this function must run before any submodule is imported.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pytest
-
+import pytest
 
 PLUGIN = "pytest_tlsandbox.plugin"
 TARGET = "tlsandbox_target"

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import TYPE_CHECKING
+
+import pytest
 
 from pytest_tlsandbox.formatting.text import cut
 from pytest_tlsandbox.types import Screen
-
-if TYPE_CHECKING:
-    import pytest
 
 # pytest puts "E" and the indent of the line that raised before each line of a message. This many
 # columns are enough for a line in a class or in a block.
