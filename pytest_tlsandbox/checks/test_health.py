@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +18,7 @@ from pytest_tlsandbox.formatting.processes import named, process_table
 from pytest_tlsandbox.formatting.text import align, count
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.integration.pytest_private import TARGET
 from pytest_tlsandbox.integration.terminal import columns_of
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.models import ProcessInfo
@@ -24,14 +26,10 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.conditions.absence import Rule
 
-if TYPE_CHECKING:
-    Found = Sequence[tuple[str, ProcessInfo, str]]
-
 _AT_ONCE = 50
 """Maximum number of lists that are requested at the same time."""
 _MOST_ROWS = 10
-_TARGET = "tlsandbox_target"
-
+Found = Sequence[tuple[str, ProcessInfo, str]]
 T = TypeVar("T")
 
 
@@ -139,13 +137,12 @@ def _fail_for(
         config: the configuration of pytest, which determines the width of the message.
 
     """
-    if not found:
-        return
-    names, rows, remarks = zip(*found, strict=True)
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns_of(config) - 4)
-    lines = [f"{kind}: {names[0]}{more}", "", *(f"    {line}" for line in table)]
-    raise error("\n".join([*lines, f"  sandbox  {sandbox}"]))
+    if found:
+        names, rows, remarks = zip(*found, strict=True)
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns_of(config) - 4)
+        lines = [f"{kind}: {names[0]}{more}", "", *(f"    {line}" for line in table)]
+        raise error("\n".join([*lines, f"  sandbox  {sandbox}"]))
 
 
 class Listings:
@@ -166,14 +163,12 @@ class Listings:
     def __init__(self, session: pytest.Session, connect: Callable[[object], Sandbox]) -> None:
         self._config, self._connect = session.config, connect
         params = [getattr(getattr(item, "callspec", None), "params", {}) for item in session.items]
-        self._targets = [given[_TARGET] for given in params if _TARGET in given]
+        self._targets = [given[TARGET] for given in params if TARGET in given]
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
     def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
         """Return the process list of a sandbox, or an error if the processes could not be listed."""
         if target not in self._answers:
-            from concurrent.futures import ThreadPoolExecutor
-
             # Connect to one sandbox after another, because this may call a conftest's hook for the
             # key.
             targets = dict.fromkeys([target, *self._targets])
@@ -186,8 +181,7 @@ class Listings:
         """Print a row for each sandbox if there are several sandboxes."""
         if len(self._answers) > 1:
             terminalreporter.section("sandboxes")
-            rows = [self._row(str(target), answer) for target, answer in self._answers.items()]
-            for line in align(rows):
+            for line in align(self._row(str(target), of) for target, of in self._answers.items()):
                 terminalreporter.line(line)
 
     def _row(self, target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, str, str]:

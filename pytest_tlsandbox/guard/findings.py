@@ -183,15 +183,13 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
         hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
     )
     explanation = absence.with_evidence(explanation, [item.incident for item in shown])
-    explanation = replace(explanation, output=rules != [LEAK])
     timeline = Timeline(first.before.begun, client.history)
     timeline.add(first.before)
     timeline.add(first.seen.snapshot)
-    text = text_of(explanation, client, timeline, screen)
+    text = text_of(replace(explanation, output=rules != [LEAK]), client, timeline, screen)
     allowed = ", ".join(f'"{rule}"' for rule in rules)
-    failure = error(
-        f"{text}\n  expected? mark the test with tlsandbox_allow({allowed}, reason=...)"
-    )
+    advice = f"expected? mark the test with tlsandbox_allow({allowed}, reason=...)"
+    failure = error(f"{text}\n  {advice}")
     failure.wanted = f"no {' and no '.join(rules)}"
     failure.snapshot = first.seen.snapshot
     failure.run = first.incident.run

@@ -46,8 +46,8 @@ class GuardSummary:
         now = iso(datetime.now(timezone.utc))
         findings, gaps = self._findings(), self._session.gaps
         self._lines = [*map(printable, self._describe(findings, gaps, now))]
-        why = None if self._settings.guard_report_only else _why_session_fails(findings, gaps, now)
-        if why is not None:
+        why = "" if self._settings.guard_report_only else _why_session_fails(findings, gaps, now)
+        if why:
             self._failed = [f"session failed: {printable(why)}"]
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -91,8 +91,7 @@ class GuardSummary:
         """Return a line that counts the findings, then a line for each finding and for each gap."""
         rows = []
         for finding in findings:
-            allowed = finding["allowed"]
-            excuse = f", allowed: {allowed}" if allowed is not None else ""
+            excuse = f", allowed: {finding['allowed']}" if finding["allowed"] else ""
             text = f"{finding['headline']}{self._place([finding['sandbox']])}{excuse}"
             rows.append(f"{finding['test'] or 'no test'} - {text}")
         ends = self._session.unknown_ends.values()
@@ -101,8 +100,8 @@ class GuardSummary:
             place = self._place(end["sandbox"] for end in ends)
             rows.append(f"{count(len(ends), 'end')} unknown, no test fails for it: {names}{place}")
         for gap in gaps:
-            duration = _duration([gap], now)
-            rows.append(f"not monitored for {duration}: {gap['label']}, {describe_gap(gap)}")
+            what = f"{gap['label']}, {describe_gap(gap)}"
+            rows.append(f"not monitored for {_duration([gap], now)}: {what}")
         return [self._count(findings), *rows] if findings else rows
 
     def _count(self, findings: Sequence[Data]) -> str:
@@ -110,13 +109,11 @@ class GuardSummary:
         allowed = sum(finding["allowed"] is not None for finding in findings)
         loose = sum(map(_is_loose, findings))
         failing = len(findings) - allowed - loose
+        verb = "fails" if failing == 1 else "fail"
+        kinds = {f"{verb} a test": failing, "outside all tests": loose, "allowed": allowed}
         if self._settings.guard_report_only:
-            kinds = {f"{failing + loose} reported only": failing + loose}
-        else:
-            verb = "fails" if failing == 1 else "fail"
-            kinds = {f"{failing} {verb} a test": failing, f"{loose} outside all tests": loose}
-        kinds[f"{allowed} allowed"] = allowed
-        parts = ", ".join(text for text, number in kinds.items() if number)
+            kinds = {"reported only": failing + loose, "allowed": allowed}
+        parts = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
         return f"{count(len(findings), 'finding')}: {parts}"
 
     def _place(self, sandboxes: Iterable[str]) -> str:
@@ -139,8 +136,8 @@ class GuardSummary:
         return printable(f"no findings: {rules}; {tests}, {polls} of {names}")
 
 
-def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str) -> str | None:
-    """Return why the guard fails the session, or None if the guard does not fail it.
+def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str) -> str:
+    """Return why the guard fails the session, or "" if the guard does not fail it.
 
     Findings that already fail a test do not count.
     """
@@ -151,10 +148,9 @@ def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str)
         if gap["guarded"]:
             guarded.setdefault(gap["label"], []).append(gap)
     for label, of_one in guarded.items():
-        duration = _duration(of_one, now)
-        number = count(len(of_one), "gap")
-        parts.append(f"sandbox {label} was not monitored for {duration} ({number})")
-    return list_texts(parts) or None
+        duration = f"{_duration(of_one, now)} ({count(len(of_one), 'gap')})"
+        parts.append(f"sandbox {label} was not monitored for {duration}")
+    return list_texts(parts)
 
 
 def _duration(gaps: Iterable[Data], now: str) -> str:

@@ -12,11 +12,9 @@ import pytest
 
 from pytest_tlsandbox.errors import TLSandboxError
 
+_PACKAGE = "pytest_tlsandbox"
 # tenacity drives the retry loop, and passes outcomes in futures of concurrent.futures.
-_PACKAGE = frozenset({"pytest_tlsandbox"})
-_OURS = _PACKAGE | {"concurrent", "tenacity"}
-_PLUGGY = frozenset({"pluggy"})
-_PYTEST = _PLUGGY | {"_pytest"}
+_OURS = (_PACKAGE, "concurrent", "tenacity")
 
 _FIRST_LINE = re.compile(r"E +pytest_tlsandbox\.\w+: ")
 _OF_AN_ERROR = {"bold": True, "red": True}
@@ -79,7 +77,7 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
     place.path, place.lineno, place.message = str(path), (line or 0) + 1, error.first_line
     [entry] = shown.reprtraceback.reprentries
     name = type(error).__name__
-    entry.lines = [f"E   {line}" for line in f"pytest_tlsandbox.{name}: {error}".split("\n")]
+    entry.lines = [f"E   {line}" for line in f"{_PACKAGE}.{name}: {error}".split("\n")]
     entry.style = "long"
     shortest = os.path.relpath(path, item.config.invocation_params.dir)
     entry.reprfileloc = type(place)(shortest, place.lineno, name)
@@ -123,14 +121,14 @@ def _trim(error: BaseException) -> None:
     while entry is not None:
         entries.append(entry)
         entry = entry.tb_next
-    ours = [entry for entry in entries if _is_within(entry, _PACKAGE)]
+    ours = [entry for entry in entries if _package_of(entry) == _PACKAGE]
     if not ours or (not isinstance(error, TLSandboxError) and entries[-1] is ours[-1]):
         return
-    kept = [entry for entry in entries if not _is_within(entry, _OURS)]
+    kept = [entry for entry in entries if _package_of(entry) not in _OURS]
     wrappers = _wrappers_of_hooks(entries)
     if isinstance(error, TLSandboxError):
         kept = [entry for entry in kept if entry not in wrappers]
-    if all(_is_within(entry, _PYTEST) for entry in kept):
+    if all(_package_of(entry) in ("pluggy", "_pytest") for entry in kept):
         # One of our fixtures raised the error, and no line of the user is involved, so show the
         # name of the fixture.
         kept.append(next((entry for entry in ours if entry not in wrappers), ours[0]))
@@ -149,10 +147,10 @@ def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
     return [
         entry
         for before, entry, after in zip(entries, entries[1:], entries[2:], strict=False)
-        if before.tb_frame is after.tb_frame and _is_within(before, _PLUGGY)
+        if before.tb_frame is after.tb_frame and _package_of(before) == "pluggy"
     ]
 
 
-def _is_within(entry: TracebackType, packages: frozenset[str]) -> bool:
-    module = entry.tb_frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] in packages
+def _package_of(entry: TracebackType) -> str:
+    module: str = entry.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0]
