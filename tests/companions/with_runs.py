@@ -58,24 +58,6 @@ def test_wait_raises_its_own_error_before_pytest_timeout_stops_the_test(run, met
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
 
-FAILS_ONCE = """
-attempts = []
-
-def test_it(tlsandbox):
-    attempts.append(1)
-    tlsandbox.assert_not_running("sleep 61")
-    tlsandbox.start_process("sleep", ["61"])
-    tlsandbox.wait_for_process("sleep 61", timeout=5)
-    tlsandbox.assert_process("sleep 61", command="sleep" if len(attempts) == 2 else "nap")
-"""
-
-
-def test_rerun_attempt_does_not_select_processes_from_the_previous_attempt(run):
-    """The process of the first attempt was killed and is not selected in the second."""
-    result = run(FAILS_ONCE, "pytest_rerunfailures", "--reruns=2", "--only-rerun=AssertionFailed")
-    result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
-
-
 ASSERTION_AND_INFRASTRUCTURE = """
 def test_result(tlsandbox): tlsandbox.run_process("false", timeout=5)
 def test_error(tlsandbox_connect): tlsandbox_connect("no-such").list_processes()

@@ -1,9 +1,6 @@
 """What happened during a test, and which event is its likely cause, from scripted snapshots."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -14,17 +11,15 @@ from pytest_tlsandbox.monitoring.plain_data import WallClock
 from ..support import OOM, T0, FakeClock, ended, managed, raw, signaled, snapshot
 
 
-def job(pid: int = 1, **fields: Any) -> dict[str, Any]:
+def job(pid=1, **fields):
     return raw(pid, "job.py", (), **fields)
 
 
-def web(status: str = "running", end: Any = None, **supervised: Any) -> dict[str, Any]:
+def web(status="running", end=None, **supervised):
     return raw(2, "web", (), managed=managed("web", status, **supervised), **(end or {}))
 
 
-def happened(
-    *snapshots: list[dict[str, Any]], before: int = 1, ahead: float = 0.0, declared: str = ""
-) -> list[tuple[float, str, str]]:
+def happened(*snapshots, before=1, ahead=0.0, declared=""):
     """Return time, text and kind of each event of a test.
 
     There is a snapshot every 10 s, from the start of the first processes on. The test begins just
@@ -32,11 +27,10 @@ def happened(
     """
     clock = FakeClock(0.0)
     history = History(clock.monotonic)
-    client: Any = SimpleNamespace(clock=clock, history=history, label="my-sandbox", observers=[])
+    client = SimpleNamespace(clock=clock, history=history, label="my-sandbox", observers=[])
     wall_clock = WallClock(clock)
     wall_clock._offset = T0 / 1000 - ahead
-    connection: Any = SimpleNamespace(client=client, shared=False)
-    sandbox = UsedSandbox(connection, wall_clock)
+    sandbox = UsedSandbox(SimpleNamespace(client=client, shared=False), wall_clock)
     for number, rows in enumerate(snapshots):
         clock.now = 10.0 * number - 1
         if number == before:

@@ -1,11 +1,7 @@
 """A sandbox whose rows a test can change, and a guard that monitors the sandbox."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
 from pytest_tlsandbox.connections import Connection
-from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable
+from pytest_tlsandbox.errors import SandboxUnreachable
 from pytest_tlsandbox.guard.plugin import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.settings import Settings
@@ -13,10 +9,6 @@ from pytest_tlsandbox.testing.scripted_lister import ScriptedLister
 from pytest_tlsandbox.types import Screen
 
 from ..support import OOM, FakeClock, raw
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.client.transport import Answer
-    from pytest_tlsandbox.guard.findings import Finding
 
 REFUSED = SandboxUnreachable(
     "my-sandbox cannot be reached: the connection was refused", label="refused", transient=True
@@ -31,17 +23,15 @@ class Box(ScriptedLister):
     ``later`` maps the number of a list call to the rows from then on.
     """
 
-    def __init__(self, clock: FakeClock, *rows: dict[str, Any]) -> None:
+    def __init__(self, clock, *rows):
         super().__init__({}, clock=clock)
-        self.rows, self.later = [*rows], dict[int, list[dict[str, Any]]]()
-        self.fault: InfrastructureError | None = None
-        self.latency = 0.0
+        self.rows, self.later, self.fault, self.latency = [*rows], {}, None, 0.0
 
     @property
-    def looks(self) -> int:
+    def looks(self):
         return len(self.polls)
 
-    def _request(self, method: str, path: str, **sent: Any) -> Answer:
+    def _request(self, method, path, **sent):
         if path == "/processes":
             self.rows = self.later.get(self.looks + 1, self.rows)
             self._script, self._latency = {0.0: self.fault or self.rows}, self.latency
@@ -56,13 +46,7 @@ class GuardedBox:
     A phase leaves the rows that are passed to it, and returns the findings that fail the test.
     """
 
-    def __init__(
-        self,
-        *rows: dict[str, Any],
-        rules: tuple[str, ...] = ALL,
-        shared: bool = False,
-        of_suite: bool = False,
-    ) -> None:
+    def __init__(self, *rows, rules=ALL, shared=False, of_suite=False):
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
         self.monitor = Monitor(self.clock)
@@ -70,7 +54,7 @@ class GuardedBox:
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
 
-    def begin(self, name: str, rules: tuple[str, ...] | None = None, **allowed: str) -> None:
+    def begin(self, name, rules=None, **allowed):
         """Begin a test and its call phase; the first test connects to the box."""
         self.guard.begin_test(self.rules if rules is None else rules, allowed)
         self.monitor.begin_test(name, 1)
@@ -78,27 +62,27 @@ class GuardedBox:
             self.monitor.add(self.connection)
         self.monitor.begin_call(fixtures=False)
 
-    def findings(self, phase: str, *rows: dict[str, Any]) -> list[Finding]:
+    def findings(self, phase, *rows):
         if rows:
             self.box.rows = [*rows]
         earlier = len(self.guard.failing())  # pytest takes the findings of each phase
         self.monitor.end_phase(phase)
         return self.guard.failing()[earlier:]
 
-    def call(self, *rows: dict[str, Any]) -> list[str]:
+    def call(self, *rows):
         return [f"{found.rule} {found.row.pid}" for found in self.findings("call", *rows)]
 
-    def teardown(self, *rows: dict[str, Any]) -> list[str]:
+    def teardown(self, *rows):
         found = [f"{found.rule} {found.row.pid}" for found in self.findings("teardown", *rows)]
         self.monitor.end_test()
         self.guard.end_test()
         return found
 
-    def test(self, name: str, *rows: dict[str, Any], **allowed: str) -> list[str]:
+    def test(self, name, *rows, **allowed):
         self.begin(name, **allowed)
         return self.call(*rows) + self.teardown()
 
-    def reported(self) -> list[str]:
+    def reported(self):
         """Return all findings since the previous call of this method, one line for each."""
         return [
             f"{found['test'] or 'no test'}, {found['phase']}: {found['rule']} of {found['name']}, "
@@ -107,7 +91,7 @@ class GuardedBox:
             for found in self.monitor.take_data().get("findings", [])
         ]
 
-    def gap(self) -> tuple[str, str, str | None, int, bool]:
+    def gap(self):
         """Return the only monitoring gap since the previous call of this method.
 
         Returns:
@@ -118,13 +102,13 @@ class GuardedBox:
         return gap["why"], gap["from_test"], gap["to_test"], gap["tests"], gap["guarded"]
 
 
-def in_call(*rows: dict[str, Any], **more: Any) -> GuardedBox:
+def in_call(*rows, **more):
     """Return a guard that monitors one box, in the call phase of the first test."""
     guarded = GuardedBox(*rows, **more)
     guarded.begin("a")
     return guarded
 
 
-def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:
+def oom(pid=41, **fields):
     """Return the row of an OOM-killed process."""
     return raw(pid, **OOM | fields)

@@ -1,12 +1,8 @@
 """Test the message of the findings that fail a test."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
-from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
+from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.guard.findings import error_for
 from pytest_tlsandbox.types import Screen
 
@@ -17,7 +13,7 @@ WEB = raw(41, managed=managed())
 SEGV, EXITED = ({"ended_at": T0 + 5000, **end} for end in ({"signal": 11}, {"exit_code": 1}))
 
 
-def again(restarts: int, last: dict[str, Any]) -> dict[str, Any]:
+def again(restarts, last):
     """Return the row of a run after ``WEB``, which ended like this."""
     supervised = managed(restart_count=restarts, last_exit=last)
     return raw(42, started_at=T0 + 5100, managed=supervised)
@@ -33,9 +29,7 @@ CRASHES = [row | signaled(end) for row, end in zip(MANY, [6, 6, 6, 6, 11, 7, 8, 
 LEFT = [raw(1), raw(2, command="serve.sh", args=())]
 
 
-def failure(
-    before: list[Any], after: list[Any], rules: tuple[str, ...] = ALL, *, phase: str = "call"
-) -> AssertionFailed:
+def failure(before, after, rules=ALL, *, phase="call"):
     """Return the error of a test if the sandbox lists ``after`` after its call or teardown."""
     guarded = in_call(*before, rules=rules)
     if phase == "teardown":

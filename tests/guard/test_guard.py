@@ -134,14 +134,6 @@ def test_guard_polls_an_unreachable_sandbox_once_per_test():
     assert guarded.box.outage.left == 8.0  # the guard used 22 of the 30 s; the rest is for helpers
 
 
-def test_guard_does_not_wait_after_a_permanent_error():
-    guarded = GuardedBox(raw(1))
-    guarded.box.fault = AuthenticationFailed("my-sandbox: 403")
-    guarded.test("a")
-    assert guarded.clock.slept == []
-    assert guarded.gap() == ("my-sandbox: 403", "a", None, 1, True)
-
-
 def test_incident_during_a_monitoring_gap_is_attributed_to_no_test():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.test("a")
@@ -203,6 +195,7 @@ OVER = [
     REFUSED,
 ]
 SUSPENDED = SandboxNotRunning("my-sandbox is suspended", transient=True)
+FORBIDDEN = AuthenticationFailed("my-sandbox: 403")
 
 
 @pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
@@ -221,13 +214,16 @@ def test_guard_neither_polls_nor_reports_a_gap_after_a_fixture_has_ended_the_san
     assert "gaps" not in guarded.monitor.take_data()
 
 
-@pytest.mark.parametrize(("fault", "of_suite"), [(OVER[0], False), (SUSPENDED, True)])
-def test_unavailable_sandbox_causes_a_gap_unless_the_suite_ended_it(fault, of_suite):
+@pytest.mark.parametrize(
+    ("fault", "of_suite"), [(OVER[0], False), (FORBIDDEN, False), (SUSPENDED, True)]
+)
+def test_unavailable_sandbox_causes_a_gap_without_retries_unless_it_may_recover(fault, of_suite):
     guarded = in_call(raw(1), of_suite=of_suite)
     guarded.call()
     guarded.box.fault = fault
     guarded.teardown()
     assert guarded.gap() == (str(fault), "a", None, 1, True)
+    assert bool(guarded.clock.slept) is fault.transient
 
 
 @pytest.mark.parametrize("fails", [False, True])

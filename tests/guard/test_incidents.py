@@ -1,10 +1,7 @@
 """Test which incidents the guard reports, for which run, and how a test can allow them."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -34,6 +31,7 @@ FINDINGS = {
     "crash": (raw(1), raw(1, **signaled(11)), ["crash 1"]),
     "restart": (RUNS, RESTARTED, ["restart 7"]),
     "failing health check": (RUNS, SICK, ["unhealthy 7"]),
+    "passing health check": (RUNS, web(7, health_status="healthy"), []),
     "failing health check of a new process": (
         STOPPED, web(9, start=20_000, health_status="unhealthy"), ["unhealthy 9", "leak 9"]),
     "process that is left running": (raw(1), raw(7), ["leak 7"]),
@@ -76,8 +74,8 @@ def test_guard_reports_a_process_that_was_listed_as_unhealthy_but_has_recovered(
 
 def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
     guarded = in_call(STOPPED)
-    fixturedef: Any = SimpleNamespace(scope="session")
-    with contextmanager(guarded.guard.pytest_fixture_setup)(fixturedef):
+    set_up = contextmanager(guarded.guard.pytest_fixture_setup)
+    with set_up(SimpleNamespace(scope="session")):
         guarded.box.rows = [REUSED]
 
     assert guarded.call() + guarded.teardown() == []

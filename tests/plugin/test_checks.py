@@ -1,7 +1,5 @@
 """``pytest --pyargs pytest_tlsandbox.checks``: check a deployment without writing test code."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import time

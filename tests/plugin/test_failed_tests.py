@@ -1,9 +1,6 @@
 """What a failed test shows beside its own error: what happened in the sandbox, and the cause."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -46,6 +43,8 @@ SUITE = """
             be_killed(tlsandbox)
             assert False
 
+        def test_nothing_happened(tlsandbox): assert False
+        def test_passes(tlsandbox): be_killed(tlsandbox)
         def test_kills_the_server_of_others(server): os.kill(server.pid, 9)
         def test_killed_by_another_test(server): assert False
 
@@ -54,16 +53,12 @@ SUITE = """
                 tlsandbox_connect(sandbox).list_processes()
             raise OSError("connection refused")
 
-        def test_nothing_happened(tlsandbox): assert False
-
         def test_all_went_well(tlsandbox):
             for number in range(2):
                 run(tlsandbox, "true")
             tlsandbox.start_process("sleep", ["60"])
             tlsandbox.kill_process(tlsandbox.start_process("sleep", ["61"]))
             assert False
-
-        def test_passes(tlsandbox): be_killed(tlsandbox)
 
         @pytest.mark.xfail
         def test_xfails(tlsandbox): fail(tlsandbox, "exit 3")
@@ -76,6 +71,8 @@ SUITE = """
         # Errors that the plugin raises
 
         def test_exit(tlsandbox): tlsandbox.run_process("sh", ["-c", "exit 4", "job.sh"])
+        def test_not_found(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)
+        def test_wrong_call(tlsandbox): tlsandbox.wait_for_process("x", timeout=-1)
 
         def test_oom_before_it(tlsandbox):
             be_killed(tlsandbox)
@@ -86,9 +83,6 @@ SUITE = """
             with tlsandbox.soft() as check:
                 check.assert_process("no such", exit_code=0)
                 check.assert_no_crash()
-
-        def test_not_found(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)
-        def test_wrong_call(tlsandbox): tlsandbox.wait_for_process("x", timeout=-1)
 
         def test_sandbox(tlsandbox_connect, monkeypatch):
             monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)
@@ -117,14 +111,12 @@ EXPECTED = {
 """For each failed test, its section without times, and the cause."""
 
 
-def inline_run(
-    pytester: pytest.Pytester, suite: str, *options: str, plugins: Any = ()
-) -> pytest.HookRecorder:
+def inline_run(pytester, suite, *options, plugins=()):
     pytester.makepyfile(test_it=PROGRAMS + FAILS + suite)
     return pytester.inline_run(*options, plugins=plugins)
 
 
-def sections_of(record: pytest.HookRecorder) -> dict[str, str]:
+def sections_of(record):
     """Return the section of each failed phase, without times; empty if it has none."""
     sections = {}
     for report in record.getreports("pytest_runtest_logreport"):
@@ -244,7 +236,7 @@ def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known
 # The content of the section
 
 
-def ends(codes: range, lines: range) -> str:
+def ends(codes, lines):
     """Return the section about programs that ended with these codes, with these lines of output."""
     output = "".join(f"\n  | line {line}" for line in lines)
     return "\n".join(f"Exited {code}: job.sh{output}" for code in codes)

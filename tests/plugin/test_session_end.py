@@ -1,7 +1,5 @@
 """However a session ends: it says so, and nothing that it started in the embedded sandbox is left."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
