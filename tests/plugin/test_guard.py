@@ -187,9 +187,6 @@ def test_markers_and_blocks_choose_for_each_test_which_incidents_fail_it(pyteste
             crash(tlsandbox)
             tlsandbox.assert_process("here", signal=11)
 
-        @pytest.mark.tlsandbox_guard()
-        def test_off(tlsandbox): crash(tlsandbox)
-
         def test_after(tlsandbox, tlsandbox_allow):
             with tlsandbox_allow("crash", reason="there is no guard to allow it"):
                 crash(tlsandbox)

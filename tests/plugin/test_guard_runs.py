@@ -270,9 +270,6 @@ def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
 
 @ALONE_AND_NIGHTLY_BY_XDIST
 def test_guard_without_findings_keeps_the_pytest_exit_status(pytester, options):
-    result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
-    assert result.ret == 5
-    assert read(pytester.path / "out.json")["exit_status"] == 5
     pytester.makepyfile(test_broken="syntax error", test_good="def test_good(): pass")
     result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
     report = read(pytester.path / "out.json")

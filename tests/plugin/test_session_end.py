@@ -18,17 +18,13 @@ from .inner import ending, running, start_pytest
 # test waits in a call of ours beside a thread that does.
 SUITE = """
     import os, threading, time
-    import psutil
     import pytest
 
-    def family(_):
-        lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
-        return lines.count(["sleep", "{seconds}"]) == 3
-
     def test_it(tlsandbox, tlsandbox_local):
-        program = "sleep {seconds} & setsid sh -c 'sleep {seconds} & sleep {seconds}; :' & wait"
-        tlsandbox.start_process("sh", ["-c", program, "{seconds}"])
-        tlsandbox.wait_until(family, timeout=5)
+        orphan = "setsid sh -c 'sleep {seconds} & echo begun; sleep {seconds}; :'"
+        program = "sleep {seconds} & " + orphan + " & wait"
+        job = tlsandbox.start_process("sh", ["-c", program, "{seconds}"])
+        tlsandbox.wait_for_output(job, "begun", timeout=5)
         wait = lambda: tlsandbox.wait_for_exit("sh", timeout=60)
         threading.Thread(target=wait, daemon=True).start()
         open("begun", "w").close()
@@ -118,11 +114,11 @@ def test_session_has_the_right_exit_status_and_leaves_no_process_however_it_ends
             assert len(running(seconds)) >= 3
             send = os.killpg if end.options else os.kill
             send(inner.pid, end.signal)
-        out, err = inner.communicate(timeout=LONGEST)
+        text = b"".join(inner.communicate(timeout=LONGEST)).decode()
 
     assert (pytester.path / "begun").exists()
-    assert inner.returncode == end.status, (out + err).decode()
-    assert end.text in (out + err).decode()
+    assert inner.returncode == end.status, text
+    assert end.text in text
     assert (pytester.path / "junit.xml").exists() is end.junit
     if end.junit:
         assert ET.parse(pytester.path / "junit.xml").getroot().tag == "testsuites"
