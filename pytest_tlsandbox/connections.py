@@ -60,8 +60,7 @@ class Connections:
         settings: the settings of the session.
         screen: the terminal for which messages are formatted.
         on_connect: a function that is called with every new connection, or None.
-        on_use: a function that is called with a connection whenever a caller requests that
-            connection.
+        on_use: a function that is called after ``on_connect``.
 
     """
 
@@ -139,7 +138,7 @@ class Connections:
             self._connections[address] = connection
             if self.on_connect is not None:
                 self.on_connect(connection)
-        self.on_use(self._connections[address])
+            self.on_use(connection)
         return self._connections[address]
 
     def started_runs(self) -> list[tuple[SandboxClient, Run]]:

@@ -29,6 +29,7 @@ from pytest_tlsandbox.waiting.conditions.absence import Rule
 _AT_ONCE = 50
 """Maximum number of lists that are requested at the same time."""
 _MOST_ROWS = 10
+Connect = Callable[[object], Sandbox]
 Found = Sequence[tuple[str, ProcessInfo, str]]
 T = TypeVar("T")
 
@@ -39,9 +40,7 @@ def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # n
 
 
 @pytest.fixture(scope="session")
-def listings(
-    request: pytest.FixtureRequest, tlsandbox_connect: Callable[[object], Sandbox]
-) -> Listings:
+def listings(request: pytest.FixtureRequest, tlsandbox_connect: Connect) -> Listings:
     """Provide the process lists of all sandboxes under test.
 
     All lists are requested in parallel when ``listings.of`` is called for the first time.
@@ -160,7 +159,7 @@ class Listings:
 
     """
 
-    def __init__(self, session: pytest.Session, connect: Callable[[object], Sandbox]) -> None:
+    def __init__(self, session: pytest.Session, connect: Connect) -> None:
         self._config, self._connect = session.config, connect
         params = [getattr(getattr(item, "callspec", None), "params", {}) for item in session.items]
         self._targets = [given[TARGET] for given in params if TARGET in given]

@@ -18,7 +18,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.connections import Connection, Connections
+from pytest_tlsandbox.connections import Connections
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
 from pytest_tlsandbox.failed_tests.used_sandbox import Event, UsedSandbox, badness, kind_of
@@ -61,36 +61,31 @@ class FailedTests:
         self._connections = connections
         self._worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         self._wall_clock = WallClock(Clock())
-        self._sandboxes: dict[int, UsedSandbox] = {}
+        self._sandboxes: list[UsedSandbox] = []
         self._of_fixture: dict[str, set[object]] = {}
         self._first_failures: dict[str, FirstFailure] = {}
         self._numbers = itertools.count()
         self._property: tuple[str, str] | None = None
-        connections.on_use = self._note_use
+        connections.on_use = lambda new: self._sandboxes.append(UsedSandbox(new, self._wall_clock))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
         """Forget the data of the previous test, before any fixture is set up."""
         self._property = None
-        for sandbox in self._sandboxes.values():
+        for sandbox in self._sandboxes:
             sandbox.begin_test()
-
-    def _note_use(self, connection: Connection) -> None:
-        key = id(connection.client)
-        if key not in self._sandboxes:
-            self._sandboxes[key] = UsedSandbox(connection, self._wall_clock)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
         """Record which sandboxes a fixture calls, and which processes the fixture starts."""
-        before = {each: each.history.position for each in self._sandboxes.values()}
+        before = {each: each.history.position for each in self._sandboxes}
         try:
             return (yield)
         finally:
             of_fixture = self._of_fixture[fixturedef.argname] = set()
-            for each in self._sandboxes.values():
+            for each in self._sandboxes:
                 position = before.get(each, 0)
                 if each.history.position > position:
                     started = [run for run in each.history.started if run.first_seen > position]
@@ -145,7 +140,7 @@ class FailedTests:
         of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
         sandboxes = [
             each
-            for each in self._sandboxes.values()
+            for each in self._sandboxes
             if each in of_fixtures or each.was_called or (monitored and each.outage is None)
         ]
         if not (sandboxes or error or monitored):

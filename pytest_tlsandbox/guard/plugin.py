@@ -103,7 +103,16 @@ class Guard(Observer):
             call.excinfo = pytest.ExceptionInfo.from_exception(failure)
         report = yield
         if failure:
-            _show(failure, item, call, report)
+            of_test = call.excinfo is None or call.excinfo.value is not failure
+            if of_test and report.failed:
+                report.sections.append(("tlsandbox guard", failure.first_line))
+            else:
+                if of_test:
+                    excused = "failure of the test itself, excused"
+                    report.sections.append((excused, report.longreprtext))
+                report.outcome, report.longrepr = "failed", at_the_test(item, failure)
+                vars(report).pop("wasxfail", None)
+                call.excinfo = pytest.ExceptionInfo.from_exception(failure)
         self._add_facts(report, [failure, call.excinfo and call.excinfo.value])
         if call.when == "teardown":
             report.user_properties += self._properties
@@ -252,22 +261,3 @@ class Guard(Observer):
             if undecided and not incident.caused_here and sandbox.belongs_to_the_test(incident.run):
                 return LONGEST_SETTLING
         return 0.0
-
-
-def _show(
-    failure: AssertionFailed,
-    item: pytest.Item,
-    call: pytest.CallInfo[None],
-    report: pytest.TestReport,
-) -> None:
-    """Show a phase's findings in that phase's report."""
-    if call.excinfo is None or call.excinfo.value is not failure:
-        if report.failed:
-            report.sections.append(("tlsandbox guard", failure.first_line))
-            return
-        report.sections.append(("failure of the test itself, excused", report.longreprtext))
-    report.outcome = "failed"
-    if hasattr(report, "wasxfail"):
-        del report.wasxfail
-    report.longrepr = at_the_test(item, failure)
-    call.excinfo = pytest.ExceptionInfo.from_exception(failure)

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
+Kind = Literal["text", "url"]
+
 
 def link_to(config: pytest.Config, path: Path) -> str | None:
     """Return a link from the pytest-html report to a file, or None if there is no report."""
@@ -20,11 +22,7 @@ def link_to(config: pytest.Config, path: Path) -> str | None:
 
 
 def add_extra(
-    config: pytest.Config,
-    report: pytest.TestReport,
-    kind: Literal["text", "url"],
-    content: object,
-    name: str,
+    config: pytest.Config, report: pytest.TestReport, kind: Kind, content: object, name: str
 ) -> None:
     """Add a text or a link to the row of a test in the HTML report.
 
