@@ -1,7 +1,7 @@
 """The functions that use private names of pytest, and the reason for each use.
 
-The tests in ``tests/integration`` and ``tests/plugin/test_tracebacks.py`` fail if pytest changes one
-of the private names. One more function that uses a private name is in the package's ``__init__``
+The tests ``test_fixtures.py``, ``test_targets.py`` and ``test_tracebacks.py`` in ``tests/plugin`` fail
+if pytest changes one of the private names. One more function that uses a private name is in the package's ``__init__``
 module, because this function must run before any submodule is imported.
 """
 

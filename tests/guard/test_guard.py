@@ -106,8 +106,6 @@ def test_processes_of_other_tests_are_not_leaks_in_a_shared_sandbox():
 
 # Outages
 
-WHY_REFUSED = "my-sandbox cannot be reached: the connection was refused"
-
 
 @pytest.mark.parametrize("latency", [0.001, 60], ids=["refusing", "silent"])
 @pytest.mark.parametrize("before", [0, 3], ids=["from the start", "after a while"])
@@ -121,7 +119,7 @@ def test_unreachable_sandbox_delays_the_whole_suite_by_only_30_s(latency, before
         assert guarded.test(f"test {number}") == []
     guarded.monitor.end_session()
     assert guarded.clock.now - start <= 30.5
-    assert guarded.gap() == (WHY_REFUSED, "test 0", None, 300, True)
+    assert guarded.gap() == (str(REFUSED), "test 0", None, 300, True)
 
 
 def test_guard_polls_an_unreachable_sandbox_once_per_test():
@@ -184,7 +182,7 @@ def test_guard_resumes_monitoring_after_an_outage_and_reports_the_gap():
     assert guarded.call(oom(1), raw(2)) == []  # nobody knows when the kill happened
     guarded.teardown()
     assert guarded.test("c", oom(1), oom(2)) == ["oom 2"]
-    assert guarded.gap() == (WHY_REFUSED, "b", "b", 1, True)
+    assert guarded.gap() == (str(REFUSED), "b", "b", 1, True)
 
 
 # Sandboxes that the test suite ends

@@ -53,7 +53,7 @@ WORKS = "run your tests: pytest"
 SET_UPS = {
     "no key": (lambda suite: suite.set(TENSORLAKE_API_KEY=""), "set TENSORLAKE_API_KEY, "),
     "wrong key":
-        (lambda suite: suite.set(TENSORLAKE_API_KEY=KEY), "check that TENSORLAKE_API_KEY is valid "),
+        (lambda suite: suite.set(TENSORLAKE_API_KEY=KEY), "check that TENSORLAKE_API_KEY is "),
     "wrong id": (lambda suite: suite.set(TLSANDBOX="my-sandbx"),
         "check the id or URL of the sandbox; it may have been terminated"),
     "proxy that does not answer": (do_not_answer_as_proxy,
@@ -62,20 +62,20 @@ SET_UPS = {
         "check the address and the clock of this machine; if your network replaces certificates, "
         "set REQUESTS_CA_BUNDLE to a file with its certificate"),
     "suspended":
-        (lambda suite: suite.serve(faults.NOT_RUNNING_SUSPENDED), "resume the sandbox before the tests; "),
+        (lambda suite: suite.serve(faults.NOT_RUNNING_SUSPENDED), "resume the sandbox before "),
     "no extra": (remove_a_package_of_the_extra, "run pip install 'pytest-tlsandbox[local]'"),
     "bad ini": (lambda suite: (suite.folder / "pytest.ini").write_text("[pytest]\ntlsandbox_timeout = soon"),
         "correct this setting, and run pytest --tlsandbox-doctor again"),
     "old daemon": (lambda suite: suite.use(suite.stack.enter_context(OldDaemon(suite.box)).url),
         f'{WORKS} (each "no" above says what is different for them)'),
     "everything works": (lambda suite: None, WORKS),
-    "no sandbox": (lambda suite: suite.set(TLSANDBOX=""), "pass --tlsandbox local for the embedded "),
+    "no sandbox": (lambda suite: suite.set(TLSANDBOX=""), "pass --tlsandbox local for "),
     "two sandboxes": (lambda suite: suite.set(TLSANDBOX="my-sandbox your-sandbox"),
         "your-sandbox: check the id or URL of the sandbox; "),
     "shared host": (lambda suite: suite.serve(faults.LIFECYCLE_PATH_NOT_FOUND),
         "pass this URL with --tlsandbox-proxy-url, and the id of the sandbox with --tlsandbox"),
     "unreadable row":
-        (lambda suite: suite.serve(processes=[{"pid": 41}]), "update pytest-tlsandbox if the sandbox "),
+        (lambda suite: suite.serve(processes=[{"pid": 41}]), "update pytest-tlsandbox if "),
 }  # fmt: skip
 """What the user has set up, and how the next step begins that the page names."""
 
