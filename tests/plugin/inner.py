@@ -119,7 +119,7 @@ def unused_url() -> str:
 
 
 PROGRAMS = """
-        import pytest
+        import os, socket, time, unittest, pytest
 
         HOG = "python", ["-c", "taken = [bytearray(8 << 20) for _ in range(100)]"]
         CHECK = {"type": "tcp", "initial_delay_ms": 0, "interval_ms": 20}

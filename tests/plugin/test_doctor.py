@@ -14,7 +14,6 @@ from tests.fault_proxy import FaultProxy, faults, make_certificate
 
 from .inner import unused_url
 
-CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 KEY, PASSWORD = "Sentinel-key-5b6a7c", "Sentinel-proxy-0a1b2c"
 
 
@@ -83,8 +82,9 @@ SET_UPS = {
 @pytest.fixture
 def suite(connected, pytester, monkeypatch):
     monkeypatch.setattr(doctor, "_PATIENCE", 0.1)
-    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", *CERTIFICATES):
+    for name in ("HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
     with ExitStack() as stack:
         yield Suite(connected, pytester.path, monkeypatch, stack)
 

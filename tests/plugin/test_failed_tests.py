@@ -21,9 +21,6 @@ FAILS = """
 """
 
 SUITE = """
-        import os
-        import socket
-        import time
         from pytest_tlsandbox import start_local_sandbox
         from pytest_tlsandbox.client import retry
 
@@ -290,7 +287,6 @@ def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox
 ):
     others = [elsewhere.start_process("sleep", ["60"]).pid for _ in range(2)]
     suite = f"""
-        import os
         {FAILS}
         def test_it(tlsandbox):
             for pid in {others}:

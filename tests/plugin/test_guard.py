@@ -149,7 +149,6 @@ def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester, monkeypa
 def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
     """The test calls no helper and checks no end; the guard does not report its own kills."""
     suite = """
-        import os
         from tensorlake.sandbox import Sandbox
 
         @pytest.fixture(scope="session")
@@ -231,12 +230,7 @@ def test_findings_do_not_fail_tests_in_report_only_mode(pytester):
 
 MORE_POLLS = {
     "uses only fixtures of pytest and of the plugin": ("def test(tlsandbox, tmp_path): pass", 0),
-    "starts a process": (
-        "def test(tlsandbox):\n"
-        "    job = tlsandbox.start_process('true')\n"
-        "    while psutil.pid_exists(job.pid): pass",
-        2,
-    ),
+    "starts a process": ("def test(tlsandbox): end(tlsandbox.start_process('true'))", 2),
     "sets up a fixture of the suite": ("@pytest.fixture\ndef own(): yield\ndef test(own): pass", 2),
     "ends a class": ("class TestIt:\n    def test(self): pass", 1),
 }
@@ -246,7 +240,8 @@ MORE_POLLS = {
 def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     pytester, test, more
 ):
-    pytester.makepyfile(f"import psutil, pytest\ndef test_first(): 0\n{test}\ndef test_last(): 0")
+    imports = "import psutil, pytest\ndef end(job):\n    while psutil.pid_exists(job.pid): pass"
+    pytester.makepyfile(f"{imports}\ndef test_first(): 0\n{test}\ndef test_last(): 0")
 
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
 

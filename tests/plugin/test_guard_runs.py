@@ -1,5 +1,6 @@
 """The guard in every kind of run: workers, re-runs, expected failures, and runs that are cut short."""
 
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from pytest_tlsandbox.settings import FACTS
 
+from ..client.servers import HANG, Server
 from ..report.read_report import read
 from ..support import sample_of
 from . import inner
@@ -45,8 +47,6 @@ def test_each_finding_in_a_shared_sandbox_is_reported_once_even_if_a_worker_dies
     fill = 'python -c "taken = [bytearray(8 << 20) for _ in range(100)]"; echo killed; sleep 600'
     shell = elsewhere.start_process("sh", ["-c", f"{waits} {fill}", "build.sh"])
     suite = f"""
-        import os
-
         @pytest.mark.parametrize("number", range(40))
         def test_it(tlsandbox, number):
             if number == 5:
@@ -243,8 +243,6 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
 @ALONE_AND_NIGHTLY_BY_XDIST
 def test_interrupted_test_run_reports_the_findings_so_far(pytester, options):
     suite = """
-        import time
-
         def test_first(tlsandbox): crash(tlsandbox)
 
         def test_interrupted(tlsandbox):
@@ -281,8 +279,6 @@ def test_guard_without_findings_keeps_the_pytest_exit_status(pytester, options):
 def test_guard_monitors_unittest_test_cases(pytester):
     """A process that the class sets up is not a leak; one that the method starts is."""
     suite = """
-        import unittest
-
         @pytest.fixture(scope="class", autouse=True)
         def for_class(request, tlsandbox_session): request.cls.sandbox = tlsandbox_session
 
@@ -307,7 +303,8 @@ def test_guard_reports_a_silent_sandbox_before_pytest_timeout_would_kill_the_tes
 ):
     pytester.makepyfile("def test_it(): pass")
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
-    with inner.server(None) as url:
+    with contextlib.closing(Server(answer=lambda _: [HANG])) as silent:
+        url = silent.url
         options = "--tlsandbox-guard=oom", f"--tlsandbox={url}", "--timeout=1"
         result = pytester.runpytest_inprocess(*options)
     result.assert_outcomes(passed=1)
