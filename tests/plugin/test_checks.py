@@ -115,9 +115,7 @@ def test_embedded_sandbox_passes_all_checks(pytester, options):
 @pytest.mark.parametrize(
     ("boxes", "delay"), [(40, 0.25), pytest.param(200, 0.05, marks=pytest.mark.slow)]
 )
-def test_health_checks_poll_each_of_many_remote_sandboxes_once_and_concurrently(
-    checked, boxes, delay
-):
+def test_checks_poll_each_of_many_sandboxes_once_and_concurrently(checked, boxes, delay):
     """In turn, they would take 10 s. ``benchmarks/checks.py`` times the whole run."""
     result, asked = checked({f"box-{number}": [raw(1)] for number in range(boxes)}, delay)
     result.assert_outcomes(passed=6 * boxes)

@@ -213,9 +213,7 @@ CALLS = """
 
 
 @pytest.mark.parametrize("shows_section", [True, False])
-def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known(
-    pytester, box, shows_section
-):
+def test_plugin_polls_once_after_a_failure_unless_an_outage_is_known(pytester, box, shows_section):
     pytester.makeini(f"[pytest]\ntlsandbox_no_section = {not shows_section}")
     with FaultProxy(box) as one, FaultProxy(box) as two:
         record = inline_run(pytester, CALLS, plugins=[providing((one, two))])
@@ -247,9 +245,7 @@ def ends(codes, lines):
         ("-v", ends(range(1, 9), range(17, 21))),
     ],
 )
-def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unless_verbose(
-    pytester, box, option, expected
-):
+def test_section_shows_new_events_in_12_lines_unless_verbose(pytester, box, option, expected):
     suite = """
         def test_many(tlsandbox):
             for code in range(1, 9):
@@ -257,13 +253,9 @@ def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unl
             assert False
 
         @pytest.fixture
-        def broken_setup(tlsandbox): fail(tlsandbox, "exit 3")
-
-        @pytest.fixture
         def broken_teardown(tlsandbox, request):
             request.addfinalizer(lambda: fail(tlsandbox, "exit 5"))
 
-        def test_setup(broken_setup): pass
         def test_both(tlsandbox, broken_teardown): fail(tlsandbox, "exit 4")
         def test_teardown(tlsandbox, broken_teardown): end(tlsandbox, "exit 4")
 
@@ -273,7 +265,6 @@ def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unl
     """
     assert sections_of(inline_run(pytester, suite, option, plugins=[providing(box)])) == {
         "test_many": expected,
-        "test_setup, setup": ends(range(3, 4), range(0)),
         "test_both": ends(range(4, 5), range(0)),
         "test_both, teardown": ends(range(5, 6), range(0)),
         "test_teardown, teardown": ends(range(4, 6), range(0)),
@@ -282,9 +273,7 @@ def test_section_shows_the_events_since_the_last_failure_in_at_most_12_lines_unl
 
 
 @pytest.mark.usefixtures("limited")
-def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox(
-    pytester, elsewhere
-):
+def test_processes_of_other_tests_take_one_line_in_a_shared_sandbox(pytester, elsewhere):
     others = [elsewhere.start_process("sleep", ["60"]).pid for _ in range(2)]
     suite = f"""
         {FAILS}

@@ -237,9 +237,7 @@ MORE_POLLS = {
 
 
 @pytest.mark.parametrize(("test", "more"), MORE_POLLS.values(), ids=MORE_POLLS)
-def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
-    pytester, test, more
-):
+def test_guard_polls_more_only_if_a_test_may_have_changed_processes(pytester, test, more):
     imports = "import psutil, pytest\ndef end(job):\n    while psutil.pid_exists(job.pid): pass"
     pytester.makepyfile(f"{imports}\ndef test_first(): 0\n{test}\ndef test_last(): 0")
 
@@ -249,9 +247,7 @@ def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
 
 
-def test_guard_monitors_sandboxes_that_the_suite_selects_until_the_suite_terminates_them(
-    pytester, monkeypatch
-):
+def test_guard_monitors_the_sandboxes_that_a_suite_selects_and_ends(pytester, monkeypatch):
     """Without --tlsandbox: by tlsandbox_target, by tlsandbox_connect, by the embedded one."""
     monkeypatch.delenv("TLSANDBOX")
     suite = """

@@ -101,9 +101,7 @@ SAMPLE = (
 
 
 @pytest.mark.parametrize("end", sample_of(ENDS, *SAMPLE))
-def test_session_has_the_right_exit_status_and_leaves_no_process_however_it_ends(
-    pytester, seconds, end
-):
+def test_session_has_the_right_exit_status_and_leaves_no_process(pytester, seconds, end):
     pytester.makepyfile(SUITE.format(seconds=seconds, line=end.line))
     inner = start_pytest(pytester, "--tlsandbox=local", "--junitxml=junit.xml", *end.options)
     with ending(inner):
