@@ -124,8 +124,7 @@ class Guard(Observer):
         findings = self.failing()
         if not findings or self._settings.guard_report_only:
             return None
-        plugins = item.config.pluginmanager
-        if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):
+        if hasattr(item.config.option, "reruns"):  # pytest-rerunfailures is loaded
             # Do not rerun the test, because the regex of a rerun marker could be compared with the
             # wrong exception.
             item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)

@@ -68,10 +68,7 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
     The text contains the message of the error. Instead of code, the text shows the file and the
     line of the test.
     """
-    try:
-        raise error.with_traceback(None)  # so that pytest does not show a place in this file
-    except TLSandboxError:
-        shown: Any = pytest.ExceptionInfo.from_current().getrepr(style="value", chain=False)
+    shown: Any = pytest.ExceptionInfo.from_exception(error).getrepr(style="value", chain=False)
     in_root, line, _ = item.location
     path, place = item.config.rootpath / in_root, shown.reprcrash
     place.path, place.lineno, place.message = str(path), (line or 0) + 1, error.first_line
