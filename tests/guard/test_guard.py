@@ -46,12 +46,9 @@ POLLED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("after_call", "after_teardown", "later", "found", "least", "most"), POLLED.values(), ids=POLLED
-)
-def test_guard_polls_again_only_until_the_rows_show_what_happened(
-    after_call, after_teardown, later, found, least, most
-):
+@pytest.mark.parametrize("case", POLLED.values(), ids=POLLED)
+def test_guard_polls_again_only_until_the_rows_show_what_happened(case):
+    after_call, after_teardown, later, found, least, most = case
     guarded = in_call(raw(1))
     guarded.box.later = later
     assert guarded.call(*after_call) + guarded.teardown(*after_teardown) == found

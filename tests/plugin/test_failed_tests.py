@@ -237,14 +237,14 @@ def ends(codes, lines):
     return "\n".join(f"Exited {code}: job.sh{output}" for code in codes)
 
 
+MANY = {
+    "-q": f"{ends(range(4, 9), range(20, 21))}\n3 more events",
+    "-v": ends(range(1, 9), range(17, 21)),
+}
+
+
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize(
-    ("option", "expected"),
-    [
-        ("-q", f"{ends(range(4, 9), range(20, 21))}\n3 more events"),
-        ("-v", ends(range(1, 9), range(17, 21))),
-    ],
-)
+@pytest.mark.parametrize(("option", "expected"), MANY.items())
 def test_section_shows_new_events_in_12_lines_unless_verbose(pytester, box, option, expected):
     suite = """
         def test_many(tlsandbox):
