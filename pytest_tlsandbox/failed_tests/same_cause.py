@@ -6,7 +6,7 @@ The controller does not use any sandbox, so this module does not import the code
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -34,9 +34,7 @@ class SameCauseSummary:
             config.pluginmanager.register(cls(), "tlsandbox-same-cause")
 
     @pytest.hookimpl(specname="pytest_terminal_summary", wrapper=True, tryfirst=True)
-    def pytest_hide_repeats(
-        self, terminalreporter: pytest.TerminalReporter
-    ) -> Generator[None, None, None]:
+    def pytest_hide_repeats(self, terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
         """Hide failures with a repeated cause, but restore them before the short summary."""
         for outcome in ("failed", "error"):
             self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])

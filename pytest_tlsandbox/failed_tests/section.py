@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from pytest_tlsandbox.failed_tests.used_sandbox import Event, badness
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import align, cut
@@ -20,11 +18,7 @@ _MOST_LINES = (12, 40, 200)
 
 
 def section_of(
-    events: Collection[Event],
-    failed_at: float,
-    deadline: float,
-    screen: Screen,
-    explained: Collection[Run],
+    events: list[Event], failed_at: float, deadline: float, screen: Screen, explained: set[Run]
 ) -> str:
     """Return the text of the section, or "" if there is nothing to show.
 
@@ -50,9 +44,7 @@ def section_of(
     rest += [f"{what}: {list_texts(names)}" for what, names in others.items()]
     room = (most - len(shown) - bool(rest)) // max(1, len(shown))
     # Read the output of the worst event first, because time may run out.
-    outputs = {
-        event: [] if event.run in explained else _output(event, room, deadline) for event in shown
-    }
+    outputs = {each: _output(each, room, deadline) for each in shown if each.run not in explained}
     several = len({event.sandbox for event in worst}) > 1
     shown.sort(key=lambda event: event.at)
     heads = align(
@@ -61,7 +53,7 @@ def section_of(
     )
     lines = []
     for event, head in zip(shown, heads, strict=True):
-        lines += [head, *(f"  | {cut(line, screen.columns)}" for line in outputs[event])]
+        lines += [head, *(f"  | {cut(line, screen.columns)}" for line in outputs.get(event, ()))]
     return "\n".join([*lines, *(["; ".join(rest)] if rest else [])])
 
 
