@@ -106,9 +106,8 @@ def test_everything_readable(listed: ProcessSnapshot) -> None:
     """Check that every row follows the API, because an unreadable row may hide an incident."""
     if listed.unreadable:
         rows = "\n".join(f"  {row}" for row in listed.unreadable[:_MOST_ROWS])
-        raise Inconclusive(
-            f"{count(len(listed.unreadable), 'row')} of the process list cannot be read\n\n{rows}"
-        )
+        unreadable = count(len(listed.unreadable), "row")
+        raise Inconclusive(f"{unreadable} of the process list cannot be read\n\n{rows}")
 
 
 def _check_rule(rule: Rule, listed: ProcessSnapshot, config: pytest.Config) -> None:

@@ -84,7 +84,6 @@ def test_each_ready_made_check_fails_only_if_it_finds_its_own_kind_of_problem(ch
         "test_everything_readable[odd]": "1 row of the process list cannot be read",
     }
     result.assert_outcomes(passed=31, failed=5)
-    assert result.ret == 1
     sandboxes = [
         "=* sandboxes =*",
         "well     well      3 processes, 2 alive",
@@ -100,7 +99,6 @@ def test_each_ready_made_check_fails_only_if_it_finds_its_own_kind_of_problem(ch
 def test_unreachable_sandbox_fails_one_health_check_and_skips_the_others(pytester):
     result = pytester.runpytest_subprocess(*CHECKS, f"--tlsandbox={unused_url()}")
     result.assert_outcomes(failed=1, skipped=5)
-    assert result.ret == 1
     text = shown(result)["test_reachable"]
     assert text.startswith("E   pytest_tlsandbox.InvalidSetting: no API key for http://127.0.0.1:")
 
