@@ -60,7 +60,7 @@ class Connections:
         settings: the settings of the session.
         screen: the terminal for which messages are formatted.
         on_connect: a function that is called with every new connection, or None.
-        on_use: a function that is called after ``on_connect``.
+        on_use: another function that is called with every new connection, after ``on_connect``.
 
     """
 

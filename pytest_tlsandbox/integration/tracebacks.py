@@ -66,7 +66,7 @@ def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
     """Return the report text for an error that no line of the test raised.
 
     The text contains the message of the error. Instead of code, the text shows the file and the
-    line of the test.
+    line of the test. Something else must have raised the error, because pytest needs a traceback.
     """
     shown: Any = pytest.ExceptionInfo.from_exception(error).getrepr(style="value", chain=False)
     in_root, line, _ = item.location
