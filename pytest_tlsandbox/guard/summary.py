@@ -55,9 +55,8 @@ class GuardSummary:
         if step_summary:
             lines = [*(self._lines or [self._nothing_found()]), *self._failed]
             # GitHub does not interpret markup in a block of code.
-            text = "\n".join(["### tlsandbox guard", "", "```text", *lines, "```", "", ""])
             with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:
-                file.write(text)
+                file.write("\n".join(["### tlsandbox guard", "", "```text", *lines, "```", "", ""]))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the findings and the gaps.
