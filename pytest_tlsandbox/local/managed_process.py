@@ -12,13 +12,15 @@ import re
 import secrets
 import signal
 from contextlib import closing, suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_tlsandbox.local.asgi import ApiError
 from pytest_tlsandbox.local.process import Process, is_set_within, now_ms
-from pytest_tlsandbox.local.request_bodies import HealthCheck, StartRequest
 from pytest_tlsandbox.local.supervisor import Supervisor
 from pytest_tlsandbox.local.tunnel import connect
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.request_bodies import HealthCheck, StartRequest
 
 SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
 HealthStatus = Literal["disabled", "starting", "healthy", "unhealthy"]

@@ -11,12 +11,12 @@ from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pytest_tlsandbox.local.asgi import to_json
-from pytest_tlsandbox.local.request_bodies import StartRequest
 from pytest_tlsandbox.local.standard_streams import ChangeNotifier, InputStream, OutputStream
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
+    from pytest_tlsandbox.local.request_bodies import StartRequest
 
 Status = Literal["running", "exited", "signaled", "oom_killed"]
 

@@ -8,13 +8,15 @@ import re
 import shutil
 import sys
 from subprocess import DEVNULL, PIPE, Popen, SubprocessError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local.asgi import ApiError
 from pytest_tlsandbox.local.environment import MARK
 from pytest_tlsandbox.local.memory_limit import MemoryLimit
 from pytest_tlsandbox.local.process_tree import mark
-from pytest_tlsandbox.local.request_bodies import StartRequest, UserSpec
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.request_bodies import StartRequest, UserSpec
 
 
 def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Popen[bytes]:

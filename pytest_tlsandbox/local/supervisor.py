@@ -22,12 +22,12 @@ from pytest_tlsandbox.local import process_tree
 from pytest_tlsandbox.local.memory_limit import MemoryLimit
 from pytest_tlsandbox.local.process import Manager, Process, is_set_within, now_ms
 from pytest_tlsandbox.local.process_table import ProcessTable
-from pytest_tlsandbox.local.request_bodies import StartRequest
 from pytest_tlsandbox.local.spawn import spawn
 
 if TYPE_CHECKING:
     import psutil
 
+    from pytest_tlsandbox.local.request_bodies import StartRequest
 
 _KILL_ROUNDS = 5
 _CLOSE_SECONDS = 3.0
