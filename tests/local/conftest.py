@@ -35,22 +35,6 @@ def unstarted(handle=1, pid=1, stdout=None):
     return Process(handle, StartRequest(command="true"), child, now_ms())
 
 
-def send_raw(sandbox, data):
-    """Send bytes unchanged; an HTTP client would reject or correct invalid requests."""
-    host, port = sandbox.url.removeprefix("http://").split(":")
-    client = socket.create_connection((host, int(port)))
-    client.sendall(data)
-    return client
-
-
-def request_bytes(sandbox, line, *headers, body=b""):
-    """Return a request as bytes; ``line`` is the method and the path below ``/api/v1``."""
-    method, path = line.split(" ", 1)
-    head = [f"{method} /api/v1{path} HTTP/1.1", "Host: local.local"]
-    head += [f"Authorization: Bearer {sandbox.api_key.reveal()}", *headers, "", ""]
-    return "\r\n".join(head).encode() + body
-
-
 class Api(SandboxApi):
     """Call the API of an embedded sandbox with a plain HTTP client."""
 

@@ -1,13 +1,14 @@
 """Test that the server survives any input, and which user a program runs as."""
 
+import itertools
 import os
 import pwd
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
 from tests.contract.sandbox_api import JSON, NOT_JSON, OTHER_FIELDS, OTHER_TYPE, TEXT, refusal
-
-from .conftest import request_bytes, send_raw
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a program as another user")
 
@@ -16,6 +17,30 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a program
 def _lives(api):
     yield
     assert api.call("GET", "/health").json() == {"healthy": True}
+
+
+def connected(sandbox):
+    return closing(HTTPConnection(sandbox.url.removeprefix("http://")))
+
+
+def send_unchanged(sandbox, line, body=b""):
+    """Send a request with ``http.client``, because requests would decode parts of the path.
+
+    Args:
+        sandbox: the sandbox.
+        line: the method and the path below ``/api/v1``.
+        body: the body.
+
+    Returns:
+        The status and the text of the answer.
+
+    """
+    method, path = line.split()
+    key = {"Authorization": f"Bearer {sandbox.api_key.reveal()}"}
+    with connected(sandbox) as client:
+        client.request(method, f"/api/v1{path}", body, key)
+        answer = client.getresponse()
+        return answer.status, answer.read().decode()
 
 
 UNUSABLE = {
@@ -35,7 +60,7 @@ NO_USERS = ["tl-user", "", "0:nobody", "nul\0byte", "99999999999", "4294967295"]
         *(("user", user, f"user not found: {user}") for user in NO_USERS),
         ("user", {"name": "nobody-here", "gid": 1}, "user not found: nobody-here"),
     ],
-)  # fmt: skip
+)
 def test_failed_start_returns_500_and_adds_no_process(api, field, value, error):
     total = api.call("GET", "/info").json()["total_processes"]
     answer = api.call("POST", "/processes", json={"command": "true", field: value})
@@ -43,24 +68,21 @@ def test_failed_start_returns_500_and_adds_no_process(api, field, value, error):
     assert api.call("GET", "/info").json()["total_processes"] == total
 
 
+IDS = "echo $(id -u) $(id -g) $(id -G)"
+
+
 @ROOT
-@pytest.mark.parametrize(
-    ("user", "ids"),
-    [
-        ("12345", "12345 12345 12345"),
-        ("12345:67", "12345 67 67"),
-        ({"uid": 12345, "gid": 67}, "12345 67 67"),
-    ],
-)
-def test_program_runs_as_the_requested_ids(api, user, ids):
-    assert api.printed("sh", "-c", "echo $(id -u) $(id -g) $(id -G)", user=user) == [ids]
+@pytest.mark.parametrize("user", ["12345:67", {"uid": 12345, "gid": 67}, "12345"])
+def test_program_runs_as_the_requested_ids(api, user):
+    gid = "12345" if user == "12345" else "67"
+    assert api.printed("sh", "-c", IDS, user=user) == [f"12345 {gid} {gid}"]
 
 
 @ROOT
 @pytest.mark.parametrize("gid", [None, 67])
 def test_program_runs_as_the_requested_user_of_this_machine(api, gid):
     user = "nobody" if gid is None else {"name": "nobody", "gid": gid}
-    script = "echo $(id -u) $(id -g) $(id -G); echo $HOME $USER $LOGNAME"
+    script = f"{IDS}; echo $HOME $USER $LOGNAME"
     lines = api.printed("sh", "-c", script, user=user, env={"PATH": "/bin"})
     nobody = pwd.getpwnam("nobody")
     gid = gid or nobody.pw_gid
@@ -126,64 +148,53 @@ def test_invalid_value_returns_422_with_the_field_name(api, path, field, name):
     assert f"{name}: " in answer.text
 
 
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        ("POST /processes", 413),
-        ("POST /processes/{}/stdin", 413),
-        ("PUT /files", 400),
-        ("PUT /files?path=/refused", 403),
-    ],
-)
-def test_server_reads_the_whole_request_body_before_rejecting_it(sandbox, sleeper, line, status):
+REJECTED = {"POST /processes": 413, "POST /processes/{}/stdin": 413}
+REJECTED |= {"PUT /files": 400, "PUT /files?path=/refused": 403}
+
+
+@pytest.mark.parametrize("line", REJECTED)
+def test_server_reads_the_whole_request_body_before_rejecting_it(sandbox, sleeper, line):
     # The body exceeds both socket buffers, so sending fails if the server does not read it.
-    body = b" " * 2**23
-    headers = "Connection: close", f"Content-Length: {len(body)}"
-    request = request_bytes(sandbox, line.format(sleeper), *headers, body=body)
-    with send_raw(sandbox, request) as client:
-        assert int(client.recv(100).split()[1]) == status
+    status, _ = send_unchanged(sandbox, line.format(sleeper), b" " * 2**23)
+    assert status == REJECTED[line]
 
 
 NAMES = {"%31%32": "12", "a%2Fb": "a/b", "%25": "%", "%": "%", "%00": r"\u0000", "%FF": "\ufffd"}
 NAMES |= {name: name for name in ("0", "999999", "nobody", "-2")}
 TOO_LARGE = ["4294967296", str(2**40), "9" * 1000]
 NOT_FOUND = '{"error":"Process %s not found","code":"NOT_FOUND"}'
+REJECTED_PATHS = {name: (404, NOT_FOUND % decoded) for name, decoded in NAMES.items()}
+for pid in TOO_LARGE:
+    REJECTED_PATHS[pid] = 400, f'Invalid URL: Cannot parse `"{pid}"` to a `u32`'
 SELECTING = ["GET {}", "DELETE {}", "POST {}/restart", "POST {}/stdin", "POST {}/stdin/close"]
 
 
 @pytest.mark.parametrize(
-    ("segment", "status", "text"),
+    ("request_line", "segment"),
     [
-        *((segment, 404, NOT_FOUND % name) for segment, name in NAMES.items()),
-        *((pid, 400, f'Invalid URL: Cannot parse `"{pid}"` to a `u32`') for pid in TOO_LARGE),
+        *itertools.product(SELECTING, REJECTED_PATHS),
+        *itertools.product(["GET {}/stdout", "GET {}/output/follow"], ["nobody", *TOO_LARGE]),
     ],
 )
-@pytest.mark.parametrize("request_line", SELECTING)
-def test_path_that_selects_no_process_is_rejected(sandbox, segment, status, text, request_line):
+def test_path_that_selects_no_process_is_rejected(sandbox, request_line, segment):
     line = request_line.format(f"/processes/{segment}")
-    request = request_bytes(sandbox, line, "Connection: close", "Content-Length: 0")
-    with send_raw(sandbox, request) as client:
-        answer = b"".join(iter(lambda: client.recv(65536), b""))
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert (int(head.split()[1]), body.decode()) == (status, text)
+    assert send_unchanged(sandbox, line) == REJECTED_PATHS[segment]
 
 
-@pytest.mark.parametrize("rest", ["stdout", "output/follow"])
-def test_output_request_for_an_unknown_name_returns_404(api, rest):
-    answer = api.call("GET", f"/processes/nobody/{rest}")
-    assert (answer.status_code, answer.text) == (404, NOT_FOUND % "nobody")
+NOT_HTTP = [
+    b"\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"POST /api/v1/processes HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{",
+]
 
 
-def test_server_survives_data_that_is_not_http(sandbox):
-    for sent in (
-        b"\r\n\r\n",
-        b"GET\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"POST /api/v1/processes HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{",
-    ):
-        send_raw(sandbox, sent).close()
+@pytest.mark.parametrize("sent", NOT_HTTP)
+def test_server_survives_data_that_is_not_http(sandbox, sent):
+    with connected(sandbox) as client:
+        client.send(sent)
 
 
 def test_invalid_utf8_bytes_in_stored_and_streamed_output_are_replaced(api):

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,35 +50,20 @@ sandbox = start_local_sandbox()
 if "fork" in sys.argv and os.fork() == 0:
     time.sleep(600)
 print(json.dumps([sandbox.url, sandbox.api_key.reveal(), sandbox.pid]), flush=True)
-if "exit" not in sys.argv:
-    time.sleep(600)
+time.sleep(600)
 """
 
 
-@contextmanager
-def sandbox_of_another_process(*options):
-    """Provide a sandbox that another process started; that process (``tests``) acts like pytest."""
-    command = [sys.executable, "-c", TESTS, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as tests:
-        url, key, pid = json.loads(tests.stdout.readline())
-        yield SimpleNamespace(tests=tests, url=url, api_key=Secret(key), pid=pid)
-        if tests.returncode is None:
-            os.killpg(tests.pid, signal.SIGKILL)  # this also kills the fork
-
-
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(0, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)],
-    ids=["alive", "terminated", "killed", "hangs"],
+    ("number", "code"), [(0, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)]
 )
 def test_close_ends_all_processes_even_if_the_server_was_killed_or_hangs(number, code, monkeypatch):
+    monkeypatch.setattr(sandbox_module, "_CLOSE_SECONDS", 0.5 if number == signal.SIGSTOP else 5)
     sandbox = start_local_sandbox()
     pids = [*start_family(sandbox), sandbox.pid]
     os.kill(sandbox.pid, number)
     if number == signal.SIGTERM:
         until(lambda: all(is_gone(pid) for pid in pids))
-    if number == signal.SIGSTOP:
-        monkeypatch.setattr(sandbox_module, "_CLOSE_SECONDS", 0.2)
     for _ in range(2):  # the second call does nothing
         sandbox.close()
     assert sandbox._server.returncode == code
@@ -96,17 +81,15 @@ def test_garbage_collection_of_the_sandbox_ends_it_and_closes_its_files():
 
 @pytest.mark.parametrize("options", [[], ["fork"]])
 def test_sigkill_of_the_test_process_leaves_no_processes_behind(options):
-    with sandbox_of_another_process(*options) as sandbox:
-        pids = start_family(sandbox)
-        sandbox.tests.kill()
-        until(lambda: all(is_gone(pid) for pid in [*pids, sandbox.pid]))
-
-
-def test_sandbox_ends_with_an_interpreter_that_imports_the_package_only_through_sys_path(tmp_path):
-    program = f"import sys; sys.path[:0] = {sys.path!r}\n{TESTS}"
-    command = [sys.executable, "-I", "-c", program, "exit"]
-    _, _, pid = json.loads(subprocess.check_output(command, cwd=tmp_path))
-    assert is_gone(pid)
+    command = [sys.executable, "-c", TESTS, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as tests:
+        url, key, server = json.loads(tests.stdout.readline())
+        pids = [*start_family(SimpleNamespace(url=url, api_key=Secret(key))), server]
+        tests.kill()
+        try:
+            until(lambda: all(is_gone(pid) for pid in pids))
+        finally:
+            os.killpg(tests.pid, signal.SIGKILL)  # the fork
 
 
 def test_exit_of_a_forked_child_does_not_close_the_sandbox(sandbox, api):
@@ -210,11 +193,13 @@ def test_memory_limit_of_0_bytes_is_rejected():
         start_local_sandbox(memory_limit=0)
 
 
-def test_starting_a_sandbox_does_not_import_the_dependencies_of_its_server():
-    program = """
+def test_package_on_sys_path_starts_a_sandbox_without_importing_what_its_server_needs(tmp_path):
+    program = f"""
 import sys
+sys.path[:0] = {sys.path!r}
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 start_local_sandbox().close()
-print(sorted({"uvicorn", "wsproto", "psutil", "pydantic", "requests"} & set(sys.modules)))
+print(sorted({{"uvicorn", "wsproto", "psutil", "pydantic", "requests"}} & set(sys.modules)))
 """
-    assert subprocess.check_output([sys.executable, "-c", program]) == b"[]\n"
+    command = [sys.executable, "-I", "-c", program]
+    assert subprocess.check_output(command, cwd=tmp_path) == b"[]\n"

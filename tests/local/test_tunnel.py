@@ -14,7 +14,7 @@ import websocket
 from pytest_tlsandbox.local import tunnel
 from tests.contract.sandbox_api import refusal
 
-from .conftest import free_port, new_sandbox
+from .conftest import free_port, is_gone, new_sandbox
 
 
 @pytest.fixture
@@ -28,15 +28,19 @@ def port_of(service):
     return service.getsockname()[1]
 
 
+def accept(service):
+    accepted, _ = service.accept()
+    accepted.settimeout(10)
+    return accepted
+
+
 @contextmanager
 def opened(sandbox, service):
     """Open a tunnel; yield its WebSocket and the connection that the service accepted."""
     url = f"{sandbox.url.replace('http', 'ws')}/api/v1/tunnels/tcp?port={port_of(service)}"
     header = [f"Authorization: Bearer {sandbox.api_key.reveal()}"]
     client = websocket.create_connection(url, header=header, timeout=10)
-    accepted, _ = service.accept()
-    accepted.settimeout(10)
-    with accepted:
+    with accept(service) as accepted:
         yield client, accepted
     client.shutdown()
 
@@ -79,9 +83,7 @@ def test_tunnel_closes_the_connection_to_the_service_if_the_client_has_gone(api,
     # The case of the words and the additional word are those of a browser.
     browser = {"Connection": "keep-alive, Upgrade", "Upgrade": "WebSocket"}
     answer = api.handshake(f"?port={port_of(service)}", **browser)
-    accepted, _ = service.accept()
-    accepted.settimeout(10)
-    with accepted:
+    with accept(service) as accepted:
         assert (answer.status_code, accepted.recv(1)) == (101, b"")
 
 
@@ -120,11 +122,13 @@ def test_bytes_sent_just_before_the_client_closes_the_tunnel_reach_the_service(s
         assert accepted.recv(100) + accepted.recv(100) == b"last"
 
 
-def test_sandbox_can_be_closed_while_a_tunnel_is_open(service):
+def test_sandbox_can_be_closed_while_a_tunnel_and_a_stream_are_open(service):
     with new_sandbox() as api, opened(api.sandbox, service) as (_, accepted):
+        pid = api.start("sleep", "600")
+        api.follow(pid)
         api.sandbox.close()
         assert api.sandbox._server.returncode == 0  # the server was not killed
-        assert accepted.recv(1) == b""
+        assert (accepted.recv(1), is_gone(pid)) == (b"", True)
 
 
 def test_tunnel_cannot_connect_a_port_to_itself(monkeypatch):
