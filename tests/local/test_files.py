@@ -1,5 +1,6 @@
 """Test that the file routes respond like the daemon and change files only where allowed."""
 
+import itertools
 import os
 import stat
 import tempfile
@@ -72,33 +73,16 @@ def test_error_of_the_operating_system_is_reported_with_status_500(api, tmp_path
         assert refusal(call(api, method, path, route)) == (500, error, "INTERNAL_ERROR")
 
 
-def test_request_without_a_path_returns_400_in_plain_text(api):
-    answer = api.call("PUT", "/files", data=b"content")
-    error = "Failed to deserialize query string: missing field `path`"
-    assert (answer.status_code, answer.text) == (400, error)
-
-
 def test_server_transfers_a_large_file_without_holding_it_in_memory(api, sandbox, tmp_path):
     part, count = os.urandom(MIB), 50
     before = psutil.Process(sandbox.pid).memory_info().rss
-
-    def peak():
-        status = Path(f"/proc/{sandbox.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
     Path(f"/proc/{sandbox.pid}/clear_refs").write_text("5")  # reset the peak of memory use
     assert call(api, "PUT", tmp_path / "large", data=iter([part] * count)).status_code == 204
     content = call(api, "GET", tmp_path / "large").content
     assert content == (tmp_path / "large").read_bytes() == part * count
-    assert peak() - before < 20 * MIB
-
-
-def test_overwritten_file_keeps_its_permissions(api, tmp_path):
-    script = tmp_path / "script"
-    script.touch()
-    script.chmod(0o755)
-    call(api, "PUT", script, data=b"#!/bin/sh\n")
-    assert stat.S_IMODE(script.stat().st_mode) == 0o755
+    status = Path(f"/proc/{sandbox.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    assert peak - before < 20 * MIB
 
 
 # ---------------------------------------------------------- where it may write
@@ -131,10 +115,9 @@ def test_error_for_a_file_outside_the_allowed_folders_names_the_setting(api, els
         f"only in {'/, '.join(folders)}/. To allow more folders, list the folders in the environment "
         "variable TLSANDBOX_LOCAL_WRITABLE, separated by ':'"
     )
-    for method in ("PUT", "DELETE"):
-        for path in (elsewhere / "file", tmp_path / "link/file"):
-            answer = call(api, method, path, data=b"x")
-            assert refusal(answer) == (403, error, "WRITE_NOT_ALLOWED")
+    for method, folder in itertools.product(("PUT", "DELETE"), (elsewhere, tmp_path / "link")):
+        answer = call(api, method, folder / "file", data=b"x")
+        assert refusal(answer) == (403, error, "WRITE_NOT_ALLOWED")
     assert [entry.read_text() for entry in elsewhere.iterdir()] == ["kept"]
 
 
@@ -143,15 +126,17 @@ def test_setting_allows_writes_to_additional_folders(elsewhere, monkeypatch):
     with new_sandbox() as api:
         assert call(api, "PUT", elsewhere / "allowed/file", data=b"x").status_code == 204
         for refused in ("allowed", "allowed2/file"):
-            answer = call(api, "PUT", elsewhere / refused)
-            assert refusal(answer)[::2] == (403, "WRITE_NOT_ALLOWED")
+            assert call(api, "PUT", elsewhere / refused).status_code == 403
         assert call(api, "DELETE", elsewhere / "allowed/file").status_code == 204
 
 
-def test_write_to_a_link_changes_its_target_but_a_delete_removes_only_the_link(api, tmp_path):
-    (tmp_path / "file").write_text("old")
-    (tmp_path / "link").symlink_to("file")
-    call(api, "PUT", tmp_path / "link", data=b"new")
-    assert call(api, "GET", tmp_path / "link").text == (tmp_path / "file").read_text() == "new"
-    call(api, "DELETE", tmp_path / "link")
-    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+def test_write_to_a_link_overwrites_its_target_but_a_delete_removes_only_the_link(api, tmp_path):
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("old")
+    file.chmod(0o755)
+    link.symlink_to("file")
+    call(api, "PUT", link, data=b"new")
+    assert call(api, "GET", link).text == file.read_text() == "new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+    call(api, "DELETE", link)
+    assert list(tmp_path.iterdir()) == [file]
