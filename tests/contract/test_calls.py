@@ -28,8 +28,10 @@ def test_request_for_an_unknown_pid_returns_404(api, method, rest):
 @pytest.mark.parametrize("rest", ["stdout", "stderr", "output"])
 def test_output_request_for_an_unknown_pid_returns_no_lines(api, rest):
     answer = api.call("GET", f"/processes/999999/{rest}")
-    assert answer.status_code == 200
-    assert answer.json() == {"pid": 999999, "lines": [], "line_count": 0}
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"pid": 999999, "lines": [], "line_count": 0},
+    )
 
 
 @measured("old daemon")
@@ -54,7 +56,7 @@ def test_unsupported_method_returns_405_without_a_body(api):
 
 @measured("old daemon")
 @pytest.mark.parametrize(
-    ("content_type", "body", "status", "text"),
+    ("kind", "body", "status", "text"),
     [
         (JSON, b"not json", 400, NOT_JSON),
         (JSON, b"{}", 422, OTHER_FIELDS),
@@ -62,10 +64,8 @@ def test_unsupported_method_returns_405_without_a_body(api):
         ("text/plain", b"{}", 415, OTHER_TYPE),
     ],
 )
-def test_unusable_body_of_a_start_request_is_rejected_in_plain_text(
-    api, content_type, body, status, text
-):
-    answer = api.call("POST", "/processes", data=body, headers={"Content-Type": content_type})
+def test_unusable_body_of_a_start_request_is_rejected_in_plain_text(api, kind, body, status, text):
+    answer = api.call("POST", "/processes", data=body, headers={"Content-Type": kind})
     assert (answer.status_code, answer.headers["content-type"]) == (status, TEXT)
     assert answer.text.startswith(text)
 

@@ -30,11 +30,11 @@ def folder(api):
     api.run("rm", "-rf", folder.path)
 
 
+CONTENTS = {"plain": bytes(range(256)), "new/folders/a b?#%+": b"text\r\n", "\u00fc": b""}
+
+
 @documented("doc", needs="files")
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("plain", bytes(range(256))), ("new/folders/a b?#%+", b"text\r\n"), ("\u00fc", b"")],
-)
+@pytest.mark.parametrize(("name", "content"), CONTENTS.items())
 def test_file_can_be_written_read_and_deleted(folder, name, content):
     answer = folder.call("PUT", name, data=content)
     assert (answer.status_code, answer.content) == (204, b"")

@@ -5,12 +5,10 @@ import time
 import pytest
 
 from .facts import assumed, documented, measured
-from .sandbox_api import outcome, until
+from .sandbox_api import outcome, refusal, until
 
-FIELDS = {
-    "pid": int, "status": str, "exit_code": int, "signal": int, "stdin_writable": bool,
-    "command": str, "args": list, "started_at": int, "ended_at": int,
-}  # fmt: skip
+FIELDS = dict.fromkeys(("pid", "exit_code", "signal", "started_at", "ended_at"), int)
+FIELDS |= {"status": str, "command": str, "args": list, "stdin_writable": bool}
 
 
 @documented("doc")
@@ -97,9 +95,8 @@ def test_times_are_milliseconds_since_1970_by_the_clock_of_the_sandbox(api):
 
 @documented("sdk")
 def test_start_request_sets_arguments_environment_and_working_folder(api):
-    printed = api.printed(
-        "sh", "-c", 'echo "$0" "$A"; pwd', "a  b", env={"A": "c  d"}, working_dir="/tmp"
-    )
+    options = {"env": {"A": "c  d"}, "working_dir": "/tmp"}
+    printed = api.printed("sh", "-c", 'echo "$0" "$A"; pwd', "a  b", **options)
     assert printed == ["a  b c  d", "/tmp"]
 
 
@@ -110,14 +107,11 @@ def test_start_request_ignores_null_and_unknown_fields(api):
 
 
 @measured("old daemon")
-@pytest.mark.parametrize(
-    "fields", [{"command": "no-such-program"}, {"working_dir": "/no/such/folder"}]
-)
-def test_failed_start_returns_500_and_adds_no_row(api, fields):
+@pytest.mark.parametrize("field", [{"command": "no-such-program"}, {"working_dir": "/no/folder"}])
+def test_failed_start_returns_500_and_adds_no_row(api, field):
     before = len(api.rows())
-    answer = api.call("POST", "/processes", json={"command": "true", **fields})
-    assert answer.json() == {"error": "Failed to spawn process"}
-    assert answer.status_code == 500
+    answer = api.call("POST", "/processes", json={"command": "true", **field})
+    assert refusal(answer) == (500, "Failed to spawn process", None)
     assert len(api.rows()) == before
 
 

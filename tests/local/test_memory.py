@@ -1,7 +1,9 @@
 """Test that the sandbox distinguishes real OOM kills from every other SIGKILL."""
 
 import os
+import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -29,13 +31,13 @@ def parameter(cgroup):
 
     In the virtual machine of `make kernel`, TEST_CGROUP names the version that must work.
     """
-    mechanism, marks = cgroup.mechanism, []
-    try:
+    mechanism, works = cgroup.mechanism, False
+    with suppress(KeyError, OSError):
         cgroup(own_groups()[mechanism], LIMIT).close()
-    except (KeyError, OSError):
-        if mechanism != os.environ.get("TEST_CGROUP"):
-            marks = [pytest.mark.skip(f"no writable memory controller of {mechanism}")]
-    return pytest.param(mechanism, marks=marks)
+        works = True
+    skip = not works and mechanism != os.environ.get("TEST_CGROUP")
+    mark = pytest.mark.skipif(skip, reason=f"no writable memory controller of {mechanism}")
+    return pytest.param(mechanism, marks=mark)
 
 
 CGROUPS = [parameter(CgroupV1), parameter(CgroupV2)]
@@ -69,15 +71,17 @@ def test_only_a_process_above_the_memory_limit_is_oom_killed(limited, command, e
     assert outcome(limited.run(*command)) == expected
 
 
-@pytest.mark.parametrize("how", ["signal", "delete", "neighbour"])
-def test_sigkill_from_outside_is_not_an_oom_kill(limited, how):
+KILLS = {
+    "signal": lambda api, pid: api.send(pid, "signal", json={"signal": 9}),
+    "delete": lambda api, pid: api.kill(pid),
+    "neighbour": lambda api, pid: api.start("kill", "-9", str(pid)),
+}
+
+
+@pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
+def test_sigkill_from_outside_is_not_an_oom_kill(limited, kill):
     pid = limited.start("sleep", "600")
-    if how == "signal":
-        limited.send(pid, "signal", json={"signal": 9})
-    elif how == "delete":
-        limited.kill(pid)
-    else:
-        limited.start("kill", "-9", str(pid))
+    kill(limited, pid)
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, False)
 
 
@@ -97,9 +101,8 @@ def test_oom_kill_of_a_child_is_shown_only_after_the_parent_has_ended(limited):
 
 def test_sandbox_counts_each_oom_kill_in_its_own_proc_vmstat(limited):
     def kills():
-        counter, mark = limited.call("GET", "/files?path=/proc/vmstat").text.splitlines()
-        assert mark == "sandbox_only 1"
-        return int(counter.removeprefix("oom_kill "))
+        text = limited.call("GET", "/files?path=/proc/vmstat").text
+        return int(re.fullmatch("oom_kill ([0-9]+)\nsandbox_only 1\n", text)[1])
 
     before = kills()
     pid = start_parent(limited)
@@ -201,29 +204,17 @@ def own(tmp_path, monkeypatch):
     return own
 
 
-def group_beside(own):
-    (group,) = own.parent.glob("tlsandbox-*")
-    return group
-
-
-def test_program_runs_in_a_leaf_of_a_fake_cgroup_beside_the_current_cgroup(own):
+def test_program_runs_in_a_leaf_of_a_fake_cgroup_which_counts_its_oom_kills(own):
     limit = CgroupV2(own, LIMIT)
-    group = group_beside(own)
+    (group,) = own.parent.glob("tlsandbox-*")
     assert group.joinpath("memory.max").read_text() == str(LIMIT)
     assert group.joinpath("cgroup.subtree_control").read_text() == "+memory"
     with limit.entering(1) as launcher:
         script = f'echo "$0 $@"; cat {group}/1/cgroup.procs'
         command = [*launcher, "sh", "-c", script, "a b", "c"]
         assert subprocess.run(command, capture_output=True).stdout == b"a b c\n0\n"
-
-
-def test_oom_kills_are_counted_per_fake_cgroup(own):
-    limit = CgroupV2(own, LIMIT)
-    for handle in (0, 3):
-        with limit.entering(handle):
-            events = group_beside(own) / str(handle) / "memory.events"
-            events.write_text(f"low 0\noom 7\noom_kill {handle}\n")
-    assert [limit.kills_of(0), limit.kills_of(3)] == [0, 3]
+    group.joinpath("1/memory.events").write_text("low 0\noom 7\noom_kill 3\n")
+    assert [limit.kills_of(0), limit.kills_of(1)] == [0, 3]
 
 
 def test_fake_cgroup_without_an_enabled_memory_controller_is_rejected(tmp_path):

@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -37,12 +37,11 @@ def refused(call):
 
 
 def test_sdk_can_read_the_health_and_the_facts_of_the_daemon(sdk):
-    assert sdk.health().healthy is True
     before = sdk.daemon_info()
     pid = sdk.start_process("sleep", ["600"]).pid
     info = sdk.daemon_info()
-    assert (info.version, info.total_processes) == (before.version, before.total_processes + 1)
-    assert info.running_processes >= 1
+    assert (sdk.health().healthy, info.version) == (True, before.version)
+    assert info.total_processes == before.total_processes + 1 >= info.running_processes >= 1
     sdk.kill_process(pid)
 
 
@@ -51,11 +50,9 @@ def test_sdk_can_start_and_list_and_get_processes(sdk):
     script = "echo $A; pwd; read go; exit 3"
     options = {"env": {"A": "b"}, "working_dir": "/", "stdin_mode": StdinMode.PIPE}
     started = sdk.start_process("sh", ["-c", script], user="root", **options)
-    assert (started.status, started.command) == (ProcessStatus.RUNNING, "sh")
-    assert started.args == ["-c", script]
+    assert (started.status, started.args) == (ProcessStatus.RUNNING, ["-c", script])
     assert abs(started.started_at - before) < timedelta(seconds=30)
-    listed = {info.pid: info for info in sdk.list_processes()}
-    assert listed[started.pid].model_dump() == started.value.model_dump()
+    assert started.value.model_dump() in [info.model_dump() for info in sdk.list_processes()]
     sdk.close_stdin(started.pid)
     info = ended(sdk, started.pid)
     assert (info.status, info.exit_code, info.signal) == (ProcessStatus.EXITED, 3, None)
@@ -91,22 +88,22 @@ def test_sdk_can_restart_a_managed_process(sdk):
 
 def test_sdk_can_write_to_stdin_and_close_stdin(sdk):
     pid = sdk.start_process("cat", stdin_mode=StdinMode.PIPE).pid
-    sdk.write_stdin(pid, b"hello\n")
-    sdk.write_stdin(pid, b"world")
+    for part in (b"hello\n", b"world"):
+        sdk.write_stdin(pid, part)
     sdk.close_stdin(pid)
     assert ended(sdk, pid).exit_code == 0
     assert sdk.get_stdout(pid).lines == ["hello", "world"]
     assert refused(lambda: sdk.write_stdin(pid, b"x")) == (400, "STDIN_NOT_WRITABLE")
 
 
-@pytest.mark.parametrize(
-    ("stream", "wanted"),
-    [
-        ("stdout", [("out", None), ("more", None)]),
-        ("stderr", [("err", None)]),
-        ("output", [("out", "stdout"), ("more", "stdout"), ("err", "stderr")]),
-    ],
-)
+OUTPUT = {
+    "stdout": [("out", None), ("more", None)],
+    "stderr": [("err", None)],
+    "output": [("out", "stdout"), ("more", "stdout"), ("err", "stderr")],
+}
+
+
+@pytest.mark.parametrize(("stream", "wanted"), OUTPUT.items())
 def test_sdk_can_read_and_follow_the_output_of_a_process(sdk, stream, wanted):
     pid = sdk.start_process("sh", ["-c", "echo out; echo err >&2; sleep 0.2; echo more"]).pid
     events = getattr(sdk, f"follow_{stream}")(pid)
@@ -147,20 +144,16 @@ def test_sdk_can_read_and_write_files(sdk, tmp_path):
     assert refused(lambda: sdk.list_directory("../..")) == (403, "PATH_TRAVERSAL")
 
 
-@contextmanager
-def tunnel_to(sdk, port):
-    """Open a tunnel; yield a connection to its local end."""
-    with (
-        sdk.create_tunnel(port, local_port=0) as tunnel,
-        socket.create_connection((tunnel.local_host, tunnel.local_port), 10) as client,
-    ):
-        yield client
+def connect_to(tunnel):
+    """Return a connection to the local end of a tunnel."""
+    return socket.create_connection((tunnel.local_host, tunnel.local_port), 10)
 
 
 def test_sdk_can_open_a_tunnel(sdk):
     with socket.create_server(("127.0.0.1", 0)) as service:
         service.settimeout(10)
-        with tunnel_to(sdk, service.getsockname()[1]) as client:
+        port = service.getsockname()[1]
+        with sdk.create_tunnel(port, local_port=0) as tunnel, connect_to(tunnel) as client:
             accepted, _ = service.accept()
             with accepted:
                 client.sendall(b"request")
@@ -170,7 +163,11 @@ def test_sdk_can_open_a_tunnel(sdk):
 
 
 def test_tunnel_to_a_port_without_a_listener_closes_the_connection(sdk):
-    with tunnel_to(sdk, free_port()) as client, suppress(ConnectionResetError):
+    with (
+        sdk.create_tunnel(free_port(), local_port=0) as tunnel,
+        connect_to(tunnel) as client,
+        suppress(ConnectionResetError),
+    ):
         assert client.recv(100) == b""
 
 
