@@ -42,6 +42,10 @@ class Result:
     result: str = AS_ASSUMED
     detail: str = ""
 
+    def row(self):
+        """Return a row of the page."""
+        return f"| {self.fact} | {self.basis}: {self.source} | {self.detail.replace('|', '/')} |"
+
 
 class Results:
     """A pytest plugin that turns failures into results, because a sandbox may differ.
@@ -53,8 +57,7 @@ class Results:
     """
 
     def __init__(self, target, api):
-        self.target = target
-        self.api = api
+        self.target, self.api = target, api
         self.features = {}
         self._facts = {}
 
@@ -63,22 +66,17 @@ class Results:
         """Record a report; a failure is recorded and does not fail the run."""
         report = yield
         fact = fact_of(item.originalname)
-        result = Result(fact, *item.get_closest_marker("fact").args)
-        self._add(self._facts.setdefault(fact, result), report)
+        new = Result(fact, *item.get_closest_marker("fact").args)
+        result = self._facts.setdefault(fact, new)
+        if result.result != DIFFERENT and report.skipped:
+            result.result = UNKNOWN
+            result.detail = report.longrepr[2].removeprefix("Skipped: ")
+        elif result.result != DIFFERENT and report.failed:
+            result.result = DIFFERENT if report.when == "call" else UNKNOWN
+            result.detail = report.longrepr.reprcrash.message
         if report.failed:
             report.outcome, report.wasxfail = "skipped", "different"
         return report
-
-    @staticmethod
-    def _add(result, report):
-        if report.passed or result.result == DIFFERENT:
-            return
-        if report.skipped:
-            message = report.longrepr[2].removeprefix("Skipped: ")
-        else:
-            message = report.longrepr.reprcrash.message
-        result.result = DIFFERENT if report.failed and report.when == "call" else UNKNOWN
-        result.detail = re.sub(r"\s+", " ", message)[:LONGEST_DETAIL]
 
     def write(self, secrets):
         """Write the results to ``FOLDER``.
@@ -90,16 +88,13 @@ class Results:
             The page for the terminal.
 
         """
-        private = {
-            self.target: "<target>",
-            socket.gethostname(): "<host>",
-            str(Path.home()): "<home>",
-            getpass.getuser(): "<user>",
-        }
+        private = {**secrets, self.target: "<target>", socket.gethostname(): "<host>"}
+        private |= {str(Path.home()): "<home>", getpass.getuser(): "<user>"}
         for result in self._facts.values():
-            for text, replacement in {**secrets, **private}.items():
-                result.detail = result.detail.replace(text, replacement)
-            result.detail = mask_text(result.detail)
+            detail = re.sub(r"\s+", " ", result.detail)[:LONGEST_DETAIL]
+            for text, replacement in private.items():
+                detail = detail.replace(text, replacement)
+            result.detail = mask_text(detail)
         document = {
             "date": datetime.now(timezone.utc).date().isoformat(),
             "versions": {"pytest-tlsandbox": __version__, "python": platform.python_version()},
@@ -124,17 +119,16 @@ class Results:
     def _page(self):
         results = self._facts.values()
         counts = Counter(result.result for result in results)
-        kinds = (AS_ASSUMED, DIFFERENT, UNKNOWN)
-        summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+        summary = ", ".join(f"{counts[kind]} {kind}" for kind in (AS_ASSUMED, DIFFERENT, UNKNOWN))
         lines = ["# The contract of the sandbox API", "", summary, ""]
         for kind in (DIFFERENT, UNKNOWN):
-            if rows := [
-                f"| {one.fact} | {one.basis}: {one.source} | {one.detail.replace('|', '/')} |"
-                for one in results
-                if one.result == kind
-            ]:
+            if counts[kind]:
                 lines += [f"## {kind.capitalize()}", "", "| fact | basis | what was found |"]
-                lines += ["|---|---|---|", *rows, ""]
+                lines += [
+                    "|---|---|---|",
+                    *(one.row() for one in results if one.result == kind),
+                    "",
+                ]
         lines += ["## Traits", "", "| trait | here | how the plugin copes |", "|---|---|---|"]
         for name, has in self._traits().items():
             lines.append(f"| {name} | {'yes' if has else 'no'} | {TRAITS[name]} |")

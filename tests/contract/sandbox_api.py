@@ -10,12 +10,8 @@ JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 NOT_JSON = "Failed to parse the request body as JSON: "
 OTHER_FIELDS = "Failed to deserialize the JSON body into the target type: "
 OTHER_TYPE = "Expected request with `Content-Type: application/json`"
-HANDSHAKE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
+HANDSHAKE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+HANDSHAKE |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
 
 NOT_SOON = {"initial_backoff_ms": 60_000, "max_backoff_ms": 60_000}
 SOON = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
@@ -126,10 +122,10 @@ class SandboxApi:
 
     def lines(self, pid, stream="stdout", at_least=0):
         def read():
-            answer = self.call("GET", f"/processes/{pid}/{stream}").json()
-            return len(answer["lines"]) >= at_least and answer
+            return self.call("GET", f"/processes/{pid}/{stream}").json()["lines"]
 
-        return until(read)["lines"]
+        until(lambda: len(read()) >= at_least)
+        return read()
 
     def follow(self, pid, stream="stdout"):
         """Yield the name and the data of each event of a stream."""

@@ -200,10 +200,3 @@ NOT_HTTP = [
 def test_server_survives_data_that_is_not_http(sandbox, sent):
     with connected(sandbox) as client:
         client.send(sent)
-
-
-def test_invalid_utf8_bytes_in_stored_and_streamed_output_are_replaced(api):
-    pid = api.run("printf", r"a\n\377\376\nb\n")["pid"]
-    lines = ["a", "\ufffd\ufffd", "b"]
-    assert api.lines(pid) == lines
-    assert [data.get("line") for _, data in api.follow(pid)] == [*lines, None]

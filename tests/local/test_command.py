@@ -78,29 +78,25 @@ def test_sandbox_command_applies_its_options_and_frees_the_port_when_it_ends():
     socket.create_server(("127.0.0.1", port)).close()
 
 
-def fail(*options):
-    """Return the stderr of the command, which fails."""
-    ended = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    return ended.stderr
+NOT_STARTED = "The embedded sandbox did not start:"
+IN_USE = "[Errno 98] Address already in use (while attempting to bind on address ('127.0.0.1', {}))"
+SIZES = "a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
 
 
-def test_sandbox_command_reports_that_its_port_is_in_use():
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--port", None, f"{NOT_STARTED} {IN_USE}"),
+        ("--port", "65536", f"{NOT_STARTED} bind(): port must be 0-65535."),
+        ("--memory", "much", f"--memory: expected {SIZES}, got 'much'"),
+    ],
+)
+def test_sandbox_command_reports_a_port_in_use_or_an_invalid_option(option, value, error):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert fail("--port", str(port)) == (
-            "The embedded sandbox did not start: [Errno 98] Address already in use "
-            f"(while attempting to bind on address ('127.0.0.1', {port}))\n"
-        )
-
-
-def test_sandbox_command_reports_an_invalid_option():
-    assert fail("--memory", "much") == (
-        "--memory: expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G), "
-        "got 'much'\n"
-    )
-    error = "The embedded sandbox did not start: bind(): port must be 0-65535.\n"
-    assert fail("--port", "65536") == error
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run([*COMMAND, option, value or port], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"{error.format(port)}\n"
 
 
 def test_sandbox_command_exits_when_its_server_exits(running):

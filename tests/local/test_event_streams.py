@@ -27,14 +27,15 @@ def run(api, script, **fields):
 
 
 def test_every_client_that_follows_the_output_receives_every_line_when_it_is_complete(api):
-    script = "printf part; read go; echo ial; seq 20000; printf end"
+    script = r"printf part; read go; printf 'ial\n\377\376\n'; seq 20000; printf end"
     pid = api.start("sh", "-c", script, stdin_mode="pipe")
     followers = [api.follow(pid) for _ in range(3)]
     api.send(pid, "stdin", data=b"\n")
+    wanted = ["partial", "\ufffd\ufffd", *map(str, range(1, 20001)), "end"]
     for follower in followers:
         *lines, eof = follower
-        wanted = ["partial", *map(str, range(1, 20001)), "end"]
         assert ([data["line"] for _, data in lines], eof) == (wanted, ("eof", {}))
+    assert api.lines(pid) == wanted
 
 
 def test_comments_keep_a_silent_stream_alive(monkeypatch):

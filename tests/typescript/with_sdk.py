@@ -8,8 +8,6 @@ from pathlib import Path
 
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
-HERE = Path(__file__).parent
-
 
 def echo(listener: socket.socket) -> None:
     """Send back what the first client sends."""
@@ -29,13 +27,7 @@ def test_typescript_sdk_uses_files_and_the_tunnel(tmp_path):
             "FOLDER": str(tmp_path),
             "PORT": str(listener.getsockname()[1]),
         }
-        done = subprocess.run(
-            ["node_modules/.bin/node", "sdk.mjs"],
-            cwd=HERE,
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = ["node_modules/.bin/node", "sdk.mjs"]
+        options = {"cwd": Path(__file__).parent, "env": os.environ | variables, "timeout": 60}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert (done.stdout, done.stderr, done.returncode) == ("passed\n", "", 0)
