@@ -269,15 +269,6 @@ def test_stopped_process_is_not_restarted_even_if_it_keeps_failing(box):
     assert box.stop_process("web").managed.status == "stopped"
 
 
-def test_restart_that_the_test_requested_is_not_an_incident(box):
-    first = box.start_process("sleep", ["60"], name="calm", restart=SOON)
-
-    assert box.restart_process(first).pid != first.pid
-
-    assert box.wait_for_process("calm").managed.restart_count == 1
-    box.assert_no_incidents()
-
-
 def test_waiting_for_a_healthy_process_continues_after_an_unhealthy_one_is_restarted(
     box, port, tmp_path
 ):

@@ -3,6 +3,7 @@
 ``test_event_streams`` and the contract cover the events of the streams.
 """
 
+from copy import deepcopy
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, create_model
@@ -110,31 +111,20 @@ for stream in ("stdout", "stderr", "output"):
 
 TEXT_VALUE, PORT = {"type": "string"}, {"type": "integer", "minimum": 1, "maximum": 65535}
 PARAMETERS = {
-    "/tunnels": ("query", "port", PORT),
-    "/files": ("query", "path", TEXT_VALUE),
-    ONE: ("path", "process", TEXT_VALUE),
+    "/tunnels": {"in": "query", "name": "port", "required": True, "schema": PORT},
+    "/files": {"in": "query", "name": "path", "required": True, "schema": TEXT_VALUE},
+    ONE: {"in": "path", "name": "process", "required": True, "schema": TEXT_VALUE},
 }
-
-
-def _parameters(path):
-    return [
-        {"name": name, "in": place, "required": True, "schema": schema}
-        for start, (place, name, schema) in PARAMETERS.items()
-        if path.startswith(start)
-    ]
 
 
 def _paths():
     paths = {}
     for operation, (status, answer, errors, body) in OPERATIONS.items():
         method, path = operation.split()
-        responses = {}
-        for code, content in {status: answer, 401: ERROR, **errors}.items():
-            responses[str(code)] = {
-                "description": "answer",
-                **({"content": content} if content else {}),
-            }
+        contents = {status: answer, 401: ERROR, **errors}
+        responses = {str(code): {"description": "", "content": contents[code]} for code in contents}
         sent = {"requestBody": {"required": True, "content": body}} if body else {}
-        item = paths.setdefault(f"/api/v1{path}", {"parameters": _parameters(path)})
+        found = [PARAMETERS[start] for start in PARAMETERS if path.startswith(start)]
+        item = paths.setdefault(f"/api/v1{path}", {"parameters": deepcopy(found)})
         item[method] = {"responses": responses, **sent}
     return paths

@@ -45,21 +45,15 @@ def opened(sandbox, service):
     client.shutdown()
 
 
-def test_tunnel_relays_bytes_both_ways(sandbox, service):
-    def echo(accepted):
-        while part := accepted.recv(65536):
-            accepted.sendall(part)
-
+@pytest.mark.parametrize("size", [1, 100, 70_000, 8 * 2**20])
+def test_tunnel_relays_bytes_both_ways(sandbox, service, size):
+    sent, received = os.urandom(size), bytearray()
     with ThreadPoolExecutor(1) as pool, opened(sandbox, service) as (client, accepted):
-        echoing = pool.submit(echo, accepted)
-        for sent in (b"x", os.urandom(100), os.urandom(70_000), os.urandom(8 * 2**20)):
-            client.send_binary(sent)
-            received = bytearray()
-            while len(received) < len(sent):
-                received += client.recv()
-            assert received == sent
-        client.close()
-        echoing.result()
+        pool.submit(client.send_binary, sent)
+        pool.submit(accepted.sendall, accepted.makefile("rb").read(size))
+        while len(received) < size:
+            received += client.recv()
+    assert received == sent
 
 
 PORTS = [None, "", "0", "65536", "99999999999", "-1", "+80", "80.0", "http", "%30", "\u0663"]
