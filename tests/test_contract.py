@@ -63,43 +63,37 @@ def test_contract_finds_out_how_the_open_source_daemon_differs(tmp_path, only):
 
 
 WRONG = {
-    "a row has no command": ("documented_fields", Change(body=(b'"command":', b'"cmd":'))),
-    "a pid is a text": ("documented_fields", Change("GET", (rb'"pid":(\d+)', rb'"pid":"\1"'))),
-    "times are in seconds": ("milliseconds", Change(body=(rb'_at":(\d+)\d{3}', rb'_at":\1'))),
-    "exit codes are lost": ("row_of_an_exited", Change(body=(rb'_code":\d+', b'_code":-1'))),
-    "signals are lost": ("a_signal_ended", Change(body=(rb'"signal":\d+', b'"signal":null'))),
-    "OOM kills are not shown": ("own_status", Change(body=(b'"oom_killed",', b'"signaled",'))),
-    "handles are not unique": ("handle_of_each", Change(body=(rb'"handle":\d+', b'"handle":1'))),
-    "a list has no pids of ended processes": (
-        "rows_of_ended", Change("processes$", (rb'\d+(,"status":"exited")', rb"0\1"))
-    ),
-    "a list obeys a limit": ("query_parameters", Change("limit=1", (rb"\[.*", b"[]}"))),
-    "a start returns an ended process": (
-        "response_to_a_start", Change("POST", (b'"running"', b'"exited"'))
-    ),
-    "an unknown pid has no output": ("output_request_for", Change("/std|/out", status={200: 404})),
-    "an error has no code": ("pid_returns_404", Change(body=(b',"code":"NOT_FOUND"', b""))),
-    "an ended process can be killed": ("signal_and_kill", Change("DELETE", status={500: 204})),
-    "an unknown program starts": ("failed_start", Change("POST", status={500: 201})),
-    "lines have line breaks": ("output_consists", Change("stdout", (b'"out"', rb'"out\\n"'))),
-    "a stream has no eof": ("timestamp_0", Change("follow", (b"event: eof\ndata: {}\n\n", b""))),
-    "a restart hides the last exit": (
-        "how_the_last_run_ended", Change(body=(rb'(last_exit":)\{[^}]*\}', rb"\1null"))
-    ),
-    "restarts are not planned": (
-        "the_next_start", Change(body=(rb'next_restart_at":\d+', b'next_restart_at":0'))
-    ),
-    "any process can be restarted": ("for_an_unmanaged", Change("restart", status={400: 200})),
-    "a file is text": ("file_can_be_written", Change("GET /api/v1/files", (b"^.", b""))),
-    "a folder can be read": ("unusable_path", Change("GET /api/v1/files", status={400: 200})),
-    "a port is always open": ("no_program_listens_on", Change("tunnels", status={502: 200})),
-}  # fmt: skip
+    "a row has no command": ("documented_fields", (b'"command":', b'"cmd":')),
+    "a pid is a text": ("documented_fields", (rb'"pid":(\d+)', rb'"pid":"\1"'), "GET"),
+    "times are in seconds": ("milliseconds", (rb'_at":(\d+)\d{3}', rb'_at":\1')),
+    "exit codes are lost": ("row_of_an_exited", (rb'_code":\d+', b'_code":-1')),
+    "signals are lost": ("a_signal_ended", (rb'"signal":\d+', b'"signal":null')),
+    "OOM kills are not shown": ("own_status", (b'"oom_killed",', b'"signaled",')),
+    "handles are not unique": ("handle_of_each", (rb'"handle":\d+', b'"handle":1')),
+    "pids are lost": ("rows_of_ended", (rb'\d+(,"status":"exited")', rb"0\1"), "processes$"),
+    "a list obeys a limit": ("query_parameters", (rb"\[.*", b"[]}"), "limit=1"),
+    "a start waits": ("response_to_a_start", (b'"running"', b'"exited"'), "POST"),
+    "an unknown pid has no output": ("output_request_for", {200: 404}, "/std|/out"),
+    "an error has no code": ("pid_returns_404", (b',"code":"NOT_FOUND"', b"")),
+    "an ended process can be killed": ("signal_and_kill", {500: 204}, "DELETE"),
+    "an unknown program starts": ("failed_start", {500: 201}, "POST"),
+    "lines have line breaks": ("output_consists", (b'"out"', rb'"out\\n"'), "stdout"),
+    "a stream has no eof": ("timestamp_0", (b"event: eof\ndata: {}\n\n", b""), "follow"),
+    "the last exit is hidden": ("last_run_ended", (rb'(last_exit":)\{[^}]*\}', rb"\1null")),
+    "restarts are not planned": ("next_start", (rb'restart_at":\d+', b'restart_at":0')),
+    "any process can be restarted": ("for_an_unmanaged", {400: 200}, "restart"),
+    "a file is text": ("file_can_be_written", (b"^.", b""), "GET /api/v1/files"),
+    "a folder can be read": ("unusable_path", {400: 200}, "GET /api/v1/files"),
+    "a port is always open": ("no_program_listens_on", {502: 200}, "tunnels"),
+}
+"""The tests that find a wrong answer, what is changed in the body or the status, and where."""
 
 
 @pytest.mark.parametrize("wrong", sample_of(WRONG, "exit codes are lost"))
 def test_contract_finds_what_is_wrong_with_a_daemon(tmp_path, wrong):
-    only, change = wrong
-    with daemon(ChangedDaemon, change) as wrong:
+    only, change, *requests = wrong
+    change = {"body": change} if isinstance(change, tuple) else {"status": change}
+    with daemon(ChangedDaemon, Change(*requests, **change)) as wrong:
         results, _ = run_contract(wrong, tmp_path, "--oom", "-k", only)
     assert [fact["result"] for fact in results["facts"]] == ["different"]
 
