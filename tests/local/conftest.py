@@ -22,10 +22,20 @@ def is_gone(pid):
         return True
 
 
+def port_of(service):
+    return service.getsockname()[1]
+
+
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        return port_of(service)
+
+
+@pytest.fixture
+def service():
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        service.settimeout(10)
+        yield service
 
 
 def unstarted(handle=1, pid=1, stdout=None):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.contract.sandbox_api import until
 
-from .conftest import free_port, is_gone
+from .conftest import free_port, is_gone, port_of
 
 COMMAND = [sys.executable, "-m", "pytest_tlsandbox.local"]
 
@@ -91,10 +91,9 @@ SIZES = "a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
         ("--memory", "much", f"--memory: expected {SIZES}, got 'much'"),
     ],
 )
-def test_sandbox_command_reports_a_port_in_use_or_an_invalid_option(option, value, error):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ended = subprocess.run([*COMMAND, option, value or port], capture_output=True, text=True)
+def test_sandbox_command_reports_a_port_in_use_or_an_invalid_option(service, option, value, error):
+    port = str(port_of(service))
+    ended = subprocess.run([*COMMAND, option, value or port], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"{error.format(port)}\n"
 

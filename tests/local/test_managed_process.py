@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -11,7 +10,7 @@ import pytest
 
 from tests.contract.sandbox_api import NOT_SOON, SOON, Managed, flat, health_check, refusal, until
 
-from .conftest import free_port, is_gone
+from .conftest import free_port, is_gone, port_of
 
 KEEP = {"policy": "never"}
 """With this policy, an unhealthy process is not replaced."""
@@ -165,11 +164,10 @@ def test_process_that_answers_an_http_check_is_healthy(managed):
     managed.when(health_status="healthy", consecutive_health_failures=0)
 
 
-def test_server_that_does_not_answer_in_time_is_unhealthy(managed):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        check = health_check(type="http", port=silent.getsockname()[1], timeout_ms=20)
-        managed.start("exec sleep 600", health_check=check, restart=KEEP)
-        managed.when(health_status="unhealthy")
+def test_server_that_does_not_answer_in_time_is_unhealthy(managed, service):
+    check = health_check(type="http", port=port_of(service), timeout_ms=20)
+    managed.start("exec sleep 600", health_check=check, restart=KEEP)
+    managed.when(health_status="unhealthy")
 
 
 def test_restart_resets_the_health_of_a_process(managed):

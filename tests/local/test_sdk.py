@@ -12,7 +12,7 @@ from tensorlake.sandbox.models import CommandExitReason, ProcessStatus, StdinMod
 
 from tests.contract.sandbox_api import until
 
-from .conftest import free_port
+from .conftest import free_port, port_of
 
 
 def connect(sandbox, url):
@@ -149,17 +149,15 @@ def connect_to(tunnel):
     return socket.create_connection((tunnel.local_host, tunnel.local_port), 10)
 
 
-def test_sdk_can_open_a_tunnel(sdk):
-    with socket.create_server(("127.0.0.1", 0)) as service:
-        service.settimeout(10)
-        port = service.getsockname()[1]
-        with sdk.create_tunnel(port, local_port=0) as tunnel, connect_to(tunnel) as client:
-            accepted, _ = service.accept()
-            with accepted:
-                client.sendall(b"request")
-                assert accepted.recv(100) == b"request"
-                accepted.sendall(b"response")
-            assert (client.recv(100), client.recv(100)) == (b"response", b"")
+def test_sdk_can_open_a_tunnel(sdk, service):
+    port = port_of(service)
+    with sdk.create_tunnel(port, local_port=0) as tunnel, connect_to(tunnel) as client:
+        accepted, _ = service.accept()
+        with accepted:
+            client.sendall(b"request")
+            assert accepted.recv(100) == b"request"
+            accepted.sendall(b"response")
+        assert (client.recv(100), client.recv(100)) == (b"response", b"")
 
 
 def test_tunnel_to_a_port_without_a_listener_closes_the_connection(sdk):

@@ -14,18 +14,7 @@ import websocket
 from pytest_tlsandbox.local import tunnel
 from tests.contract.sandbox_api import refusal
 
-from .conftest import free_port, is_gone, new_sandbox
-
-
-@pytest.fixture
-def service():
-    with socket.create_server(("127.0.0.1", 0)) as service:
-        service.settimeout(10)
-        yield service
-
-
-def port_of(service):
-    return service.getsockname()[1]
+from .conftest import free_port, is_gone, new_sandbox, port_of
 
 
 def accept(service):
