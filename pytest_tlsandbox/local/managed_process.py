@@ -49,19 +49,19 @@ class ManagedProcess:
         self._supervisor = supervisor
         self._request = request
         self._rules = request.restart_rules
-        self._constant_fields = {
+        first_health: HealthStatus = "starting" if request.health_check else "disabled"
+        self._first_health = {"health_status": first_health, "consecutive_health_failures": 0}
+        # What ``describe`` returns; while a run is active, the status is that after its end.
+        self._fields: dict[str, Any] = {
             "id": request.name or f"managed-{secrets.token_hex(4)}",
             "name": request.name,
             "restart": self._rules.model_dump(),
+            "restart_count": 0,
             "health_check": request.health_check and request.health_check.model_dump(),
+            "last_exit": None,
+            "last_error": None,
         }
-        self._restart_count = 0
-        self._last_exit: dict[str, Any] | None = None
-        self._last_error: str | None = None
-        self._next_restart_at: int | None = None
-        # The status while no run is active.
-        self._pause_status: SupervisorStatus = "starting"
-        self._first_health: HealthStatus = "starting" if request.health_check else "disabled"
+        self._set_status("starting")
         # Serializes restarts and stops.
         self._changing = asyncio.Lock()
         self.run = self._start_run()
@@ -70,21 +70,13 @@ class ManagedProcess:
     @property
     def has_ended(self) -> bool:
         """Whether the process has ended and no automatic restart will follow."""
-        return self._pause_status == "stopped" and not self.run.is_running
+        return self._fields["status"] == "stopped" and not self.run.is_running
 
     def describe(self) -> dict[str, Any]:
         """Return the value of the field ``managed`` for the row of the last run."""
-        is_running = self.run.is_running
-        return {
-            **self._constant_fields,
-            "status": "running" if is_running else self._pause_status,
-            "restart_count": self._restart_count,
-            "health_status": self._health_status if is_running else self._first_health,
-            "consecutive_health_failures": self._health_failures if is_running else 0,
-            "last_exit": self._last_exit if is_running else _exit_of(self.run),
-            "last_error": self._last_error,
-            "next_restart_at": self._next_restart_at,
-        }
+        if self.run.is_running:
+            return {**self._fields, "status": "running"}
+        return {**self._fields, **self._first_health, "last_exit": _exit_of(self.run)}
 
     async def restart(self) -> Process:
         """End the current run as ``stop`` does, and start another run.
@@ -101,13 +93,13 @@ class ManagedProcess:
         """
         async with self._changing:
             self._supervising.cancel()
-            self._pause("starting")
+            self._set_status("starting")
             await self._end(self.run)
-            self._last_error = None
+            self._fields["last_error"] = None
             try:
                 self._replace_run()
             except ApiError as error:
-                self._stop(str(error))
+                self._set_status("stopped", last_error=str(error))
                 raise
             self._supervising = self._supervisor.run_in_background(self._supervise())
             return self.run
@@ -120,7 +112,7 @@ class ManagedProcess:
         """
         async with self._changing:
             self._supervising.cancel()
-            self._stop(None)
+            self._set_status("stopped", last_error=None)
             self._supervisor.run_in_background(self._end(self.run))
 
     async def _supervise(self) -> None:
@@ -132,28 +124,27 @@ class ManagedProcess:
         restarts = 0
         while True:
             await self.run.ended.wait()
-            failed = self.run.exit_code != 0 or self._health_status == "unhealthy"
+            failed = self.run.exit_code != 0 or self._fields["health_status"] == "unhealthy"
             if rules.policy == "never" or (rules.policy == "on_failure" and not failed):
-                return self._stop(self._last_error)
+                return self._set_status("stopped")
             if restarts == rules.max_restarts:
-                return self._stop("restart limit reached")
+                return self._set_status("stopped", last_error="restart limit reached")
             doubled = rules.initial_backoff_ms * 2 ** min(restarts, 32)
             delay = min(doubled, rules.max_backoff_ms)
-            self._pause("backing_off", now_ms() + delay)
+            self._set_status("backing_off", next_restart_at=now_ms() + delay)
             await asyncio.sleep(delay / 1000)
-            self._pause("starting")
+            self._set_status("starting")
             restarts += 1
             # Children that the last run left behind may hold the port that the next run needs.
             await self._supervisor.kill(self.run)
             try:
                 self._replace_run()
             except ApiError as error:
-                self._last_error = str(error)
+                self._fields["last_error"] = str(error)
 
     def _start_run(self) -> Process:
         run = self._supervisor.start(self._request, self)
-        self._health_status = self._first_health
-        self._health_failures = 0
+        self._fields |= self._first_health
         if check := self._request.health_check:
             self._supervisor.run_in_background(self._check_health(run, check))
         return run
@@ -162,8 +153,8 @@ class ManagedProcess:
         """Start the next run; its row replaces the row of the last run."""
         ended, self.run = self.run, self._start_run()
         self._supervisor.table.remove(ended)
-        self._last_exit = _exit_of(ended)
-        self._restart_count += 1
+        self._fields["last_exit"] = _exit_of(ended)
+        self._fields["restart_count"] += 1
 
     async def _check_health(self, run: Process, check: HealthCheck) -> None:
         """Check the health of a run at regular intervals until the run ends.
@@ -177,15 +168,16 @@ class ManagedProcess:
             has_passed = await _passes(check)
             if not run.is_running:
                 return
-            self._health_failures = 0 if has_passed else self._health_failures + 1
+            failures = 0 if has_passed else self._fields["consecutive_health_failures"] + 1
+            self._fields["consecutive_health_failures"] = failures
             if has_passed:
-                self._health_status = "healthy"
-            elif self._health_failures >= check.failure_threshold:
-                self._health_status = "unhealthy"
+                self._fields["health_status"] = "healthy"
+            elif failures >= check.failure_threshold:
+                self._fields["health_status"] = "unhealthy"
                 # If nothing supervises the run, a request is already ending it.
                 if not self._supervising.done() and self._rules.policy != "never":
-                    times = self._health_failures
-                    self._last_error = f"the health check failed {times} times in a row"
+                    error = f"the health check failed {failures} times in a row"
+                    self._fields["last_error"] = error
                     await self._end(run)
 
     async def _end(self, run: Process) -> None:
@@ -195,13 +187,8 @@ class ManagedProcess:
         await self._supervisor.kill(run)
         await run.ended.wait()
 
-    def _stop(self, error: str | None) -> None:
-        self._last_error = error
-        self._pause("stopped")
-
-    def _pause(self, status: SupervisorStatus, next_restart_at: int | None = None) -> None:
-        self._pause_status = status
-        self._next_restart_at = next_restart_at
+    def _set_status(self, status: SupervisorStatus, **fields: int | str | None) -> None:
+        self._fields |= {"status": status, "next_restart_at": None, **fields}
 
 
 def _exit_of(run: Process) -> dict[str, Any]:

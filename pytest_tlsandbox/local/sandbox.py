@@ -157,8 +157,6 @@ def start_local_sandbox(
 
 
 def _check_extra() -> None:
-    if os.name != "posix":
-        raise LocalSandboxError("The embedded sandbox requires Linux or macOS")
     packages = ("httptools", "psutil", "uvicorn", "wsproto")
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
