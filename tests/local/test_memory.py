@@ -114,9 +114,8 @@ def test_sandbox_counts_each_oom_kill_in_its_own_proc_vmstat(limited):
     assert kills() == before + 2
 
 
-def test_sandbox_without_a_memory_limit_counts_no_oom_kills():
-    with new_sandbox() as api:
-        assert api.call("GET", "/files?path=/proc/vmstat").content == b""
+def test_sandbox_without_a_memory_limit_counts_no_oom_kills(api):
+    assert api.call("GET", "/files?path=/proc/vmstat").content == b""
 
 
 def test_sandbox_reports_an_oom_kill_only_for_the_killed_process(limited):
