@@ -16,7 +16,6 @@ from tests.local.conftest import free_port
 from tests.support import failure
 
 SOON = {"initial_backoff_ms": 20, "max_backoff_ms": 20}
-EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +45,6 @@ def test_exit_of_the_process_ends_a_wait_immediately(box, monkeypatch):
     assert time.monotonic() - begun < 30
 
 
-def test_waiting_for_an_ended_process_fails_early_and_shows_its_output(box):
-    process = box.start_process("sh", ["-c", "echo no such module: x >&2; exit 1"])
-
-    begun = time.monotonic()
-    for wait in (
-        lambda: box.wait_for_exit(process),
-        lambda: box.wait_for_process(process),
-        lambda: box.wait_for_output(process, "ready"),
-    ):
-        error = failure(wait, errors.UnexpectedExit)
-        assert "| no such module: x" in str(error)
-    assert time.monotonic() - begun < 20
-
-
-def test_matching_line_is_found_among_many_lines_of_output(box):
-    job = box.start_process("sh", ["-c", "seq 1 50000; echo THE END; sleep 600"])
-
-    assert box.wait_for_output(job, re.compile("^THE END$"), timeout=60) == "THE END"
-
-
 def test_wait_ends_at_its_deadline_even_if_freezegun_stops_the_clock(box):
     process = box.start_process("sleep", ["60"])
 
@@ -76,23 +55,6 @@ def test_wait_ends_at_its_deadline_even_if_freezegun_stops_the_clock(box):
 
 
 # ---------------------------------------------------------------------- OOM kills
-
-
-def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
-    job = box.start_process(*EATER)
-    killed = failure(lambda: box.wait_for_exit(job), errors.ProcessOOMKilled)
-    assert killed.first_line == "OOM-killed, wanted exit code 0: python -c"
-    failure(box.assert_no_oom, errors.ProcessOOMKilled)
-    box.assert_process(job, status="oom_killed", signal=9, oom_killed=True)
-
-    later = box.from_now()
-    later.assert_no_oom()
-
-    again = later.start_process(*EATER)
-    failure(lambda: later.wait_for_exit(again), errors.ProcessOOMKilled)
-    error = failure(later.assert_no_oom, errors.ProcessOOMKilled)
-    assert error.first_line == "OOM-killed: python -c"
-    assert f"run      pid {again.pid}, " in str(error)
 
 
 def test_assertions_report_the_oom_kills_and_restarts_of_earlier_runs(box, tmp_path):
