@@ -36,9 +36,9 @@ def send_unchanged(sandbox, line, body=b""):
 
     """
     method, path = line.split()
-    key = {"Authorization": f"Bearer {sandbox.api_key.reveal()}"}
+    headers = {"Authorization": f"Bearer {sandbox.api_key.reveal()}", "Connection": "close"}
     with connected(sandbox) as client:
-        client.request(method, f"/api/v1{path}", body, key)
+        client.request(method, f"/api/v1{path}", body, headers)
         answer = client.getresponse()
         return answer.status, answer.read().decode()
 

@@ -46,17 +46,11 @@ def test_reused_pid_selects_the_newer_process(table):
     assert table.find("7") is newer
 
 
-def test_processes_that_ended_first_are_dropped_if_their_output_exceeds_the_limit(table):
-    living, *ended = [add(table, b"text\n" * 700) for _ in range(6)]
-    table.remove(ended.pop())
-    end(table, *ended)
-    assert list(table.rows.values()) == [living, *ended[2:]]
-
-
-def test_table_keeps_a_managed_process_that_has_not_been_stopped(table):
-    processes = [add(table, b"text\n" * 700) for _ in range(3)]
-    backing_off, stopped, newest = processes
+def test_rows_that_ended_first_are_dropped_if_output_exceeds_the_limit_but_not_if_managed(table):
+    processes = [add(table, b"text\n" * 700) for _ in range(6)]
+    living, backing_off, stopped, ended, newest, removed = processes
     backing_off.managed = SimpleNamespace(has_ended=False)
     stopped.managed = SimpleNamespace(has_ended=True)
-    end(table, *processes)
-    assert list(table.rows.values()) == [backing_off, newest]
+    table.remove(removed)
+    end(table, backing_off, stopped, ended, newest)
+    assert list(table.rows.values()) == [living, backing_off, newest]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import freezegun
 import psutil
@@ -19,8 +18,7 @@ from pytest_tlsandbox.errors import LocalSandboxError
 from pytest_tlsandbox.local import sandbox as sandbox_module
 from pytest_tlsandbox.local import server_process
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
-from pytest_tlsandbox.redact import Secret
-from tests.contract.sandbox_api import until
+from tests.contract.sandbox_api import SandboxApi, until
 
 from .conftest import Api, is_gone, new_sandbox
 
@@ -34,8 +32,8 @@ exec sleep 600
 """
 
 
-def start_family(sandbox):
-    with closing(Api(sandbox)) as api:
+def start_family(url, key):
+    with closing(SandboxApi(url, key)) as api:
         pid = api.start("sh", "-c", FAMILY)
         pids = [int(line) for line in api.lines(pid, at_least=4)]
     assert not any(is_gone(pid) for pid in pids)
@@ -60,7 +58,7 @@ time.sleep(600)
 def test_close_ends_all_processes_even_if_the_server_was_killed_or_hangs(number, code, monkeypatch):
     monkeypatch.setattr(sandbox_module, "_CLOSE_SECONDS", 0.5 if number == signal.SIGSTOP else 5)
     sandbox = start_local_sandbox()
-    pids = [*start_family(sandbox), sandbox.pid]
+    pids = [*start_family(sandbox.url, sandbox.api_key.reveal()), sandbox.pid]
     os.kill(sandbox.pid, number)
     if number == signal.SIGTERM:
         until(lambda: all(is_gone(pid) for pid in pids))
@@ -84,7 +82,7 @@ def test_sigkill_of_the_test_process_leaves_no_processes_behind(options):
     command = [sys.executable, "-c", TESTS, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as tests:
         url, key, server = json.loads(tests.stdout.readline())
-        pids = [*start_family(SimpleNamespace(url=url, api_key=Secret(key))), server]
+        pids = [*start_family(url, key), server]
         tests.kill()
         try:
             until(lambda: all(is_gone(pid) for pid in pids))
