@@ -8,15 +8,14 @@ from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.setting_parsers import parse_size
 
 
-def main() -> int:
+def main() -> int | str:
     """Serve until Ctrl-C or until the server exits by itself.
 
     When this process ends, even if SIGKILL ends it, the server and all processes of the sandbox end
     too.
 
     Returns:
-        The exit code: 0 after Ctrl-C, 1 if the sandbox does not start or the server exits by
-        itself.
+        0 after Ctrl-C; the error if the sandbox does not start or the server exits by itself.
 
     """
     parser = argparse.ArgumentParser("python -m pytest_tlsandbox.local", description=__doc__)
@@ -46,10 +45,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except (InvalidSetting, LocalSandboxError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stderr.write("The embedded sandbox has ended unexpectedly\n")
-    return 1
+        return str(error)
+    return "The embedded sandbox has ended unexpectedly"
 
 
 if __name__ == "__main__":
