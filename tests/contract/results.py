@@ -122,13 +122,10 @@ class Results:
         summary = ", ".join(f"{counts[kind]} {kind}" for kind in (AS_ASSUMED, DIFFERENT, UNKNOWN))
         lines = ["# The contract of the sandbox API", "", summary, ""]
         for kind in (DIFFERENT, UNKNOWN):
-            if counts[kind]:
+            rows = [result.row() for result in results if result.result == kind]
+            if rows:
                 lines += [f"## {kind.capitalize()}", "", "| fact | basis | what was found |"]
-                lines += [
-                    "|---|---|---|",
-                    *(one.row() for one in results if one.result == kind),
-                    "",
-                ]
+                lines += ["|---|---|---|", *rows, ""]
         lines += ["## Traits", "", "| trait | here | how the plugin copes |", "|---|---|---|"]
         for name, has in self._traits().items():
             lines.append(f"| {name} | {'yes' if has else 'no'} | {TRAITS[name]} |")

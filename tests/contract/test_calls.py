@@ -28,10 +28,8 @@ def test_request_for_an_unknown_pid_returns_404(api, method, rest):
 @pytest.mark.parametrize("rest", ["stdout", "stderr", "output"])
 def test_output_request_for_an_unknown_pid_returns_no_lines(api, rest):
     answer = api.call("GET", f"/processes/999999/{rest}")
-    assert (answer.status_code, answer.json()) == (
-        200,
-        {"pid": 999999, "lines": [], "line_count": 0},
-    )
+    nothing = {"pid": 999999, "lines": [], "line_count": 0}
+    assert (answer.status_code, answer.json()) == (200, nothing)
 
 
 @measured("old daemon")

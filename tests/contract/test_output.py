@@ -10,10 +10,11 @@ from .sandbox_api import events, refusal
 EOF = ("eof", {})
 
 
+LINES = {"stdout": ["out"], "stderr": ["err"], "output": ["out", "err"]}
+
+
 @documented("doc")
-@pytest.mark.parametrize(
-    ("stream", "lines"), [("stdout", ["out"]), ("stderr", ["err"]), ("output", ["out", "err"])]
-)
+@pytest.mark.parametrize(("stream", "lines"), LINES.items())
 def test_output_consists_of_the_lines_of_stdout_and_then_of_stderr(api, stream, lines):
     pid = api.run("sh", "-c", "echo err >&2; echo out")["pid"]
     answer = api.call("GET", f"/processes/{pid}/{stream}")
@@ -134,10 +135,11 @@ def test_stream_of_a_managed_process_ends_with_its_current_run(api):
 # --------------------------------------------------------------------- run calls
 
 
+RUNS = {"exit 3": {"exit_code": 3}, "kill -9 $$": {"signal": 9}}
+
+
 @documented("doc", needs="run")
-@pytest.mark.parametrize(
-    ("script", "end"), [("exit 3", {"exit_code": 3}), ("kill -9 $$", {"signal": 9})]
-)
+@pytest.mark.parametrize(("script", "end"), RUNS.items())
 def test_run_call_streams_the_output_and_then_the_end(api, script, end):
     body = {"command": "sh", "args": ["-c", f"echo out; {script}"]}
     answer = api.call("POST", "/processes/run", json=body, stream=True)

@@ -12,8 +12,6 @@ from tests.contract.sandbox_api import NOT_SOON, SOON, Managed, flat, health_che
 
 from .conftest import free_port, is_gone, port_of
 
-KEEP = {"policy": "never"}
-"""With this policy, an unhealthy process is not replaced."""
 FOREVER = "while :; do sleep 0.01; done"
 
 
@@ -44,12 +42,15 @@ def test_backoff_doubles_up_to_its_maximum(managed):
     assert [(row["next_restart_at"] - row["ended_at"]) // 200 for row in rows] == [1, 2, 2]
 
 
-def test_supervisor_tries_to_start_a_missing_program_until_the_limit_is_reached(managed, tmp_path):
+def test_start_of_a_missing_program_is_repeated_up_to_the_limit_and_on_request(managed, tmp_path):
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nrm $0; exit 1\n")
     program.chmod(0o755)
     managed.post(str(program), restart={"max_restarts": 2, **SOON})
     managed.when(status="stopped", restart_count=0, last_error="restart limit reached")
+    error = "Failed to spawn process"
+    assert refusal(managed.restart()) == (500, error, None)
+    managed.when(status="stopped", restart_count=0, last_error=error)
 
 
 def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed, tmp_path):
@@ -90,16 +91,6 @@ def test_concurrent_restarts_run_one_after_the_other_and_never_show_the_status_s
     pids = {restart.result().json()["pid"] for restart in restarts}
     assert (len(pids), sum(not is_gone(pid) for pid in pids)) == (5, 1)
     assert managed.row()["restart_count"] == 5
-
-
-def test_restart_request_for_a_deleted_program_returns_500_and_stops_the_process(managed, tmp_path):
-    program = tmp_path / "program"
-    program.symlink_to("/bin/sleep")
-    managed.post(str(program), "600")
-    program.unlink()
-    error = "Failed to spawn process"
-    assert refusal(managed.restart()) == (500, error, None)
-    managed.when(status="stopped", last_error=error, signal=signal.SIGTERM)
 
 
 # ------------------------------------------------------------------------ stop
@@ -162,15 +153,9 @@ def test_process_that_answers_an_http_check_is_healthy(managed):
     managed.when(health_status="healthy", consecutive_health_failures=0)
 
 
-def test_server_that_does_not_answer_in_time_is_unhealthy(managed, service):
-    check = health_check(type="http", port=port_of(service), timeout_ms=20)
-    managed.start("exec sleep 600", health_check=check, restart=KEEP)
-    managed.when(health_status="unhealthy")
-
-
-def test_restart_resets_the_health_of_a_process(managed):
-    check = health_check(interval_ms=200)
-    managed.start("exec sleep 600", health_check=check, restart=KEEP)
+def test_server_that_does_not_answer_in_time_is_unhealthy_until_it_is_restarted(managed, service):
+    check = health_check(type="http", port=port_of(service), timeout_ms=20, interval_ms=200)
+    managed.start("exec sleep 600", health_check=check, restart={"policy": "never"})
     managed.when(health_status="starting", consecutive_health_failures=1)
     managed.when(health_status="unhealthy", consecutive_health_failures=2)
     row = flat(managed.restart().json())

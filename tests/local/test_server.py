@@ -52,9 +52,10 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(0, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)]
-)
+EXIT_CODES = {0: 0, signal.SIGTERM: 0, signal.SIGKILL: -9, signal.SIGSTOP: -9}
+
+
+@pytest.mark.parametrize(("number", "code"), EXIT_CODES.items())
 def test_close_ends_all_processes_even_if_the_server_was_killed_or_hangs(number, code, monkeypatch):
     monkeypatch.setattr(sandbox_module, "_CLOSE_SECONDS", 0.5 if number == signal.SIGSTOP else 5)
     sandbox = start_local_sandbox()
