@@ -11,9 +11,7 @@ from contextlib import closing
 import psutil
 import pytest
 
-from tests.contract.sandbox_api import until
-
-from .conftest import free_port, is_gone, port_of
+from .conftest import free_port, port_of
 
 COMMAND = [sys.executable, "-m", "pytest_tlsandbox.local"]
 
@@ -56,15 +54,6 @@ def test_printed_examples_for_the_sdk_and_curl_work(running):
         assert list(sdk.list_processes()) == []
     command = [*shlex.split(curl_line), "--silent"]
     assert subprocess.check_output(command) == b'{"processes":[]}'
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -9)])
-def test_ctrl_c_and_sigkill_leave_no_process_behind(running, number, code):
-    with running.sandbox() as sdk:
-        process = sdk.start_process("sh", ["-c", "setsid sleep 600 & echo $!; exec sleep 600"])
-        (child,) = until(lambda: sdk.get_stdout(process.pid).lines)
-    assert running.end(number) == code
-    until(lambda: is_gone(process.pid) and is_gone(int(child)))
 
 
 def test_sandbox_command_applies_its_options_and_frees_the_port_when_it_ends():
