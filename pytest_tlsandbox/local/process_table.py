@@ -52,7 +52,7 @@ class ProcessTable:
 
         The same applies if the output of the ended processes is too large.
         """
-        self._ended[process] = process.stdout.size + process.stderr.size
+        self._ended[process] = len(process.stdout.kept) + len(process.stderr.kept)
         for oldest in [*self._ended]:
             if len(self._ended) <= KEPT_ROWS and sum(self._ended.values()) <= KEPT_OUTPUT:
                 return

@@ -45,6 +45,7 @@ class OutputStream:
 
     Attributes:
         first: the position of the oldest byte that is kept, in bytes from the start of the stream.
+        kept: the bytes that are kept.
 
     """
 
@@ -54,17 +55,12 @@ class OutputStream:
         If ``pipe`` is None, the output of the process is discarded.
         """
         self.first = 0
-        self._kept = bytearray()
+        self.kept = bytearray()
         self._changes = changes
         self._pipe = pipe
         if pipe is not None:
             os.set_blocking(pipe.fileno(), False)
             asyncio.get_running_loop().add_reader(pipe, self._read_chunk)
-
-    @property
-    def size(self) -> int:
-        """The number of bytes that are kept."""
-        return len(self._kept)
 
     def drain(self) -> None:
         """Read all available output, so that the output of an ended process is complete."""
@@ -91,8 +87,8 @@ class OutputStream:
 
         """
         begin = max(position - self.first, 0)
-        end = len(self._kept) if with_rest else max(begin, self._kept.rfind(b"\n", begin) + 1)
-        text = self._kept[begin:end].decode("utf-8", errors="replace")
+        end = len(self.kept) if with_rest else max(begin, self.kept.rfind(b"\n", begin) + 1)
+        text = self.kept[begin:end].decode("utf-8", errors="replace")
         *lines, rest = text.split("\n")
         lines = [line.removesuffix("\r") for line in lines]
         return [*lines, rest] if rest else lines, self.first + end
@@ -105,13 +101,13 @@ class OutputStream:
         except BlockingIOError:
             return 0
         if chunk:
-            self._kept += chunk
+            self.kept += chunk
             # Discard the oldest lines until the stream is within its limit.
-            excess = len(self._kept) - OUTPUT_LIMIT
+            excess = len(self.kept) - OUTPUT_LIMIT
             if excess > 0:
-                line_end = self._kept.find(b"\n", excess - 1)
+                line_end = self.kept.find(b"\n", excess - 1)
                 cut = excess if line_end < 0 else line_end + 1
-                del self._kept[:cut]
+                del self.kept[:cut]
                 self.first += cut
         else:
             asyncio.get_running_loop().remove_reader(self._pipe)

@@ -19,7 +19,7 @@ def table(monkeypatch):
 def add(table, output=b"", pid=None):
     handle = table.total + 1
     process = unstarted(handle, pid or handle)
-    process.stdout._kept += output
+    process.stdout.kept += output
     table.add(process)
     return process
 
