@@ -28,7 +28,7 @@ def main():
     parser = argparse.ArgumentParser("python -m tests.contract", description=__doc__)
     parser.add_argument("target", help="the id, the name or the URL of a sandbox")
     parser.add_argument("--oom", action="store_true", help="also fill the memory of the sandbox")
-    parser.add_argument("-k", help="run only some of the tests, as in pytest")
+    parser.add_argument("-k", default="", help="run only some of the tests, as in pytest")
     options = parser.parse_args()
     try:
         address = locate(options.target)
@@ -40,9 +40,9 @@ def main():
     api = SandboxApi(address.url, key.reveal(), address.headers, may_exceed_memory=options.oom)
     results = Results(options.target, api)
     folder = Path(__file__).parent
-    chosen = ["-k", options.k] if options.k else []
-    quiet = ["-q", "--no-header", "--tb=no", "-rN", "-p", "no:cacheprovider", "-m", "", *chosen]
-    status = pytest.main([f"--rootdir={folder.parent.parent}", *quiet, str(folder)], [results])
+    quiet = ["-q", "--no-header", "--tb=no", "-rN", "-p", "no:cacheprovider"]
+    chosen = ["-m", "", "-k", options.k, f"--rootdir={folder.parent.parent}", str(folder)]
+    status = pytest.main([*quiet, *chosen], [results])
     print(results.write({key.reveal(): "<key>", address.url: "<target>"}))
     return int(status)
 

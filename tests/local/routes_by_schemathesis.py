@@ -4,7 +4,6 @@
 and every run of pytest inside the other tests would import it.
 """
 
-import json
 import os
 from copy import deepcopy
 
@@ -104,7 +103,7 @@ def test_every_response_conforms_to_the_openapi_document(busy, operation, mode):
     )
     @given(case=schema[f"/api/v1{path}"][method].as_strategy(generation_mode=mode))
     def send(case):
-        assume("command" not in json.dumps(str(case.body)) or is_harmless(case.body))
+        assume("command" not in str(case.body) or is_harmless(case.body))
         case.call_and_validate(busy.sandbox.url, excluded_checks=UNWANTED, **options)
 
     send()
