@@ -3,7 +3,6 @@
 ``test_event_streams`` and the contract cover the events of the streams.
 """
 
-from copy import deepcopy
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, create_model
@@ -52,8 +51,11 @@ REQUESTS = (bodies.StartRequest, bodies.RunRequest, bodies.SignalRequest)
 ANSWERS = (Error, Health, Info, Process, Processes, Success, Output, Entries)
 
 
-def document():
-    """Return the document."""
+TEXT_VALUE, PORT = {"type": "string"}, {"type": "integer", "minimum": 1, "maximum": 65535}
+
+
+def document(process=TEXT_VALUE):
+    """Return the document; ``process`` is the schema of selectors of processes."""
     adapters = [(model, "validation", TypeAdapter(model)) for model in REQUESTS + ANSWERS]
     _, schemas = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
     bearer = {"bearerAuth": {"type": "http", "scheme": "bearer"}}
@@ -61,7 +63,7 @@ def document():
         "openapi": "3.2.0",
         "info": {"title": "pytest-tlsandbox: the embedded sandbox", "version": "0"},
         "security": [{"bearerAuth": []}],
-        "paths": _paths(),
+        "paths": _paths(process),
         "components": {"securitySchemes": bearer, "schemas": schemas["$defs"]},
     }
 
@@ -109,22 +111,19 @@ for stream in ("stdout", "stderr", "output"):
     OPERATIONS[f"get {ONE}/{stream}/follow"] = (200, EVENTS, NOT_FOUND, {})
 
 
-TEXT_VALUE, PORT = {"type": "string"}, {"type": "integer", "minimum": 1, "maximum": 65535}
-PARAMETERS = {
-    "/tunnels": {"in": "query", "name": "port", "required": True, "schema": PORT},
-    "/files": {"in": "query", "name": "path", "required": True, "schema": TEXT_VALUE},
-    ONE: {"in": "path", "name": "process", "required": True, "schema": TEXT_VALUE},
-}
-
-
-def _paths():
+def _paths(process):
+    parameters = {
+        "/tunnels": {"in": "query", "name": "port", "required": True, "schema": PORT},
+        "/files": {"in": "query", "name": "path", "required": True, "schema": TEXT_VALUE},
+        ONE: {"in": "path", "name": "process", "required": True, "schema": process},
+    }
     paths = {}
     for operation, (status, answer, errors, body) in OPERATIONS.items():
         method, path = operation.split()
         contents = {status: answer, 401: ERROR, **errors}
         responses = {str(code): {"description": "", "content": contents[code]} for code in contents}
         sent = {"requestBody": {"required": True, "content": body}} if body else {}
-        found = [PARAMETERS[start] for start in PARAMETERS if path.startswith(start)]
-        item = paths.setdefault(f"/api/v1{path}", {"parameters": deepcopy(found)})
+        found = [parameters[start] for start in parameters if path.startswith(start)]
+        item = paths.setdefault(f"/api/v1{path}", {"parameters": found})
         item[method] = {"responses": responses, **sent}
     return paths

@@ -1,8 +1,6 @@
 """Test which requests the server answers, to whom, and how it passes bodies and streams."""
 
 import asyncio
-import os
-import signal
 import socket
 
 import pytest
@@ -11,13 +9,11 @@ from pytest_tlsandbox.local.asgi import Response
 from tests.contract.sandbox_api import refusal
 
 
-@pytest.mark.parametrize("child", ["", "exec 3<&0; sleep 600 <&3 & echo $!;"])
+@pytest.mark.parametrize("child", ["", "exec 3<&0; sleep 600 <&3 &"])
 def test_writing_to_an_ended_process_fails_even_if_a_child_holds_the_pipe(api, child):
     pid = api.start("sh", "-c", f"{child} sleep 0.2", stdin_mode="pipe")
     answer = refusal(api.send(pid, "stdin", data=b"x" * 2**20))
     assert answer == (400, "Process stdin is closed", "STDIN_NOT_WRITABLE")
-    for line in api.lines(pid):
-        os.kill(int(line), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong", "Bearer", "Basic {key}", "{key}"])
