@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
 import sys
 import tempfile
 import weakref
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from select import POLLHUP, POLLIN, poll
 
 # Imported by name, because a test may patch subprocess.Popen before the first sandbox starts.
 from subprocess import PIPE, Popen
@@ -115,7 +115,7 @@ def start_local_sandbox(
             server does not start.
 
     """
-    _check_extra()
+    _check_requirements()
     if memory_limit is not None and memory_limit <= 0:
         raise LocalSandboxError(f"argument 'memory_limit' must be > 0 bytes, got {memory_limit}")
     # Hidden, because pytest's -l shows the local variables of a traceback.
@@ -156,7 +156,9 @@ def start_local_sandbox(
     return LocalSandbox(server, settings, api_key)
 
 
-def _check_extra() -> None:
+def _check_requirements() -> None:
+    if not hasattr(select, "poll"):  # Windows
+        raise LocalSandboxError("The embedded sandbox requires Linux or macOS")
     packages = ("httptools", "psutil", "uvicorn", "wsproto")
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
@@ -167,7 +169,8 @@ def _check_extra() -> None:
 
 def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
     assert server.stdout is not None
-    answer = server.stdout.readline() if _has_event(server.stdout, POLLIN, _START_SECONDS) else b""
+    answered = _has_event(server.stdout, select.POLLIN, _START_SECONDS)
+    answer = server.stdout.readline() if answered else b""
     if not answer:
         stderr.seek(0)
         reason = stderr.read().decode(errors="replace").strip() or "no answer"
@@ -185,7 +188,7 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
         server.stdin.write(b"\n")
         server.stdin.close()
     # The server has exited when nobody can write to its output any more.
-    if not _has_event(server.stdout, POLLHUP, _CLOSE_SECONDS):
+    if not _has_event(server.stdout, select.POLLHUP, _CLOSE_SECONDS):
         server.kill()
     server.stdout.close()
     if server.wait() != 0:
@@ -196,6 +199,6 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
 
 
 def _has_event(stream: IO[bytes], event: int, seconds: float) -> bool:
-    polled = poll()  # it does not read the clock, because a test may have frozen it
+    polled = select.poll()  # it does not read the clock, because a test may have frozen it
     polled.register(stream, event)
     return bool(polled.poll(seconds * 1000))

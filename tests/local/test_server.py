@@ -202,3 +202,22 @@ print(sorted({{"uvicorn", "wsproto", "psutil", "pydantic", "requests"}} & set(sy
 """
     command = [sys.executable, "-I", "-c", program]
     assert subprocess.check_output(command, cwd=tmp_path) == b"[]\n"
+
+
+# A fake of Windows: Python, without the modules and functions that are missing there.
+WINDOWS = """
+import select, sys
+for name in ("poll", "POLLIN", "POLLHUP"):
+    delattr(select, name)
+sys.modules |= dict.fromkeys(["fcntl", "pwd", "resource", "termios"])
+import pytest_tlsandbox.connections, pytest_tlsandbox.doctor
+pytest_tlsandbox.start_local_sandbox()
+"""
+
+
+def test_without_what_windows_lacks_only_the_start_of_the_embedded_sandbox_fails():
+    command = [sys.executable, "-c", WINDOWS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "pytest_tlsandbox.LocalSandboxError: The embedded sandbox requires Linux or macOS"
+    )
