@@ -14,9 +14,9 @@ from pytest_tlsandbox.messages.incidents import describe, run_name
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import Pick
 from pytest_tlsandbox.waiting.conditions import absence
-from pytest_tlsandbox.waiting.conditions.condition import Condition
 from pytest_tlsandbox.waiting.conditions.status_and_fields import HasFields
 from pytest_tlsandbox.waiting.polling import logger
+from pytest_tlsandbox.waiting.results import Condition
 from pytest_tlsandbox.waiting.selectors import Process, Selector
 
 if TYPE_CHECKING:

@@ -32,8 +32,7 @@ from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.setting_parsers import single_target
 from pytest_tlsandbox.settings import LOCAL, read
-from pytest_tlsandbox.waiting.conditions.condition import SEE_ROWS
-from pytest_tlsandbox.waiting.outcome_to_error import hint_of
+from pytest_tlsandbox.waiting.suggestions import SEE_ROWS, hint_of
 
 _AGAIN = "run pytest --tlsandbox-doctor again"
 _PATIENCE = 5.0

@@ -15,8 +15,9 @@ from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import SIGKILL, Stream
-from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
+from pytest_tlsandbox.waiting.conditions.process_list import Until
 from pytest_tlsandbox.waiting.polling import Wait
+from pytest_tlsandbox.waiting.results import CORRECTION_TIME
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
 
 _NOT_KNOWN_WHETHER_STARTED = (errors.SandboxUnreachable, errors.ContractViolation)

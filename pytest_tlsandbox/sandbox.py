@@ -19,10 +19,11 @@ from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import SIGKILL, SIGTERM, Pick, Screen, Stream
 from pytest_tlsandbox.waiting.conditions import output_and_port, status_and_fields
-from pytest_tlsandbox.waiting.conditions.condition import Condition, Listing, Met, NumberRuns, Until
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.conditions.process_list import Listing, NumberRuns, Until
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Wait, logger
+from pytest_tlsandbox.waiting.results import Condition, Met
 from pytest_tlsandbox.waiting.selectors import Process
 
 if TYPE_CHECKING:

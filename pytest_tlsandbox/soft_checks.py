@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.waiting.conditions.condition import Condition, Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.results import Condition, Impossible, Met, Result
 
 if TYPE_CHECKING:
     from typing_extensions import Self

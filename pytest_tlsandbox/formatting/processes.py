@@ -119,14 +119,7 @@ def process_table(
 
     """
     shown = rows[:most]
-    heads = align(
-        (
-            "no pid" if row.pid == UNLISTED_PID else f"pid {row.pid}",
-            shorten(describe_state(row), _LONGEST_STATE),
-            "" if row.lifetime is None else seconds(row.lifetime.total_seconds()),
-        )
-        for row in shown
-    )
+    heads = align(map(_head, shown))
     taken = max(map(width, heads), default=0) + 2
     lines = []
     for row, head, remark in zip(shown, heads, remarks or [""] * len(shown), strict=False):
@@ -148,6 +141,13 @@ def process_table(
     if len(shown) < len(rows):
         lines.append(f"... and {len(rows) - len(shown)} more")
     return lines
+
+
+def _head(row: ProcessInfo) -> tuple[str, str, str]:
+    """Return the pid, the state and the lifetime of a process."""
+    pid = "no pid" if row.pid == UNLISTED_PID else f"pid {row.pid}"
+    lifetime = "" if row.lifetime is None else seconds(row.lifetime.total_seconds())
+    return pid, shorten(describe_state(row), _LONGEST_STATE), lifetime
 
 
 def list_texts(texts: Sequence[str]) -> str:

@@ -186,7 +186,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     timeline = Timeline(first.before.begun, client.history)
     timeline.add(first.before)
     timeline.add(first.seen.snapshot)
-    text = text_of(replace(explanation, output=rules != [LEAK]), client, timeline, screen)
+    text = text_of(explanation._replace(output=rules != [LEAK]), client, timeline, screen)
     allowed = ", ".join(f'"{rule}"' for rule in rules)
     advice = f"expected? mark the test with tlsandbox_allow({allowed}, reason=...)"
     failure = error(f"{text}\n  {advice}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.text import separator_after
@@ -10,8 +10,7 @@ from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.models import ProcessInfo
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """The expected and the actual value of a field that does not have its expected value."""
 
     name: str
@@ -19,8 +18,7 @@ class Field:
     was: str
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):
     """A process that a message lists as evidence.
 
     Attributes:
@@ -35,8 +33,24 @@ class Listed:
     output: bool = False
 
 
-@dataclass(frozen=True)
-class Explanation:
+class OutputTail(NamedTuple):
+    """The last lines of a process's output.
+
+    Attributes:
+        stream: the label of the output in the message.
+        lines: the last lines.
+        total: the number of lines that the process has written.
+        unread: why the output was not read; empty if it was read.
+
+    """
+
+    stream: str
+    lines: tuple[str, ...] = ()
+    total: int = 0
+    unread: str = ""
+
+
+class Explanation(NamedTuple):
     """The result of a failed check.
 
     Attributes:
@@ -53,6 +67,7 @@ class Explanation:
         remarks: further facts, as pairs of label and text.
         hint: an action that may help, but does not weaken the test.
         output: whether output of the process may explain the result.
+        tail: the last lines of output of the process, if they were read.
 
     """
 
@@ -69,6 +84,7 @@ class Explanation:
     remarks: tuple[tuple[str, str], ...] = ()
     hint: str = ""
     output: bool = False
+    tail: OutputTail | None = None
 
     @property
     def headline(self) -> str:

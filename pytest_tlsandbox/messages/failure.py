@@ -6,26 +6,15 @@ The text shows the expected and the actual values, the last lines of output, oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line, process_table
-from pytest_tlsandbox.formatting.text import (
-    align,
-    count,
-    cut,
-    fold,
-    moment,
-    printable,
-    seconds,
-    width,
-    wrap,
-)
+from pytest_tlsandbox.formatting.text import align, count, cut, fold, printable, seconds, wrap
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation
-from pytest_tlsandbox.messages.incidents import describe_run
-from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
+from pytest_tlsandbox.messages.incidents import describe_run, describe_supervisor, lifetime
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import UNKNOWN_EXIT_CODE, Screen
 
@@ -58,30 +47,7 @@ _OUTPUT_OF_LIVING = 3
 _Fact = tuple[str, "list[str]"]
 
 
-@dataclass(frozen=True)
-class OutputTail:
-    """The last lines of a process's output.
-
-    Attributes:
-        stream: the label of the output in the message.
-        lines: the last lines.
-        total: the number of lines that the process has written.
-        unread: why the output was not read; empty if it was read.
-
-    """
-
-    stream: str
-    lines: tuple[str, ...] = ()
-    total: int = 0
-    unread: str = ""
-
-
-FailedCheck: TypeAlias = "tuple[int, str, Explanation, OutputTail | None]"
-"""A failed check of several: its number, its line in the test, its result, the output to show."""
-
-
-@dataclass(frozen=True)
-class Renderer:
+class Renderer(NamedTuple):
     """Renders the messages of one wait.
 
     Attributes:
@@ -98,16 +64,10 @@ class Renderer:
     screen: Screen
     sandbox: str
 
-    def render(self, explanation: Explanation, output: OutputTail | None = None) -> str:
-        """Return the message of a failure: the first line, followed by details.
-
-        Args:
-            explanation: the result of the check.
-            output: the process's last lines of output, if there are any to show.
-
-        """
-        lines = [_first_line(explanation, output), "", *self._output(explanation, output)]
-        facts = [*self.facts(explanation, output), *self._facts_of_wait()]
+    def render(self, explanation: Explanation) -> str:
+        """Return the message of a failure: the first line, followed by details."""
+        lines = [_first_line(explanation), "", *self._output(explanation)]
+        facts = [*self.facts(explanation), *self._facts_of_wait()]
         lines += self.evidence(explanation) + self.labelled(facts, explanation.hint)
         if self.screen.verbosity >= 2 and self.timeline.last:
             rows = self.timeline.last.processes
@@ -117,29 +77,30 @@ class Renderer:
             lines += [_INDENT * 2 + line for line in table]
         return "\n".join(line.rstrip() for line in lines).rstrip()
 
-    def render_several(self, failed: Sequence[FailedCheck], passed: Sequence[str]) -> str:
+    def render_several(
+        self, failed: Sequence[tuple[int, str, Explanation]], passed: Sequence[str]
+    ) -> str:
         """Return the message for several checks, at least one of which failed.
 
         Args:
-            failed: the checks that failed.
+            failed: the number, the line in the test and the result of each check that failed.
             passed: the numbers and names of the checks that passed.
 
         """
-        _, _, explanation, output = failed[0]
         so_many = f"{len(failed)} of {count(len(failed) + len(passed), 'check')} failed"
         the_first = "; the first" if len(failed) > 1 else ""
-        lines = [f"{so_many}{the_first}: {_first_line(explanation, output)}", ""]
-        inside = replace(self, screen=self.screen._replace(columns=self.screen.columns - 5))
+        lines = [f"{so_many}{the_first}: {_first_line(failed[0][2])}", ""]
+        inside = self._replace(screen=self.screen._replace(columns=self.screen.columns - 5))
         hints = {""}
         most = self._size.rows
-        for number, place, explanation, output in failed[:most]:
+        for number, place, explanation in failed[:most]:
             label = f"{_INDENT}check {number}  "
-            text = f"{place}: {_first_line(explanation, output)}"
+            text = f"{place}: {_first_line(explanation)}"
             first, *others = wrap(text, self.screen.columns - len(label))
             lines += [label + first, *(_INDENT * 4 + line for line in others)]
             hint = "" if explanation.hint in hints else explanation.hint
             hints.add(hint)
-            facts = inside.facts(explanation, None)
+            facts = inside.facts(explanation._replace(tail=None))
             details = inside.evidence(explanation) + inside.labelled(facts, hint)
             lines += [f"   {line}" for line in details]
         if len(failed) > most:
@@ -154,14 +115,15 @@ class Renderer:
     def _size(self) -> _Size:
         return _SIZES[min(max(self.screen.verbosity, -1), 2)]
 
-    def _output(self, explanation: Explanation, output: OutputTail | None) -> list[str]:
+    def _output(self, explanation: Explanation) -> list[str]:
         """Return the name of the stream, followed by the last lines of output.
 
         A vertical bar precedes each line of output.
         """
+        output, row = explanation.tail, explanation.process
         if output is None or not output.lines:
             return []
-        row, most, columns = explanation.process, self._size.output, self.screen.columns - 4
+        most, columns = self._size.output, self.screen.columns - 4
         if row is not None and not row.ended and self.screen.verbosity <= 0:
             most = _OUTPUT_OF_LIVING
         shown = output.lines[-most:]
@@ -197,21 +159,21 @@ class Renderer:
             lines += [_INDENT * 2 + line for line in table]
         return lines
 
-    def facts(self, explanation: Explanation, output: OutputTail | None) -> list[_Fact]:
+    def facts(self, explanation: Explanation) -> list[_Fact]:
         """Return facts about the process, its output and the outages, each with its label."""
-        row, run = explanation.process, explanation.run
+        row, run, output = explanation.process, explanation.run, explanation.tail
         labels = ("timeline", *dict(explanation.remarks))
         room = self.screen.columns - 4 - max(map(len, labels))
         facts: list[_Fact] = []
         if row is not None and self.screen.verbosity >= 0:
             line, beyond = command_line(row)
             facts.append(("process", fold(line, room, self._size.command, beyond=beyond)))
-            told = f"pid {row.pid}, {_lifetime(row)}" if run is None else describe_run(run)
+            told = f"pid {row.pid}, {lifetime(row)}" if run is None else describe_run(run)
             facts.append(("run", wrap(told, room)))
             # The row of an earlier run contains an old state of the supervisor.
             managed = row.managed if run is None else run.generation.managed
             if managed is not None:
-                facts.append(("managed", wrap(_supervised(managed), room)))
+                facts.append(("managed", wrap(describe_supervisor(managed), room)))
         changed = changes(self.timeline, row, room, self._size.changes)
         has_changed = row is not None and (self.timeline.outages or len(changed) > 2)
         explains = explanation.error is (Inconclusive if row is None else ProcessNotFound)
@@ -237,58 +199,28 @@ class Renderer:
         if hint:
             labels = max(len(label) for label, _ in (*facts, ("hint", [])))
             facts = [*facts, ("hint", wrap(hint, self.screen.columns - 4 - labels))]
-        cells = [
-            ("" if index else label, line)
-            for label, lines in facts
-            for index, line in enumerate(lines)
-            if line
-        ]
+        cells = []
+        for label, lines in facts:
+            cells += [("" if index else label, line) for index, line in enumerate(lines) if line]
         return [_INDENT + line for line in align(cells)]
 
 
-def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
+def _first_line(explanation: Explanation) -> str:
     """Return the headline, followed by the last line of output if there is enough room."""
     headline = printable(explanation.headline)
-    last = printable(last_line(output.lines)) if output else ""
+    last = printable(last_line(explanation.tail.lines)) if explanation.tail else ""
     if not last or not explanation.subject:
         return headline
     # If a process failed by itself, its last line of output is probably its error.
     row = explanation.process
     failed = row is not None and row.exit_code not in (None, 0, UNKNOWN_EXIT_CODE)
     whole = f"{headline}: {last}" if failed else f"{headline}; last output: {last}"
-    return whole if width(whole) <= _LONGEST_HEADLINE else headline
+    return whole if cut(whole, _LONGEST_HEADLINE) == whole else headline
 
 
 def last_line(lines: Sequence[str]) -> str:
     """Return the last line that is not blank, stripped and with secrets masked, or ""."""
     return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
-
-
-def _lifetime(row: ProcessInfo) -> str:
-    """Return how long an ended process ran, or the time at which a living process started."""
-    if row.lifetime is not None and row.ended_at is not None:
-        return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
-    return f"started {moment(row.started_at)} UTC"
-
-
-def _supervised(managed: ManagedProcess) -> str:
-    """Return a description of a supervisor's state, or "" if it does not explain a failure."""
-    sound = managed.health_status in ("disabled", "healthy")
-    if sound and not managed.restart_count and not managed.last_error:
-        return ""
-    parts = [managed.status]
-    if managed.restart_count:
-        parts.append(count(managed.restart_count, "restart"))
-        if managed.restart is not None:
-            limit = managed.restart.max_restarts
-            parts[-1] += "" if limit is None else f" (limit: {limit})"
-            parts.append(f"policy: {managed.restart.policy}")
-    if managed.health_status != "disabled":
-        check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""
-        parts.append(f"health: {managed.health_status}{check}")
-    if managed.last_error:
-        parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
-    return ", ".join(parts)
 
 
 def changes(timeline: Timeline, row: ProcessInfo | None, columns: int, most: int) -> list[str]:
@@ -308,13 +240,10 @@ def changes(timeline: Timeline, row: ProcessInfo | None, columns: int, most: int
         The lines; an empty list if the state did not change and no outage happened.
 
     """
-    states = [] if row is None else timeline.states(row)
-    if len(states) <= 1 and not timeline.outages:
+    states, outages = [] if row is None else timeline.states(row), timeline.outages
+    if len(states) <= 1 and not outages:
         return []
-    events = [
-        (outage.start, f"unavailable until +{seconds(outage.end)} ({outage})")
-        for outage in timeline.outages
-    ]
+    events = [(gap.start, f"unavailable until +{seconds(gap.end)} ({gap})") for gap in outages]
     events += [(change.at, change.state) for change in states]
     events.sort(key=lambda event: event[0])
     lines = align((f"+{seconds(at)}", printable(text)) for at, text in events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_tlsandbox.formatting.processes import list_texts, named, short_name, signal_name
-from pytest_tlsandbox.formatting.text import count, moment, seconds
+from pytest_tlsandbox.formatting.text import count, cut, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.history.runs import Run
@@ -36,15 +36,10 @@ def ended_row(run: Run) -> ProcessInfo | None:
         return row
     if end is None:
         return row if run.successor is None else replace(row, status="ended")
-    status = "exited" if end.signal is None else "signaled"
-    return replace(
-        row,
-        status="oom_killed" if end.oom_killed and not end.child else status,
-        exit_code=end.exit_code,
-        signal=end.signal,
-        oom_killed=end.oom_killed,
-        ended_at=end.ended_at,
-    )
+    code, signal, oom, at, child = end
+    status = "exited" if signal is None else "signaled"
+    status = "oom_killed" if oom and not child else status
+    return replace(row, status=status, exit_code=code, signal=signal, oom_killed=oom, ended_at=at)
 
 
 def run_label(run: Run) -> str:
@@ -83,6 +78,33 @@ def describe_run(run: Run) -> str:
         ran = f"ran {seconds((end.ended_at - row.started_at).total_seconds())}" if row else ""
     parts = (f"{pid} ({label})" if label else pid, ended, ran, aftermath(run))
     return ", ".join(filter(None, parts))
+
+
+def lifetime(row: ProcessInfo) -> str:
+    """Return how long an ended process ran, or the time at which a living process started."""
+    if row.lifetime is not None and row.ended_at is not None:
+        return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
+    return f"started {moment(row.started_at)} UTC"
+
+
+def describe_supervisor(managed: ManagedProcess) -> str:
+    """Return a description of a supervisor's state, or "" if it does not explain a failure."""
+    sound = managed.health_status in ("disabled", "healthy")
+    if sound and not managed.restart_count and not managed.last_error:
+        return ""
+    parts = [managed.status]
+    if managed.restart_count:
+        parts.append(count(managed.restart_count, "restart"))
+        if managed.restart is not None:
+            limit = managed.restart.max_restarts
+            parts[-1] += "" if limit is None else f" (limit: {limit})"
+            parts.append(f"policy: {managed.restart.policy}")
+    if managed.health_status != "disabled":
+        check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""
+        parts.append(f"health: {managed.health_status}{check}")
+    if managed.last_error:
+        parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
+    return ", ".join(parts)
 
 
 def aftermath(run: Run) -> str:

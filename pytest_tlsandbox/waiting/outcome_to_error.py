@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.api import SandboxClient
@@ -12,24 +11,13 @@ from pytest_tlsandbox.formatting.text import seconds, shorten
 from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.history.snapshot import newest_with_pid
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.failure import (
-    MOST_OUTPUT,
-    FailedCheck,
-    OutputTail,
-    Renderer,
-    last_line,
-)
+from pytest_tlsandbox.messages.explanation import Explanation, Listed, OutputTail
+from pytest_tlsandbox.messages.failure import MOST_OUTPUT, Renderer, last_line
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import Screen, Stream
-from pytest_tlsandbox.waiting.conditions.condition import (
-    MORE_MEMORY,
-    Impossible,
-    Met,
-    Pending,
-    Result,
-)
 from pytest_tlsandbox.waiting.polling import Wait
+from pytest_tlsandbox.waiting.results import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.suggestions import MORE_LOCAL_MEMORY, MORE_MEMORY, hint_of
 
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 _TAIL_TIME = 1.0
@@ -38,28 +26,6 @@ _SHORTEST_READ = 0.02
 _MOST_TAILS = 3
 _LONGEST_LAST_LINE = 120
 
-_HINTS: dict[type[errors.InfrastructureError], str] = {
-    errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
-    errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
-    errors.ContractViolation: "use the id or URL of a sandbox, not the URL of a console or a login page",
-    errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
-    errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
-    errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
-}
-_HINTS_BY_LABEL = {
-    "proxy": "check HTTPS_PROXY; to reach the sandbox without a proxy, add its host to NO_PROXY",
-    "TLS": (
-        "check the address and the clock of this machine; if your network replaces certificates, set "
-        "REQUESTS_CA_BUNDLE to a file with its certificate"
-    ),
-    "404 LIFECYCLE_PATH_NOT_FOUND": (
-        "pass this URL with --tlsandbox-proxy-url, and the id of the sandbox with --tlsandbox"
-    ),
-    "no such host": "check the id or URL of the sandbox, and the name server of this machine",
-}
-_RESUME = "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
-_ALLOW = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
-_MORE_LOCAL_MEMORY = "raise --tlsandbox-memory if this memory use is expected"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 
 
@@ -74,29 +40,26 @@ def error_of(wait: Wait, screen: Screen) -> errors.TLSandboxError:
         The error, with its attributes ``wanted`` and ``snapshot``.
 
     """
-    took = seconds(wait.seconds)
+    fault, took = wait.fault, seconds(wait.seconds)
     of = f" of {seconds(wait.timeout)}" if wait.timeout else ""
-    if wait.fault is not None:
-        explanation = _of_fault(wait.fault, wait.timeline)
-    else:
-        explanation = _explain(wait.result, wait)
-        was_cut = wait.cut and not wait.final
-        if isinstance(wait.result, Pending):
-            # The text of a timeout is the same in each test run, so that failures can be grouped.
-            cut = f"{took} (wait{of} cut short by pytest-timeout)"
-            time = cut if was_cut else seconds(wait.timeout or 0.0)
-            explanation = replace(explanation, what=f"{explanation.what} after {time}")
-        elif was_cut:
-            because = f"pytest-timeout ended the wait after {took}{of}"
-            explanation = replace(explanation, because=because)
-        if was_cut:
-            hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
-            explanation = replace(explanation, hint=hint)
-    error = explanation.error(text_of(explanation, wait.client, wait.timeline, screen))
-    if isinstance(error, errors.InfrastructureError) and wait.fault is not None:
-        error.label, error.transient = wait.fault.label, wait.fault.transient
-        error.outage = wait.fault.outage
-    return _with_data(error, explanation, wait.condition.wanted, wait.timeline)
+    explanation = _of_fault(fault, wait.timeline) if fault else _explain(wait.result, wait)
+    was_cut = wait.cut and not wait.final and fault is None
+    if isinstance(wait.result, Pending):
+        # The text of a timeout is the same in each test run, so that failures can be grouped.
+        cut = f"{took} (wait{of} cut short by pytest-timeout)"
+        time = cut if was_cut else seconds(wait.timeout or 0.0)
+        explanation = explanation._replace(what=f"{explanation.what} after {time}")
+    elif was_cut:
+        because = f"pytest-timeout ended the wait after {took}{of}"
+        explanation = explanation._replace(because=because)
+    if was_cut:
+        hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
+        explanation = explanation._replace(hint=hint)
+    text = text_of(explanation, wait.client, wait.timeline, screen)
+    error = _error(explanation, text, wait.condition.wanted, wait.timeline)
+    if isinstance(error, errors.InfrastructureError) and fault is not None:
+        error.label, error.transient, error.outage = fault.label, fault.transient, fault.outage
+    return error
 
 
 def text_of(
@@ -111,14 +74,13 @@ def text_of(
         screen: the terminal, which determines the width and the verbosity of the message.
 
     """
-    tails, output = Tails(client), None
+    tails = Tails(client)
     if explanation.process is None:
         listed = map(tails.with_last_line, explanation.listed[:_MOST_TAILS])
-        explanation = replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
+        explanation = explanation._replace(listed=(*listed, *explanation.listed[_MOST_TAILS:]))
     elif explanation.output:
-        output = tails.read(explanation.process, explanation.run)
-    renderer = Renderer(timeline, screen, client.label)
-    return renderer.render(_with_limit(explanation, client), output)
+        explanation = explanation._replace(tail=tails.read(explanation.process, explanation.run))
+    return Renderer(timeline, screen, client.label).render(_with_limit(explanation, client))
 
 
 def error_of_several(
@@ -136,7 +98,7 @@ def error_of_several(
 
     """
     passed: list[str] = []
-    failed: list[FailedCheck] = []
+    failed: list[tuple[int, str, Explanation]] = []
     failures: list[errors.TLSandboxError] = []
     client, timeline = wait.client, wait.timeline
     tails = Tails(client)
@@ -144,21 +106,18 @@ def error_of_several(
         if isinstance(result, Met) and (wait.final or not result.settling_time):
             passed.append(f"check {number} ({name})")
             continue
-        explanation, output = _with_limit(_explain(result, wait), client), None
+        explanation = _with_limit(_explain(result, wait), client)
         if explanation.output and len(failed) < _MOST_TAILS:
-            output = tails.read(explanation.process, explanation.run)
-        failed.append((number, place, explanation, output))
-        failure = explanation.error(explanation.headline)
-        failures.append(_with_data(failure, explanation, name, timeline))
+            tail = tails.read(explanation.process, explanation.run)
+            explanation = explanation._replace(tail=tail)
+        failed.append((number, place, explanation))
+        failures.append(_error(explanation, explanation.headline, name, timeline))
     text = Renderer(timeline, screen, client.label).render_several(failed, passed)
-    error: errors.TLSandboxError
+    error = type(failures[0])(text)
     if any(isinstance(failure, errors.AssertionFailed) for failure in failures):
-        error = errors.ChecksFailed(text)
-        error.failures = tuple(failures)
-    else:
-        error = type(failures[0])(text)
-    error.wanted = " and ".join(name for name, _, _ in checks)
-    error.snapshot = wait.timeline.last
+        error = several = errors.ChecksFailed(text)
+        several.failures = tuple(failures)
+    error.wanted, error.snapshot = " and ".join(name for name, _, _ in checks), timeline.last
     return error
 
 
@@ -168,20 +127,20 @@ def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
         return explanation
     limit = f"{client.memory_limit / 2**20:.0f} MiB"
     if explanation.error is errors.SuspectedOOMKill:
-        return replace(explanation, remarks=(("memory limit", limit), *explanation.remarks))
+        return explanation._replace(remarks=(("memory limit", limit), *explanation.remarks))
     if not issubclass(explanation.error, errors.ProcessOOMKilled):
         return explanation
     what = _OOM_KILLED.sub(rf"\g<0> at a limit of {limit}", explanation.what, count=1)
-    hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
-    return replace(explanation, what=what, hint=hint)
+    hint = explanation.hint.replace(MORE_MEMORY, MORE_LOCAL_MEMORY)
+    return explanation._replace(what=what, hint=hint)
 
 
-def _with_data(
-    error: errors.TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
+def _error(
+    explanation: Explanation, text: str, wanted: str, timeline: Timeline
 ) -> errors.TLSandboxError:
-    error.wanted = wanted
-    error.snapshot = timeline.last
-    process = explanation.process
+    """Return the error with this text, and set the attributes that tests can use."""
+    error, process = explanation.error(text), explanation.process
+    error.wanted, error.snapshot = wanted, timeline.last
     error.run = explanation.run or (process and timeline.history.run_of(process))
     return error
 
@@ -191,10 +150,10 @@ def _explain(result: Result | None, wait: Wait) -> Explanation:
     if isinstance(result, Pending) or (isinstance(result, Impossible) and wait.final):
         return result.explain()
     if isinstance(result, Impossible):
-        return replace(result.explanation, because="the wait ended before this was settled")
+        return result.explanation._replace(because="the wait ended before this was settled")
     if result is not None and result.unsettled is not None:
         explanation = result.unsettled
-        return replace(explanation, what=f"{explanation.what} for only {seconds(wait.same_for)}")
+        return explanation._replace(what=f"{explanation.what} for only {seconds(wait.same_for)}")
     what = "Cannot be checked: the result did not settle"
     because = f"the wait ended after {seconds(wait.seconds)}"
     return Explanation(errors.Inconclusive, what, because=because)
@@ -207,18 +166,6 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline) -> Explanat
         outage = timeline.outages[-1]
         what += f"; could not list the processes for {seconds(outage.end - outage.start)}"
     return Explanation(type(fault), what, because=because, hint=hint_of(fault))
-
-
-def hint_of(fault: errors.InfrastructureError) -> str:
-    """Return how to fix the cause of an infrastructure error; "" if this is not known."""
-    if fault.label in _HINTS_BY_LABEL:
-        return _HINTS_BY_LABEL[fault.label]
-    if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        return _RESUME
-    if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
-        # The request did not reach the sandbox, so the hint about its memory does not apply.
-        return _ALLOW if fault.label.endswith("BlockedError") else ""
-    return _HINTS.get(type(fault), "")
 
 
 class Tails:
@@ -274,4 +221,4 @@ class Tails:
         tail = self.read(item.row) if item.output else None
         last = shorten(last_line(tail.lines), _LONGEST_LAST_LINE) if tail else ""
         told = f"last line: {last}" if last else ""
-        return replace(item, remark="; ".join(filter(None, (item.remark, told))))
+        return item._replace(remark="; ".join(filter(None, (item.remark, told))))

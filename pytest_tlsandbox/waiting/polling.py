@@ -23,13 +23,7 @@ from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import last_line
 from pytest_tlsandbox.models import ProcessInfo
-from pytest_tlsandbox.waiting.conditions.condition import (
-    Condition,
-    Impossible,
-    Met,
-    Pending,
-    Result,
-)
+from pytest_tlsandbox.waiting.results import Condition, Impossible, Met, Pending, Result
 from pytest_tlsandbox.waiting.wakeup import Wakeup
 
 logger = logging.getLogger("pytest_tlsandbox")
@@ -98,6 +92,7 @@ class Wait:
     since: int | None = None
     say: Callable[[str], None] | None = None
     may_be_cut: bool = field(default=True, kw_only=True)
+    cut: bool = field(default=False, init=False)
     result: Result | None = field(default=None, init=False)
     final: bool = field(default=False, init=False)
     fault: InfrastructureError | None = field(default=None, init=False)
@@ -108,9 +103,8 @@ class Wait:
         start = self.client.clock.monotonic()
         sooner = self.client.wait_deadline() if self.may_be_cut else None
         self._deadline = math.inf if self.timeout is None else start + self.timeout
-        self.cut = sooner is not None and sooner < self._deadline
-        if sooner is not None and self.cut:
-            self._deadline = max(start, sooner)
+        if sooner is not None and sooner < self._deadline:
+            self.cut, self._deadline = True, max(start, sooner)
         self.timeline = Timeline(start, self.client.history)
         self._reported = self._last_begun = self._last_good = self._outage_ends = start
         self._same_since = self._unseen = 0.0
@@ -189,11 +183,9 @@ class Wait:
         # An assertion, which has no timeout, needs all evidence; a wait polls often.
         snapshot = self.client.poll(limit=limit, after=after, counts_kills=self.timeout is None)
         if self.since is not None and self.client.history.replaced_at > self.since:
-            raise SandboxReplaced(
-                f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
-                "none of the processes listed earlier is listed now",
-                label="replaced",
-            )
+            what = f"Sandbox {snapshot.sandbox} was replaced or restarted during this test"
+            because = "none of the processes listed earlier is listed now"
+            raise SandboxReplaced(f"{what}\n{because}", label="replaced")
         return snapshot
 
     def _has_not_changed(self, begun: float) -> bool:
@@ -203,11 +195,11 @@ class Wait:
         wait does not need to list thousands of processes. After a change or an error, the wait
         needs the whole list.
         """
-        row, last = self._awaited(), self.timeline.last
+        row, last, woken = self._awaited(), self.timeline.last, self._wakeup
         if row is None or last is None or self.fault is not None or self._probes():
             return False
-        listed_now = self._wakeup.heard or begun - last.begun >= _LIST_INTERVAL
-        if len(last) < _LONG_LIST or listed_now or self._wakeup.noticed or self._is_last(begun):
+        needs_list = woken.heard or woken.noticed or begun - last.begun >= _LIST_INTERVAL
+        if needs_list or len(last) < _LONG_LIST or self._is_last(begun):
             return False
         with contextlib.suppress(InfrastructureError):
             if self.client.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
@@ -326,7 +318,6 @@ class Wait:
             return self._now() >= self._outage_ends - _INSTANT
         # During an outage, a change of the result would not be visible, so the outage does not
         # count.
-        patience = (
-            self.result.settling_time + _LONGEST_WAVERING + min(self._unseen, _LONGEST_UNSEEN)
-        )
+        unseen = min(self._unseen, _LONGEST_UNSEEN)
+        patience = self.result.settling_time + _LONGEST_WAVERING + unseen
         return self._deadline == math.inf and self._last_begun - self.timeline.start > patience

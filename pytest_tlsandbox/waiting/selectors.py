@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pytest_tlsandbox.arguments import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
@@ -18,6 +18,9 @@ from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Identity, Pick
+
+SUCCESSOR_TIME = 2.0
+"""Grace period in seconds for a successor after all processes that match a text have ended."""
 
 
 @dataclass(frozen=True)
@@ -107,42 +110,24 @@ Process: TypeAlias = "str | int | re.Pattern[str] | By | ListedProcess | TracedP
 """The ways to select a process: text from its command line or its managed name, a pid, a compiled regex, an object that the plugin or the SDK returned, ``by(...)``, or a predicate."""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The result of a selector for one snapshot.
 
     Attributes:
-        history: the history of the sandbox.
         matches: the selected rows, oldest first.
+        living: the matches that are alive or that a supervisor will restart.
         older: rows that match, but are excluded because they had ended before the baseline.
         gone: whether the selected run was listed before, but is no longer listed.
         successors: whether a process that starts later may also match; if so, the wait continues
             for a grace period after all matches have ended.
-        each_run: whether the selector selects a single run; if so, the result is final when the run
-            has ended, even if a supervisor restarts the program.
 
     """
 
-    history: History
     matches: tuple[ProcessInfo, ...] = ()
+    living: tuple[ProcessInfo, ...] = ()
     older: tuple[ProcessInfo, ...] = ()
     gone: bool = False
     successors: bool = False
-    each_run: bool = False
-
-    def over(self, row: ProcessInfo) -> bool:
-        """Return whether a match has ended and will not be restarted by a supervisor."""
-        if not row.ended or self.each_run or is_over(row):
-            return row.ended
-        # If another process was started with the same name, the old row may still say "backing
-        # off".
-        run = self.history.run_of(row)
-        return run is not None and run.generation.replaced
-
-    @property
-    def living(self) -> tuple[ProcessInfo, ...]:
-        """The matches that are alive or that a supervisor will restart."""
-        return tuple(row for row in self.matches if not self.over(row))
 
 
 class Selector:
@@ -172,6 +157,8 @@ class Selector:
         history: the history of the sandbox.
         may_select_others: whether the selector selects all matching processes, including later
             processes.
+        one_run: whether the selector selects a single run; if so, the result is final when the run
+            has ended, even if a supervisor restarts the program.
 
     Raises:
         InvalidArgument: ``process`` has the wrong type, or would match every process or no process.
@@ -190,23 +177,22 @@ class Selector:
         self.text = process if isinstance(process, str) else None
         self.history = history
         self._baseline = baseline
-        self._run: Identity | None = None
+        self._run = _identity_of(process)
         fields = dict(process.fields) if isinstance(process, By) else {}
-        self._one_run = isinstance(process, int) or "pid" in fields or "handle" in fields
-        self.may_select_others = not self._one_run
-        if _is_process_info(process):
-            self._run = _identity_of(process)
-            self._one_run = _managed_id(process) is None
+        self.one_run = isinstance(process, int) or "pid" in fields or "handle" in fields
+        self.may_select_others = not self.one_run
+        if self._run is not None:
+            self.one_run = _managed_id(process) is None
             self.may_select_others = False
 
     @property
     def pid(self) -> int | None:
         """The pid of the selected run, or None if the selector is not bound to one run."""
-        return self._run.pid if self._one_run and self._run is not None else None
+        return self._run.pid if self.one_run and self._run is not None else None
 
     def select(self, snapshot: ProcessSnapshot) -> Selection:
         """Return the matches in a snapshot, and remember the selected run for later snapshots."""
-        if self._one_run:
+        if self.one_run:
             return self._select_run(snapshot)
         if not self.may_select_others:
             return self._select_generation(snapshot)
@@ -214,7 +200,8 @@ class Selector:
         new = tuple(row for row in fitting if self._is_new(row))
         older = tuple(row for row in fitting if not self._is_new(row))
         named = tuple(row for row in new if _is_named(row, self.text))
-        return Selection(self.history, named or new, older, successors=not named)
+        living = tuple(row for row in named or new if not self._is_over(row))
+        return Selection(named or new, living, older, successors=not named)
 
     def selects(self, run: Run) -> bool:
         """Return whether the selector selects a run.
@@ -226,8 +213,8 @@ class Selector:
         if self.may_select_others:
             rows = [member.row for member in run.generation.runs if member.row is not None]
             return any(map(self.fits, rows))
-        bound = self._bound_run()
-        if bound is None or self._one_run:
+        bound = self.bound_run
+        if bound is None or self.one_run:
             return run is bound
         return run.generation is bound.generation
 
@@ -239,49 +226,53 @@ class Selector:
             if the selector selects all matching processes and therefore only listed ones.
 
         """
-        run = self._bound_run()
+        run = self.bound_run
         if run is None and isinstance(self.process, int):
             run = self.history.vanished_with(self.process)
         return run if run and run.gone and run.end is None and not run.ended_here else None
 
-    def _bound_run(self) -> Run | None:
-        """Return the run that the selector is bound to, or None if there is no such run.
+    @property
+    def bound_run(self) -> Run | None:
+        """The run that the selector is bound to; None if there is no such run.
 
-        If the selector is bound to a managed process, the result is the newest run of this process.
+        If the selector is bound to a managed process, it is the newest run of this process.
         """
         run = self.history.find(self._run) if self._run is not None else None
-        return run if run is None or self._one_run else run.generation.newest
-
-    @property
-    def last_seen(self) -> ProcessInfo | None:
-        """The newest row of the run that the selector is bound to, if any."""
-        run = self._bound_run()
-        return run.row if run else None
+        return run if run is None or self.one_run else run.generation.newest
 
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
         """Select the newest run of a managed process. Ignore later processes with the same name."""
         rows = [row for row in snapshot if self.fits(row)]
-        newest = self._bound_run()
+        newest = self.bound_run
         if newest is None and rows:  # the process was restarted before the first list call
             newest = self.history.run_of(rows[-1])
         own = [row for row in rows if self.history.run_of(row) is newest]
         if not own:
-            return Selection(self.history, gone=True)
+            return Selection(gone=True)
         self._run = own[-1].identity
-        return Selection(self.history, (own[-1],))
+        return Selection((own[-1],), () if self._is_over(own[-1]) else (own[-1],))
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
             fitting = [row for row in snapshot if self.fits(row)]
             if not fitting:  # because a process with this pid may start later
-                return Selection(self.history)
+                return Selection()
             self._run = fitting[-1].identity
-        row, run = snapshot.find(self._run), self._bound_run()
+        row, run = snapshot.find(self._run), self.bound_run
         if row is None and run is not None and run.successor is not None and run.end is not None:
             row = ended_row(run)  # its supervisor reported how it ended
         if row is None:
-            return Selection(self.history, gone=True)
-        return Selection(self.history, (row,), each_run=True)
+            return Selection(gone=True)
+        return Selection((row,), () if row.ended else (row,))
+
+    def _is_over(self, row: ProcessInfo) -> bool:
+        """Return whether a match has ended and will not be restarted by a supervisor."""
+        if not row.ended or is_over(row):
+            return row.ended
+        # If another process was started with the same name, the old row may still say "backing
+        # off".
+        run = self.history.run_of(row)
+        return run is not None and run.generation.replaced
 
     def _is_newest(self, row: ProcessInfo) -> bool:
         """Return whether a row shows the newest run of its process.
@@ -342,7 +333,7 @@ def _read(process: Any) -> tuple[str, Callable[[ProcessInfo], bool]]:
     if isinstance(process, By):
         fields = dict(process.fields)
         return repr(process), lambda row: not differences(row, fields)
-    if _is_process_info(process):
+    if _identity_of(process) is not None:
         managed_id = _managed_id(process)
         return f"pid {process.pid}", lambda row: bool(row.managed and row.managed.id == managed_id)
     if callable(process) and not isinstance(process, type):
@@ -359,18 +350,16 @@ def _brief(text: str) -> str:
     return shorten(mask_text(text[:1000]), 60)
 
 
-def _is_process_info(process: Any) -> bool:
-    """Return whether a value is a process object of this plugin or of the SDK."""
-    return hasattr(process, "pid") and isinstance(getattr(process, "started_at", None), datetime)
-
-
 def _managed_id(process: Any) -> str | None:
     managed = getattr(process, "managed", None)
     return managed.id if managed is not None else None
 
 
-def _identity_of(process: Any) -> Identity:
-    started_at = process.started_at
+def _identity_of(process: Any) -> Identity | None:
+    """Return the identity of a process object of this plugin or of the SDK, or None."""
+    started_at = getattr(process, "started_at", None)
+    if not hasattr(process, "pid") or not isinstance(started_at, datetime):
+        return None
     if started_at.tzinfo is None:
         started_at = started_at.replace(tzinfo=timezone.utc)
     return Identity(getattr(process, "handle", None), process.pid, started_at)

@@ -1,4 +1,4 @@
-"""Report that no process matches a selector, list near misses, and add a hint."""
+"""Suggest how to fix the cause of a failure: hints, and near misses if no process matches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from pytest_tlsandbox.errors import ProcessNotFound
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import command_line
 from pytest_tlsandbox.formatting.text import count, shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
@@ -16,14 +16,66 @@ from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
+MORE_MEMORY = "raise memory_mb of the sandbox if this memory use is expected"
+RUN_AGAIN = "run the test again: sandboxes sometimes lose an exit code (a few in 1000)"
+SEE_ROWS = (
+    "update pytest-tlsandbox if the sandbox is newer; to see the row, send GET /api/v1/processes"
+)
+_HINTS: dict[type[errors.InfrastructureError], str] = {
+    errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
+    errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
+    errors.ContractViolation: "use the id or URL of a sandbox, not the URL of a console or a login page",
+    errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
+    errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
+    errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
+}
+_HINTS_BY_LABEL = {
+    "proxy": "check HTTPS_PROXY; to reach the sandbox without a proxy, add its host to NO_PROXY",
+    "TLS": (
+        "check the address and the clock of this machine; if your network replaces certificates, set "
+        "REQUESTS_CA_BUNDLE to a file with its certificate"
+    ),
+    "404 LIFECYCLE_PATH_NOT_FOUND": (
+        "pass this URL with --tlsandbox-proxy-url, and the id of the sandbox with --tlsandbox"
+    ),
+    "no such host": "check the id or URL of the sandbox, and the name server of this machine",
+}
+_RESUME = "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
+_ALLOW = "add the host of the sandbox to allow_hosts of pytest-socket, which blocks the connection"
+MORE_LOCAL_MEMORY = "raise --tlsandbox-memory if this memory use is expected"
+_REGEX_SYNTAX = re.compile(
+    r"\\[dDwWsSbB.()\[\]]|\.[*+]|[\])][*+{]|\[\^?(?:a-z|A-Z|0-9)|\(\?[:=!<Pa-z]|^\^|\w\$$|\w\|\w"
+)
 _MOST = 3
 _LONGEST_WORD = 100
 _MOST_WORDS = 100
 _BLANKS_AND_QUOTES = re.compile(r"[\s\"']+")
 _NUMBER = re.compile(r"\d+")
-_REGEX_SYNTAX = re.compile(
-    r"\\[dDwWsSbB.()\[\]]|\.[*+]|[\])][*+{]|\[\^?(?:a-z|A-Z|0-9)|\(\?[:=!<Pa-z]|^\^|\w\$$|\w\|\w"
-)
+
+
+def after_a_crash(row: ProcessInfo) -> str:
+    """Return a hint for a crashed process, or "" if there is no hint for its language."""
+    python = "python" in row.command.rpartition("/")[2]
+    return "use python -X faulthandler to see where the process crashed" if python else ""
+
+
+def regex_hint(text: str) -> str:
+    """Return a hint if a text looks like a regular expression, or "" otherwise."""
+    if not _REGEX_SYNTAX.search(text):
+        return ""
+    return "use re.compile(...): the text looks like a regular expression, but is matched literally"
+
+
+def hint_of(fault: errors.InfrastructureError) -> str:
+    """Return how to fix the cause of an infrastructure error; "" if this is not known."""
+    if fault.label in _HINTS_BY_LABEL:
+        return _HINTS_BY_LABEL[fault.label]
+    if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
+        return _RESUME
+    if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
+        # The request did not reach the sandbox, so the hint about its memory does not apply.
+        return _ALLOW if fault.label.endswith("BlockedError") else ""
+    return _HINTS.get(type(fault), "")
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
@@ -43,17 +95,15 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         subject = f"{count(len(selection.older), 'matching process')} ended before the test began"
         hint = "start the process in this test, or pass since=None to match earlier processes too"
         listed = tuple(map(Listed, selection.older[-_MOST:]))
-        listed_as = "matching processes that ended before this test"
-        return Explanation(
-            ProcessNotFound, what, subject, listed=listed, listed_as=listed_as, hint=hint
-        )
+        error, title = errors.ProcessNotFound, "matching processes that ended before this test"
+        return Explanation(error, what, subject, listed=listed, listed_as=title, hint=hint)
     near = near_misses(selector, snapshot)
     word = _suggestion(near)
     number = count(len(snapshot), "process")
     closest = "closest match" if len(near) == 1 else "closest matches"
     extent = f"{number} listed" if len(snapshot) else "nothing is listed"
     return Explanation(
-        ProcessNotFound,
+        errors.ProcessNotFound,
         f"No process matches {selector.label}",
         f'did you mean "{shorten(word, 60)}"?' if word else "",
         because="" if near else extent,
@@ -87,13 +137,6 @@ def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> 
     if not len(snapshot):
         return "start the process first, or check that this is the right sandbox"
     return "select by a part of the command line: the command and its arguments, joined by spaces"
-
-
-def regex_hint(text: str) -> str:
-    """Return a hint if a text looks like a regular expression, or "" otherwise."""
-    if not _REGEX_SYNTAX.search(text):
-        return ""
-    return "use re.compile(...): the text looks like a regular expression, but is matched literally"
 
 
 class NearMiss(NamedTuple):

@@ -32,11 +32,10 @@ class Wakeup:
     """
 
     def __init__(self, client: SandboxClient, evaluated: float) -> None:
-        self.evaluated = evaluated
+        self.evaluated = self._last_heard = evaluated
         self.noticed = False
         self._client = client
         self._event = threading.Event()
-        self._last_heard = evaluated
         self._notice: EndNotice | None = None
         self._followed: Identity | None = None
         self._false_notices = 0
@@ -58,9 +57,10 @@ class Wakeup:
 
         If ``process`` is None, stop following the previous process.
         """
-        if process is None or process.identity != self._followed:
+        identity = None if process is None else process.identity
+        if identity != self._followed:
             self._stop_following()
-            self._followed, self._false_notices = None if process is None else process.identity, 0
+            self._followed, self._false_notices = identity, 0
         may_follow = self._notice is None and self._false_notices < _MOST_FALSE_NOTICES
         if process is not None and may_follow:
             self._notice = self._client.notice_end(process.pid, limit, self._event.set)
@@ -70,13 +70,10 @@ class Wakeup:
         self.noticed = False
         clock, left = self._client.clock, seconds
         end = clock.monotonic() + seconds
-        while True:
+        while left > _INSTANT:
             # Clear the event before checking the reasons, so that no reason is missed.
             self._event.clear()
-            if left <= _INSTANT or self.heard:
-                return
-            self.noticed = self._has_notice()
-            if self.noticed:
+            if self.heard or self._has_notice():
                 return
             clock.wait(self._event, left)
             left = end - clock.monotonic()
@@ -92,12 +89,12 @@ class Wakeup:
             self._event.set()
 
     def _has_notice(self) -> bool:
-        if self._notice is None or not self._notice.came:
-            return False
-        # Consider the notice false until a poll shows that the process is no longer alive.
-        self._false_notices += 1
-        self._stop_following()
-        return True
+        self.noticed = self._notice is not None and self._notice.came
+        if self.noticed:
+            # Consider the notice false until a poll shows that the process is no longer alive.
+            self._false_notices += 1
+            self._stop_following()
+        return self.noticed
 
     def _stop_following(self) -> None:
         if self._notice is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import list_texts, living_state, short_name
@@ -12,29 +12,13 @@ from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.messages import incidents as texts
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.incidents import (
-    describe,
-    ended_row,
-    headline_of,
-    run_label,
-    run_name,
-    shown_row,
-)
 from pytest_tlsandbox.models import ProcessInfo
-from pytest_tlsandbox.waiting.conditions.condition import (
-    CORRECTION_TIME,
-    MORE_MEMORY,
-    RUN_AGAIN,
-    SETTLING_TIME,
-    Impossible,
-    Met,
-    Result,
-    after_a_crash,
-    unreadable_rows,
-)
+from pytest_tlsandbox.waiting.conditions.process_list import unreadable_rows
+from pytest_tlsandbox.waiting.results import CORRECTION_TIME, SETTLING_TIME, Impossible, Met, Result
 from pytest_tlsandbox.waiting.selectors import Selector, is_over
-from pytest_tlsandbox.waiting.suggestions import not_found
+from pytest_tlsandbox.waiting.suggestions import MORE_MEMORY, RUN_AGAIN, after_a_crash, not_found
 
 
 @dataclass(eq=False)
@@ -59,21 +43,19 @@ class NotRunning:
         living = self.selector.select(snapshot).living
         if living:
             what = f"{len(living)} processes unexpectedly running"
-            names = list_texts([*dict.fromkeys(map(short_name, living))])
+            names, listed = _different(map(short_name, living)), tuple(map(Listed, living))
             hint = "call wait_for_exit() first if the process should end by itself"
-            explanation = Explanation(errors.AssertionFailed, what, names, hint=hint)
+            explanation = Explanation(errors.AssertionFailed, what, names, listed=listed, hint=hint)
             if len(living) == 1:
                 what = f"Unexpectedly {living_state(living[0])}"
-                explanation = replace(explanation, what=what, process=living[0])
-            else:
-                explanation = replace(explanation, listed=tuple(map(Listed, living)))
+                explanation = explanation._replace(what=what, process=living[0], listed=())
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
         check = f"whether {self.selector.label} is running"
         run = self.selector.vanished()
         if run is not None:
             return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], check)
-        return unreadable_rows(snapshot, self.baseline, [self.selector], check) or Met(None)
+        return unreadable_rows(snapshot, self.baseline, {self.selector.pid}, check) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -107,9 +89,8 @@ class Rule:
 
 
 OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", "OOM kills", needs_ends=True)
-CRASH = Rule(
-    (kinds.CRASH, kinds.GAVE_UP), errors.ProcessCrashed, "Crashed", "crashes", needs_ends=True
-)
+_CRASHES = (kinds.CRASH, kinds.GAVE_UP)
+CRASH = Rule(_CRASHES, errors.ProcessCrashed, "Crashed", "crashes", needs_ends=True)
 RESTART = Rule((kinds.RESTART,), errors.ProcessRestarted, "Restarted", "restarts")
 UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy", "failing health checks")
 
@@ -118,7 +99,7 @@ def hint_of(rule: Rule, incident: Incident) -> str:
     """Return a hint about how to prevent an incident, or "" if there is no hint."""
     if rule is OOM:
         return MORE_MEMORY
-    return after_a_crash(shown_row(incident.run)) if incident.kind == kinds.CRASH else ""
+    return after_a_crash(texts.shown_row(incident.run)) if incident.kind == kinds.CRASH else ""
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
@@ -192,31 +173,27 @@ class NoIncident:
             rows = [row for selection in selections for row in selection.matches]
         elif self.only_started:
             rows = [row for row in rows if (run := run_of(row)) and run.generation in self._own]
-        incidents = [
-            incident
-            for incident in self.history.incidents(self._since)
-            if not incident.caused_here and self._is_selected(incident)
-        ]
+        later = self.history.incidents(self._since)
+        incidents = [item for item in later if not item.caused_here and self._is_selected(item)]
         for rule in self.rules:
             failed = self._failed(rule, incidents, rows)
             if failed is not None:
                 return failed
-        unknown = self._inconclusive(incidents, snapshot)
+        unknown = self._unknown(incidents, snapshot)
         if unknown:
             return _unknown_end(unknown, self._check)
         for selector, selection in zip(self.selectors, selections, strict=True):
             if not selection.matches:
                 explanation = not_found(selector, snapshot, selection)
                 return Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
-        unreadable = unreadable_rows(snapshot, self.baseline, self.selectors, self._check)
-        if unreadable is not None:
-            return unreadable
         settling_time = 0.0 if all(map(is_over, rows)) else SETTLING_TIME
         if any(item.run.may_be_corrected or item.only_in_kernel for item in incidents):
             settling_time = CORRECTION_TIME  # the list may soon show how the run really ended
         doubtful = _SUSPECTED if OOM in self.rules else (kinds.LOST_END,)
         shown = [item for item in incidents if self._needs_ends and item.kind in doubtful]
-        return Met(shown, settling_time)
+        pids = {selector.pid for selector in self.selectors}
+        unreadable = unreadable_rows(snapshot, self.baseline, pids, self._check)
+        return unreadable or Met(shown, settling_time)
 
     def _is_selected(self, incident: Incident) -> bool:
         run = incident.run
@@ -234,15 +211,13 @@ class NoIncident:
         runs = filter(None, dict.fromkeys(living))
         return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
-    def _inconclusive(
-        self, incidents: Sequence[Incident], snapshot: ProcessSnapshot
-    ) -> list[Incident]:
+    def _unknown(self, incidents: list[Incident], snapshot: ProcessSnapshot) -> list[Incident]:
+        """Return the incidents that make the check inconclusive."""
         # A kill by another client may remove one row. If all rows vanished, the daemon was
         # replaced.
         before = self.baseline or ()
-        all_gone = bool(before) and not any(
-            snapshot.holds(row) or snapshot.find(row.identity) for row in before
-        )
+        kept = (snapshot.holds(row) or snapshot.find(row.identity) for row in before)
+        all_gone = bool(before) and not any(kept)
         unknown = []
         for incident in incidents:
             needed = self._needs_ends or incident.run.assumed
@@ -264,7 +239,7 @@ class NoIncident:
         counted += unsure if self.suspected else []
         if not counted:
             return None
-        uncounted = [run_name(item.run) for item in found + unsure if item not in counted]
+        uncounted = [texts.run_name(item.run) for item in found + unsure if item not in counted]
         remarks = (("suspected", list_texts(uncounted)),) if uncounted else ()
         first, error, what = counted[0], rule.error, rule.name(counted)
         hint = hint_of(rule, first)
@@ -272,18 +247,22 @@ class NoIncident:
             error, what = errors.SuspectedOOMKill, f"{len(counted)} suspected OOM kills"
             hint = MORE_MEMORY if first.only_in_kernel else _KILL_IT_HERE
         if len(counted) == 1:
-            what = headline_of(first)
+            what = texts.headline_of(first)
         if first.kind == kinds.LOST_END:
             what, hint = f"{what}, possibly an OOM kill", RUN_AGAIN
         explanation = Explanation(error, what, _names(counted), remarks=remarks, hint=hint)
-        may_change = all(item.run.may_be_corrected for item in counted)
-        may_change = may_change or any(item.only_in_kernel for item in counted)
+        uncertain = all(item.run.may_be_corrected for item in counted)
+        may_change = uncertain or any(item.only_in_kernel for item in counted)
         settling_time = CORRECTION_TIME if may_change else 0.0
         return Impossible(with_evidence(explanation, counted), settling_time)
 
 
 def _names(incidents: Iterable[Incident]) -> str:
-    return list_texts([*dict.fromkeys(short_name(shown_row(item.run)) for item in incidents)])
+    return _different(short_name(texts.shown_row(item.run)) for item in incidents)
+
+
+def _different(names: Iterable[str]) -> str:
+    return list_texts([*dict.fromkeys(names)])
 
 
 def with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
@@ -293,15 +272,15 @@ def with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Ex
     incidents, the explanation shows a table.
     """
     if len(incidents) > 1:
-        return replace(explanation, listed=tuple(map(_listed, incidents)))
+        return explanation._replace(listed=tuple(map(_listed, incidents)))
     run = incidents[0].run
     if incidents[0].only_in_kernel:
-        explanation = replace(explanation, because=describe(incidents[0]))
+        explanation = explanation._replace(because=texts.describe(incidents[0]))
     if run.running_then is not None:
         return explanation
     hidden = run if _is_hidden(run) else None
-    row = ended_row(run) or shown_row(run)
-    return replace(explanation, process=row, run=hidden, output=True)
+    row = texts.ended_row(run) or texts.shown_row(run)
+    return explanation._replace(process=row, run=hidden, output=True)
 
 
 def _listed(incident: Incident) -> Listed:
@@ -311,19 +290,19 @@ def _listed(incident: Incident) -> Listed:
     ``shown_row``).
     """
     run, kind = incident.run, incident.kind
-    label = run_label(run) if _is_hidden(run) else ""
+    label = texts.run_label(run) if _is_hidden(run) else ""
     # A remark is left out if the table or the message already shows how the run ended.
     known = bool(label) if kind == kinds.UNSEEN_END else not label
     plain = kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
-    remark = ": ".join(filter(None, (label, "" if plain and known else describe(incident))))
+    remark = ": ".join(filter(None, (label, "" if plain and known else texts.describe(incident))))
     # The output of a process that is still running does not explain a leak.
     output = run.row is not None and kind != kinds.LEAK
-    return Listed(ended_row(run) or shown_row(run), remark, output=output)
+    return Listed(texts.ended_row(run) or texts.shown_row(run), remark, output=output)
 
 
 def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     first, alone = incidents[0], len(incidents) == 1
-    because, hint, settling_time = describe(first) if alone else "", "", CORRECTION_TIME
+    because, hint, settling_time = texts.describe(first) if alone else "", "", CORRECTION_TIME
     if first.kind == kinds.LOST_END:
         lost = "the sandbox lost the exit code, and did not report it within"
         because, hint = f"{lost} {CORRECTION_TIME:g} s", RUN_AGAIN

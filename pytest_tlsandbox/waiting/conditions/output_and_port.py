@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, RequestRefused
 from pytest_tlsandbox.formatting.processes import short_name
@@ -14,17 +14,10 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot, newest_with_pid
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import PortState
-from pytest_tlsandbox.waiting.conditions.condition import (
-    CORRECTION_TIME,
-    SUCCESSOR_TIME,
-    Impossible,
-    Met,
-    Pending,
-    Result,
-)
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.conditions.status_and_fields import Stays
-from pytest_tlsandbox.waiting.selectors import Selection, label_of
+from pytest_tlsandbox.waiting.results import CORRECTION_TIME, Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.selectors import SUCCESSOR_TIME, Selection, label_of
 from pytest_tlsandbox.waiting.suggestions import regex_hint
 
 
@@ -87,7 +80,7 @@ class HasWritten(ProcessCondition):
         explanation = self._explain_end(row)
         what = f"{explanation.what} without printing {self._label}"
         because = f"none of its {count(self._lines, 'line')} of output matches"
-        explanation = replace(explanation, what=what, wanted="", because=because)
+        explanation = explanation._replace(what=what, wanted="", because=because)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
@@ -149,8 +142,7 @@ class AcceptsConnections(Stays):
         if state == "open":
             return met
         what = self._taken.capitalize() if state == "taken" else f"No connection on {self._port}"
-        explanation = self._explain_delay(what, row)
-        return Pending(lambda: explanation, until_end_of=row, probes=True)
+        return Pending(lambda: self._explain_delay(what, row), until_end_of=row, probes=True)
 
     def _explain_end(self, row: ProcessInfo) -> Explanation:
         """Explain the end of the process, and mention whether another process has the port."""
@@ -158,13 +150,11 @@ class AcceptsConnections(Stays):
         with contextlib.suppress(InfrastructureError):  # the addition is optional
             if self.probe(row, self.port) != "closed":
                 subject = f"{explanation.subject}; {self._taken}"
-                return replace(explanation, subject=subject, wanted="", fields=())
+                return explanation._replace(subject=subject, wanted="", fields=())
         return explanation
 
 
-def _failed_call(
-    fault: InfrastructureError, what: str, row: ProcessInfo, hint: str = ""
-) -> Pending | Impossible:
+def _failed_call(fault: InfrastructureError, what: str, row: ProcessInfo, hint: str = "") -> Result:
     """Return a pending result after a transient error, and an impossible result otherwise."""
     cause, _, because = str(fault).partition("\n")
     explanation = Explanation(type(fault), what, cause, because=because, process=row, hint=hint)
@@ -181,8 +171,5 @@ def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot | None) -> Impossib
         return None
     now = "no listed process" if newest is None else "another process"
     because = f"{now} has pid {row.pid} now, and output is requested by pid"
-    hint = "read the output before the process ends"
-    name = short_name(row)
-    return Impossible(
-        Explanation(Inconclusive, "Output lost", name, because=because, process=row, hint=hint)
-    )
+    what, name, hint = "Output lost", short_name(row), "read the output before the process ends"
+    return Impossible(Explanation(Inconclusive, what, name, "", because, row, hint=hint))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -16,20 +16,10 @@ from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.messages.incidents import used_restarts
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import CRASH_SIGNALS
-from pytest_tlsandbox.waiting.conditions.condition import (
-    CORRECTION_TIME,
-    MORE_MEMORY,
-    RUN_AGAIN,
-    SUCCESSOR_TIME,
-    Impossible,
-    Met,
-    Pending,
-    Result,
-    after_a_crash,
-    unreadable_rows,
-)
-from pytest_tlsandbox.waiting.selectors import Selection, Selector
-from pytest_tlsandbox.waiting.suggestions import not_found
+from pytest_tlsandbox.waiting.conditions.process_list import unreadable_rows
+from pytest_tlsandbox.waiting.results import CORRECTION_TIME, Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.selectors import SUCCESSOR_TIME, Selection, Selector
+from pytest_tlsandbox.waiting.suggestions import MORE_MEMORY, RUN_AGAIN, after_a_crash, not_found
 
 _HINTS_FOR_SHELLS = {
     126: 'make the program executable: exit code 126 of a shell means "permission denied"',
@@ -76,8 +66,9 @@ class ProcessCondition:
         if fitting and candidates[at] in fitting:
             return self.met(candidates[at])
         if selection.gone:
-            unreadable = unreadable_rows(snapshot, None, [self.selector], f"for {self.wanted}")
-            return unreadable or self._gone(self.selector.last_seen)
+            unreadable = unreadable_rows(snapshot, None, {self.selector.pid}, f"for {self.wanted}")
+            run = self.selector.bound_run
+            return unreadable or self._gone(run.row if run else None)
         if candidates:
             return self.alive(candidates[at])
         if selection.matches:
@@ -111,31 +102,25 @@ class ProcessCondition:
             label = self.selector.label
             alone = f"no other process matching {label} appeared within {SUCCESSOR_TIME:g} s"
             because = "; ".join(filter(None, (explanation.because, alone)))
-            explanation = replace(explanation, because=because)
+            explanation = explanation._replace(because=because)
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
         """Record which incidents the test expects, so that the guard does not report them."""
 
     def _explain(
-        self,
-        error: type[errors.TLSandboxError],
-        what: str,
-        row: ProcessInfo,
-        hint: str = "",
-        because: str = "",
-        wanted: str | None = None,
+        self, error: type[errors.TLSandboxError], what: str, row: ProcessInfo, hint: str = ""
     ) -> Explanation:
         name, fields = short_name(row), self.fields(row)
-        wanted = self.wanted if wanted is None else wanted
         return Explanation(
-            error, what, name, wanted, because, process=row, fields=fields, hint=hint, output=True
+            error, what, name, self.wanted, process=row, fields=fields, hint=hint, output=True
         )
 
     def _explain_delay(self, what: str, row: ProcessInfo, hint: str = "") -> Explanation:
         """Explain that a living process has not done something before the deadline."""
-        explanation = self._explain(errors.WaitTimedOut, what, row, hint, wanted="")
-        return replace(explanation, subject=f"{explanation.subject}, still {living_state(row)}")
+        explanation = self._explain(errors.WaitTimedOut, what, row, hint)
+        subject = f"{explanation.subject}, still {living_state(row)}"
+        return explanation._replace(subject=subject, wanted="")
 
     def _run_of(self, row: ProcessInfo) -> Run:
         """Return the run of a row.
@@ -156,10 +141,9 @@ class ProcessCondition:
         return CORRECTION_TIME if uncertain else 0.0
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
-        what = f"{len(rows)} processes match {self.selector.label}"
+        what, error = f"{len(rows)} processes match {self.selector.label}", errors.AmbiguousProcess
         hint = "select by longer text, a pid or by(...)" + self.pick_hint
         listed = tuple(map(Listed, rows))
-        error = errors.AmbiguousProcess
         return Impossible(Explanation(error, what, "", "exactly one", listed=listed, hint=hint))
 
     def _gone(self, row: ProcessInfo | None) -> Result:
@@ -182,7 +166,8 @@ class ProcessCondition:
             if row.state != "exited":
                 what = "Ended (cause unknown)"
                 because = f"the sandbox did not confirm the signal {waited}"
-            return self._explain(errors.Inconclusive, what, row, RUN_AGAIN, because)
+            explanation = self._explain(errors.Inconclusive, what, row, RUN_AGAIN)
+            return explanation._replace(because=because)
         if row.signal not in (None, *CRASH_SIGNALS, *run.sent):
             what += " (not by this test)"
         first = self._first.find(row.identity) if self._first is not None else None
@@ -194,8 +179,8 @@ class ProcessCondition:
             what += " before the wait began"
         elif not self.wants_an_end and row.lifetime is not None:
             what += f" after {seconds(row.lifetime.total_seconds())}"
-        hint = self._hint_after(row)
-        return self._explain(errors.UnexpectedExit, what, row, hint, wanted=wanted)
+        explanation = self._explain(errors.UnexpectedExit, what, row, self._hint_after(row))
+        return explanation._replace(wanted=wanted)
 
     def _hint_after(self, row: ProcessInfo) -> str:
         """Return the hint for a process that ended unexpectedly."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from pytest_tlsandbox.errors import AssertionFailed, ProcessOOMKilled, WaitTimedOut
@@ -15,19 +15,11 @@ from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_args
-from pytest_tlsandbox.waiting.conditions.condition import (
-    CORRECTION_TIME,
-    Impossible,
-    Met,
-    Pending,
-    Result,
-)
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.results import CORRECTION_TIME, Impossible, Met, Pending, Result
 from pytest_tlsandbox.waiting.selectors import Selection, Selector, is_over
 
-_CHANGING = frozenset(
-    {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
-)
+_CHANGING = {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
 """The fields that can change while the process is alive."""
 _LONGEST_VALUE = 30
 """Maximum width, in columns, of a value in the first line of a message."""
@@ -122,11 +114,11 @@ class HasStatus(ProcessCondition):
         if health in ("disabled", "not managed"):
             hint = "start it with health_check=, or wait without healthy=True"
             explanation = self._explain(AssertionFailed, "No health check is configured", row, hint)
-            return Impossible(replace(explanation, output=False))
+            return Impossible(explanation._replace(output=False))
         failures = row.managed.consecutive_health_failures if row.managed else 0
         often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
         what = f"Still {health}"
-        return Pending(lambda: self._explain(WaitTimedOut, what, row, because=often))
+        return Pending(lambda: self._explain(WaitTimedOut, what, row)._replace(because=often))
 
 
 @dataclass(eq=False, repr=False)
@@ -161,7 +153,7 @@ class Stays(HasStatus):
         explanation = self._explain(error, f"{_end_before(row)}, then restarted", row)
         run = self._run
         if run is not None and run.successor is not None:
-            explanation = replace(explanation, process=ended_row(run), run=run)
+            explanation = explanation._replace(process=ended_row(run), run=run)
         return Impossible(explanation)
 
 
@@ -190,12 +182,12 @@ class WasRestarted(ProcessCondition):
         # From now on, follow this process over its restarts, even if it was selected by its pid.
         self.selector = Selector(row, self.selector.history)
         what = count(self._restarts(row), "restart")
-        explanation = self._explain(WaitTimedOut, what, row, wanted=str(self.restarts))
+        explanation = self._explain(WaitTimedOut, what, row)._replace(wanted=str(self.restarts))
         return Pending(lambda: explanation, until_end_of=None if row.ended else row)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
-        one_run = selection.each_run and not is_over(row)
-        return self.alive(row) if one_run else super().ended(row, selection)
+        restarts = self.selector.one_run and not is_over(row)
+        return self.alive(row) if restarts else super().ended(row, selection)
 
     def declare(self, row: ProcessInfo) -> None:
         for run in self._restarted_runs(row):
@@ -205,11 +197,10 @@ class WasRestarted(ProcessCondition):
         return sum(run.times for run in self._restarted_runs(row))
 
     def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
-        generation = self._run_of(row).generation
         incidents = self.selector.history.incidents(self.position)
         runs = [incident.run for incident in incidents if incident.kind == RESTART]
-        counted = [run for run in runs if not (run.restarted_here or run.assumed)]
-        return [run for run in counted if run.generation is generation]
+        own = [run for run in runs if run.generation is self._run_of(row).generation]
+        return [run for run in own if not (run.restarted_here or run.assumed)]
 
 
 @dataclass(eq=False, repr=False)
@@ -271,8 +262,8 @@ class HasFields(ProcessCondition):
             wanted = cut(first.wanted, _LONGEST_VALUE)
             differ = "differ" if len(others) > 1 else "differs"
             wanted += f" ({count(len(others), 'more field')} {differ})" if others else ""
-        explanation = self._explain(AssertionFailed, what, row, hint, wanted=wanted)
-        return Impossible(replace(explanation, output=ended))
+        explanation = self._explain(AssertionFailed, what, row, hint)
+        return Impossible(explanation._replace(wanted=wanted, output=ended))
 
 
 def _longest_gap(duration: float) -> float:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_tlsandbox.types import Screen
-from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY
+from pytest_tlsandbox.waiting.suggestions import MORE_MEMORY
 from tests.support import (
     OOM,
     T0,

@@ -1,118 +1,24 @@
-"""The protocol ``Condition``, its three possible results, and conditions on a process list."""
+"""Conditions on the whole process list, and on rows that cannot be read."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.text import count, printable, shorten
 from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.waiting.selectors import Selection, Selector
-from pytest_tlsandbox.waiting.suggestions import not_found
+from pytest_tlsandbox.waiting.results import CORRECTION_TIME, Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.selectors import SUCCESSOR_TIME, Selection, Selector
+from pytest_tlsandbox.waiting.suggestions import SEE_ROWS, not_found
 
-SUCCESSOR_TIME = 2.0
-"""Grace period in seconds for a successor after all processes that match a text have ended."""
-CORRECTION_TIME = 1.0
-"""Settling time in seconds if an exit is uncertain, or a row vanished or cannot be read."""
-SETTLING_TIME = 0.2
-"""Settling time in seconds for a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
 """Maximum width, in columns, of a user's value in the first line of a message."""
-MORE_MEMORY = "raise memory_mb of the sandbox if this memory use is expected"
-RUN_AGAIN = "run the test again: sandboxes sometimes lose an exit code (a few in 1000)"
-SEE_ROWS = (
-    "update pytest-tlsandbox if the sandbox is newer; to see the row, send GET /api/v1/processes"
-)
-
-
-def after_a_crash(row: ProcessInfo) -> str:
-    """Return a hint for a crashed process, or "" if there is no hint for its language."""
-    python = "python" in row.command.rpartition("/")[2]
-    return "use python -X faulthandler to see where the process crashed" if python else ""
-
-
-@dataclass(frozen=True)
-class Met:
-    """The condition is met.
-
-    Attributes:
-        value: the value that the helper returns.
-        settling_time: the seconds for which the result must not change before it counts.
-        key: a value that identifies the result; two results are the same if their types and keys
-            are equal.
-        longest_gap: the maximum time between two polls, in seconds; after a longer gap, the
-            settling time starts again.
-        unsettled: the explanation to use if the deadline passes before the settling time is over.
-
-    """
-
-    value: Any
-    settling_time: float = 0.0
-    key: Hashable = None
-    longest_gap: float = math.inf
-    unsettled: Explanation | None = None
-
-
-@dataclass(frozen=True)
-class Pending:
-    """The condition may still be met.
-
-    Attributes:
-        explain: a function that returns the explanation to use if the deadline passes.
-        until_end_of: the only process whose end can change the result; None if other processes can
-            change it too.
-        probes: whether the result can also change because of something that the condition probes,
-            and that the list does not show.
-
-    """
-
-    explain: Callable[[], Explanation]
-    until_end_of: ProcessInfo | None = None
-    probes: bool = False
-    settling_time: ClassVar[float] = 0.0
-    key: ClassVar[Hashable] = None
-
-
-@dataclass(frozen=True)
-class Impossible:
-    """The condition can no longer be met.
-
-    Attributes:
-        explanation: why the condition can no longer be met.
-        settling_time: the seconds for which the result must not change before it counts.
-        key: a value that identifies the result; two results are the same if their types and keys
-            are equal.
-
-    """
-
-    explanation: Explanation
-    settling_time: float = 0.0
-    key: Hashable = None
-
-    def explain(self) -> Explanation:
-        """Return why the condition can no longer be met."""
-        return self.explanation
-
-
-Result: TypeAlias = Met | Pending | Impossible
-
-
-class Condition(Protocol):
-    """Evaluates a series of snapshots, and may keep state between them."""
-
-    wanted: str
-    """The expectation in words, for messages."""
-
-    def evaluate(self, snapshot: ProcessSnapshot, /) -> Result:
-        """Return the result for a snapshot."""
 
 
 class Listing:
@@ -147,12 +53,10 @@ class Until:
         return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
     def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
-        before = self.baseline
-        rows = [
-            row
-            for row in living_first(snapshot)
-            if not row.ended or before is None or before.find(row.identity) is None
-        ]
+        rows = living_first(snapshot)
+        if self.baseline is not None:
+            find = self.baseline.find
+            rows = [row for row in rows if not row.ended or find(row.identity) is None]
         result = mask_text(repr(value))
         remarks = [("returned", result)] if len(result) > _LONGEST_VALUE else []
         source = _returned_expression(self.function)
@@ -236,18 +140,15 @@ def _returned_expression(function: Any) -> str:
 
 
 def unreadable_rows(
-    snapshot: ProcessSnapshot,
-    baseline: ProcessSnapshot | None,
-    selectors: Sequence[Selector],
-    check: str,
+    snapshot: ProcessSnapshot, baseline: ProcessSnapshot | None, pids: set[int | None], check: str
 ) -> Impossible | None:
     """Return an inconclusive result if a check needs rows that cannot be read.
 
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
-        selectors: the selectors of the check; if each is bound to one run, only the rows with their
-            pids and the rows without a readable pid matter.
+        pids: the pid of each selector of the check, or None if a selector is not bound to one run;
+            if all pids are known, only rows with these pids or without a readable pid matter.
         check: the purpose of the check, such as "for OOM kills".
 
     Returns:
@@ -256,7 +157,6 @@ def unreadable_rows(
     """
     known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
     rows = [row for row in snapshot.unreadable if row.fingerprint not in known]
-    pids = {selector.pid for selector in selectors}
     if pids and None not in pids:
         rows = [row for row in rows if row.pid is None or row.pid in pids]
     if not rows:
@@ -264,8 +164,6 @@ def unreadable_rows(
     listed = count(len(snapshot) + len(snapshot.unreadable), "row")
     what = f"Cannot check {check}: {len(rows)} of {listed} in the process list cannot be read"
     because = "an unreadable row may contain what this check looks for"
-    remarks = tuple(("unreadable", str(row)) for row in rows[:5])
-    explanation = Explanation(
-        errors.Inconclusive, what, because=because, remarks=remarks, hint=SEE_ROWS
-    )
+    error, remarks = errors.Inconclusive, tuple(("unreadable", str(row)) for row in rows[:5])
+    explanation = Explanation(error, what, because=because, remarks=remarks, hint=SEE_ROWS)
     return Impossible(explanation, CORRECTION_TIME)
