@@ -12,7 +12,7 @@ from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting.conditions.absence import OOM, NoIncident
-from tests.support import managed
+from tests.rows import managed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,7 +28,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting import polling
 from tests.fakes.streams import AlarmClock, FakeNotice
-from tests.support import ended, snapshot
+from tests.rows import ended, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

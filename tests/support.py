@@ -1,24 +1,20 @@
-"""Helpers of the tests: rows, snapshots, sandboxes with a fake clock and scripted list calls."""
+"""Helpers of the tests: sandboxes with a fake clock and scripted list calls, and their results."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from textwrap import dedent
 from typing import Any, TypeVar
 
 import pytest
 
-from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable, TLSandboxError
-from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing import scripted_lister as listings
 from pytest_tlsandbox.testing.clock import FakeClock
-from pytest_tlsandbox.testing.scripted_lister import STARTED_AT as T0
-from pytest_tlsandbox.testing.scripted_lister import row as raw
+from tests.rows import OOM, T0, ended, managed, process, raw, signaled, snapshot  # noqa: F401 - for tests that import both from here
 
 E = TypeVar("E", bound=BaseException)
 
@@ -30,47 +26,6 @@ def sample_of(cases: Mapping[str, Any], *names: str) -> list[Any]:
         pytest.param(case, id=name, marks=[] if name in names else pytest.mark.slow)
         for name, case in cases.items()
     ]
-
-
-def ended(code: int | None = 0, **fields: Any) -> dict[str, Any]:
-    """Return the fields of a row that exited after 9 s."""
-    return {"status": "exited", "exit_code": code, "ended_at": T0 + 9000, **fields}
-
-
-def signaled(number: int | None, **fields: Any) -> dict[str, Any]:
-    """Return the fields of a row that a signal ended after 9 s."""
-    return {"status": "signaled", "signal": number, "ended_at": T0 + 9000, **fields}
-
-
-OOM = signaled(9, status="oom_killed", oom_killed=True)
-"""The fields of a row that was OOM-killed after 9 s."""
-
-
-def managed(name: str | None = "web", status: str = "running", **fields: Any) -> dict[str, Any]:
-    """Return the ``managed`` object of a row."""
-    return {
-        "id": name or "p-7f",
-        "name": name,
-        "status": status,
-        "restart_count": 0,
-        "restart": {"policy": "on_failure", "max_restarts": 5},
-        "health_check": None,
-        "health_status": "disabled",
-        "consecutive_health_failures": 0,
-        "last_exit": None,
-        **fields,
-    }
-
-
-def process(*args: Any, **fields: Any) -> ProcessInfo:
-    """Return a process, parsed from a JSON row."""
-    return snapshot(raw(*args, **fields)).processes[0]
-
-
-def snapshot(*rows: dict[str, Any], at: float = 0.0) -> ProcessSnapshot:
-    """Return a snapshot, parsed from JSON rows; ``at`` is its time in seconds."""
-    read, unreadable = parse_list(json.dumps({"processes": rows}).encode())
-    return ProcessSnapshot(read, unreadable, sandbox="my-sandbox", begun=at, ended=at)
 
 
 class ScriptedLister(listings.ScriptedLister):
@@ -93,7 +48,7 @@ class ScriptedLister(listings.ScriptedLister):
             self.limits.append(limit)
         return super()._request(method, path, limit=limit, **sent)
 
-    def probe_port(self, process: ProcessInfo, port: int, *, limit: float) -> Any:
+    def probe_port(self, _process: ProcessInfo, port: int, *, limit: float) -> Any:
         return self._answer(self._ports, self.probes, port, limit)
 
     def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
@@ -168,15 +123,9 @@ def result_of(call: Callable[[], Any]) -> str:
     return f"pid {value.pid}" if isinstance(value, ProcessInfo) else "passes"
 
 
-def assert_result(
-    box: Sandbox,
-    call: Callable[[Sandbox], Any],
-    expected: str,
-    earliest: float,
-    latest: float,
-) -> None:
+def assert_result(box: Sandbox, call: Any, expected: str, earliest: float, latest: float) -> None:
     """Check the result of a call, as ``result_of`` returns it, and the time of its last poll."""
-    assert result_of(lambda: call(box)) == expected
+    assert result_of(lambda: make(call, box)) == expected
     assert earliest <= polls(box)[-1] <= latest
 
 

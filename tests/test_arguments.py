@@ -30,6 +30,7 @@ PATTERN = (
 )
 CONDITION = "argument 'condition' must be a function that takes one argument (the snapshot), got"
 PREDICATE = "argument 'process' must be a function that takes one argument (the process), got"
+SEVERAL = "a selector that can match several processes (text, a regex, by(...) or a function); got"
 start, exits = call.start_process, call.wait_for_exit
 
 
@@ -57,6 +58,14 @@ CASES = [
      "a process has no field 'state'; did you mean 'status'?"),
     (call.send_signal(41, 65), "argument 'signal' must be a number from 1 to 64, got 65"),
     (call.wait_for_count("x", "4"), "argument 'count' must be a number >= 0, got '4'; write 4"),
+    (call.wait_for_count("x", -1), "argument 'count' must be a number >= 0, got -1"),
+    (call.wait_for_count("x", 1.5), "argument 'count' must be a number >= 0, got 1.5"),
+    *((call.wait_for_count(one, 1), f"argument 'process' must be {SEVERAL} {label}")
+      for one, label in ((41, "pid 41"), (process(41), "pid 41"), (by(pid=41), "by(pid=41)"))),
+    (call.wait_for_restart("x", 0), "argument 'count' must be a number >= 1, got 0"),
+    (call.wait_for_restart("x", True), "argument 'count' must be a number >= 1, got True"),
+    *((call.wait_for_port("x", port), f"argument 'port' must be a number from 1 to 65535, got {port}")
+      for port in (0, 65_536)),
     (call.wait_for_output(41, re.compile(b"ready")), f"{PATTERN} a value of type Pattern"),
     (call.wait_for_output(41, ""), f"{PATTERN} ''"),
     (call.wait_for_output(41, "ready\n"), f"{PATTERN} 'ready\\n'"),

@@ -1,7 +1,5 @@
 """Text is escaped, measured, cut and wrapped for a terminal."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -18,9 +18,11 @@ from unittest.mock import call
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
-from tests.support import OOM, T0, box_of, ended, failure, make, managed, raw, signaled, unreachable
+from tests.rows import OOM, T0, ended, managed, raw, signaled
+from tests.support import box_of, failure, make, unreachable
 
 if TYPE_CHECKING:
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.sandbox import Sandbox
 
 FOLDER = Path(__file__).with_suffix("")
@@ -92,16 +94,16 @@ def kept(name: str) -> str:
     """Return the message of a shape as it is stored.
 
     For a shape in ``IN_ALL_SIZES``, return the messages of all sizes, each below a line with its
-    size.
+    size and with the attribute ``wanted`` of the error.
     """
-    shape = SHAPES[name]
     sizes = [(columns, verbosity) for columns in WIDTHS for verbosity in VERBOSITIES]
-    texts = "\n".join(
-        f"=== {columns} columns, {VERBOSITIES[verbosity]}\n{error_of(shape, columns, verbosity)}\n"
-        for columns, verbosity in (sizes if name in IN_ALL_SIZES else [(80, 0)])
-    )
+    texts = ""
+    for columns, verbosity in sizes if name in IN_ALL_SIZES else [(80, 0)]:
+        error = error_of(SHAPES[name], columns, verbosity)
+        size = f"{columns} columns, {VERBOSITIES[verbosity]}"
+        texts += f"=== {size}; wanted: {error.wanted}\n{error}\n\n"
     # The line number of a soft check changes with that file.
-    return re.sub(r"^(  check \d+  support\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
+    return re.sub(r"^(  check \d+  support\.py:)\d+:", r"\1N:", texts[:-1], flags=re.MULTILINE)
 
 
 BAD_GATEWAY = unreachable("502", "answered 502 with an HTML page (154 bytes)")
@@ -121,10 +123,8 @@ WEB = {"command": "gunicorn", "args": ("app:web", "--bind", "0.0.0.0:8080")}
 
 def web(pid: int = 120, *, gone: dict[str, Any] | None = None, **supervised: Any) -> dict[str, Any]:
     """Return a managed process; a run with another pid starts 5 s after the first."""
-    started_at = T0 + (5000 if pid > 120 else 0)
-    return raw(
-        pid, **WEB, started_at=started_at, **(gone or {}), managed=managed("web", **supervised)
-    )
+    start = T0 + (5000 if pid > 120 else 0)
+    return raw(pid, **WEB, started_at=start, **(gone or {}), managed=managed("web", **supervised))
 
 
 def again(pid: int, restarts: int, **end: Any) -> dict[str, Any]:
@@ -132,8 +132,17 @@ def again(pid: int, restarts: int, **end: Any) -> dict[str, Any]:
     return web(pid, restart_count=restarts, last_exit={**end, "ended_at": T0 + 4000})
 
 
+def cut_off(cause: str) -> errors.SandboxUnreachable:
+    """Return a permanent error."""
+    return errors.SandboxUnreachable(f"my-sandbox cannot be reached: {cause}", label=cause)
+
+
 def job(end: dict[str, Any]) -> dict[str, Any]:
     return raw(41, **TRAIN, **end)
+
+
+def three_passed(seen: ProcessSnapshot) -> object:
+    return len([row for row in seen if row.exit_code == 0]) > 2 and "--token=abc"
 
 
 STARTING = web(health_status="starting")
@@ -149,6 +158,7 @@ UNREADABLE = {"pid": 9, "status": "running", "args": ["--token=abc"]}
 WORKERS = [WORKER, raw(39, args=("worker.py", "--high")), raw(37, args=("worker.py",), **ended(1))]
 MANY = [raw(number, args=(f"worker.py --number {number}",)) for number in range(30, 50)]
 TUNNEL = errors.RequestRefused("my-sandbox has no tunnel to its ports", label="404")
+LONG = raw(42, args=("train.py", *["--lr=0.1"] * 9), managed=managed(restart_count=2))
 SICK = ("GET /health 503",) * 4
 HOSTILE = [
     raw(
@@ -162,18 +172,19 @@ HOSTILE_OUTPUT = (
     "\x1b[31mred\x1b[0m\rover it", "שגיאה: 12", "\u202etxet", "数据" * 40, "y" * 5000,
 )  # fmt: skip
 
+exits, waits, has = call.wait_for_exit, call.wait_for_process, call.assert_process
+no_oom, no_crash, no_restart = call.assert_no_oom, call.assert_no_crash, call.assert_no_restart
+not_running = call.assert_not_running
 # fmt: off
 SHAPES: dict[str, Shape] = {
     # ---------------------------------------------------------------- unexpected end
     "wrong_exit_code": Shape(
-        {0: [SERVE, JOB], 8.1: [SERVE, job(ended(3))]}, call.wait_for_exit(41), stderr=TRACEBACK),
-    "crash_signal": Shape(
-        {0: [JOB], 2: [job(signaled(11))]}, call.wait_for_exit(41), stdout=LONG_LOG),
-    "ended_by_a_foreign_signal": Shape([job(signaled(15))], call.wait_for_exit("train.py")),
-    "ended_already": Shape(
-        [SERVED], call.wait_for_process("server.py"), stdout=("listening on 8080", "bye")),
-    "unknown_end": Shape({0: [JOB], 1: [job(ended(-1))]}, call.wait_for_exit(41)),
-    "unconfirmed_signal": Shape([job(signaled(1))], call.wait_for_exit("train.py")),
+        {0: [SERVE, JOB], 8.1: [SERVE, job(ended(3))]}, exits(41), stderr=TRACEBACK),
+    "crash_signal": Shape({0: [JOB], 2: [job(signaled(11))]}, exits(41), stdout=LONG_LOG),
+    "ended_by_a_foreign_signal": Shape([job(signaled(15))], exits("train.py")),
+    "ended_already": Shape([SERVED], waits("server.py"), stdout=("listening on 8080", "bye")),
+    "unknown_end": Shape({0: [JOB], 1: [job(ended(-1))]}, exits(41)),
+    "unconfirmed_signal": Shape([job(signaled(1))], exits("train.py")),
     "port_closed": Shape([SERVER], call.wait_for_port(77, 8080, timeout=2), stdout=("migrating",)),
     "port_taken": Shape(
         {0: [SERVER], 1: [raw(77, args=("server.py",), **ended(3))]},
@@ -183,99 +194,88 @@ SHAPES: dict[str, Shape] = {
         WORKERS, call.wait_for_count("worker.py", 3, timeout=2), stderr=TRACEBACK),
 
     # -------------------------------------------------------------------- out of memory
-    "oom_confirmed": Shape(
-        {0: [SERVE, JOB], 8.1: [SERVE, job(OOM)]}, call.wait_for_exit(41), stderr=LONG_LOG),
-    "oom_suspected": Shape([SERVE, job(signaled(9))], call.assert_no_oom(suspected=True)),
-    "oom_beside_a_suspicion": Shape(
-        [SERVE, job(OOM), KILLED_EVAL], call.assert_no_oom(), [SERVE, JOB, EVAL]),
+    "oom_confirmed": Shape({0: [SERVE, JOB], 8.1: [SERVE, job(OOM)]}, exits(41), stderr=LONG_LOG),
+    "oom_suspected": Shape([SERVE, job(signaled(9))], no_oom(suspected=True)),
+    "oom_beside_a_suspicion": Shape([SERVE, job(OOM), KILLED_EVAL], no_oom(), [SERVE, JOB, EVAL]),
     "oom_masked_by_a_restart": Shape(
-        [SERVE, OOM_AGAIN], call.assert_no_oom(), [SERVE, web()], stderr=("[120] booting worker",)),
-    "oom_of_an_unlisted_run": Shape([OOM_AGAIN], call.assert_no_oom(), stderr=("booting",)),
+        [SERVE, OOM_AGAIN], no_oom(), [SERVE, web()], stderr=("[120] booting worker",)),
+    "oom_of_an_unlisted_run": Shape([OOM_AGAIN], no_oom(), stderr=("booting",)),
     "oom_several": Shape(
-        [WORKER, job(OOM), SHELL, OOM_AGAIN], call.assert_no_oom(),
+        [WORKER, job(OOM), SHELL, OOM_AGAIN], no_oom(),
         stderr=("MemoryError: no memory for token=abc" + " x" * 60,)),
-    "oom_twice": Shape(
-        [OOM_AGAIN | OOM], call.assert_no_oom(), [web()], stderr=("[120] booting worker",)),
+    "oom_twice": Shape([OOM_AGAIN | OOM], no_oom(), [web()], stderr=("[120] booting worker",)),
 
     # ------------------------------------------------------------------------ timeouts
-    "timed_out_still_running": Shape(
-        [SERVE, JOB], call.wait_for_exit("train.py", timeout=2), stdout=LONG_LOG),
-    "timed_out_before_pytest_timeout": Shape(
-        [JOB], call.wait_for_exit(41, timeout=60), test_ends=3.0),
+    "timed_out_still_running": Shape([SERVE, JOB], exits("train.py", timeout=2), stdout=LONG_LOG),
+    "timed_out_before_pytest_timeout": Shape([JOB], exits(41, timeout=60), test_ends=3.0),
     "timed_out_unstable": Shape(
-        {0: [web()], 1.5: [FAILED_AGAIN]}, call.wait_for_process("web", stable_for=3, timeout=4)),
+        {0: [web()], 1.5: [FAILED_AGAIN]}, waits("web", stable_for=3, timeout=4)),
     "timed_out_unhealthy": Shape(
-        {0: [STARTING], 1: [UNHEALTHY]},
-        call.wait_for_process("web", healthy=True, timeout=5), stderr=SICK),
+        {0: [STARTING], 1: [UNHEALTHY]}, waits("web", healthy=True, timeout=5), stderr=SICK),
     "timed_out_before_the_first_health_check": Shape(
-        [STARTING], call.wait_for_process("web", healthy=True, timeout=2)),
+        [STARTING], waits("web", healthy=True, timeout=2)),
     "timed_out_with_two_wrong_fields": Shape(
-        [STARTING],
-        call.wait_for_process("web", status=("exited", "signaled"), healthy=True, timeout=2)),
-    "never_healthy": Shape([SERVER], call.wait_for_process(77, healthy=True)),
+        [STARTING], waits("web", status=("exited", "signaled"), healthy=True, timeout=2)),
+    "condition_not_met": Shape(
+        [SERVE, SERVED, job(ended(0))], call.wait_until(three_passed, timeout=1), [SERVE, SERVED]),
+    "never_healthy": Shape([SERVER], waits(77, healthy=True)),
     "output_not_written": Shape([SERVER], call.wait_for_output("server.py", "ready", timeout=2)),
     "output_not_written_before_the_end": Shape(
         {0: [SERVER], 1: [SERVED]}, call.wait_for_output(77, "ready"), stdout=("migrating", "bye")),
 
     # ---------------------------------------------------------- selection of a process
-    "not_found_letters_swapped": Shape(
-        [SERVE, job(ended(0))], call.wait_for_process("trian.py", timeout=2)),
+    "not_found_letters_swapped": Shape([SERVE, job(ended(0))], waits("trian.py", timeout=2)),
     "not_found_ended_before_this_test": Shape(
-        [SERVE, job(ended(0))], call.wait_for_exit("train.py", timeout=2), [SERVE, job(ended(0))]),
-    "not_found_nothing_near": Shape(MANY, call.wait_for_process("postgres", timeout=2)),
-    "not_found_nothing_listed": Shape([], call.wait_for_process("postgres", timeout=2)),
-    "gone": Shape({0: [SERVE, JOB], 2: [SERVE]}, call.wait_for_exit(41)),
+        [SERVE, job(ended(0))], exits("train.py", timeout=2), [SERVE, job(ended(0))]),
+    "not_found_nothing_near": Shape(MANY, waits("postgres", timeout=2)),
+    "not_found_nothing_listed": Shape([], waits("postgres", timeout=2)),
+    "not_found_beside_an_unreadable_row": Shape(
+        [UNREADABLE, SERVER], has("none", status="running")),
+    "gone": Shape({0: [SERVE, JOB], 2: [SERVE]}, exits(41)),
     "ambiguous": Shape(
-        [JOB, raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000)],
-        call.wait_for_exit("train.py")),
+        [JOB, raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000)], exits("train.py")),
 
     # ------------------------------------------------------------------- inconclusive
-    "not_checked": Shape({0: BAD_GATEWAY, 13: RESET}, call.wait_for_exit(41, timeout=60)),
+    "not_checked": Shape({0: BAD_GATEWAY, 13: RESET}, exits(41, timeout=60)),
     "outage_in_the_middle": Shape(
         {0: [JOB], 2: BAD_GATEWAY, 5: RESET, 7: [JOB], 9: [job(ended(1))]},
-        call.wait_for_exit(41), stderr=TRACEBACK),
-    "suspended": Shape({0: SUSPENDED}, call.wait_for_exit(41, timeout=2)),
-    "terminated": Shape({0: [JOB], 3: TERMINATED}, call.wait_for_exit(41)),
+        exits(41), stderr=TRACEBACK),
+    "suspended": Shape({0: SUSPENDED}, exits(41, timeout=2)),
+    "terminated": Shape({0: [JOB], 3: TERMINATED}, exits(41)),
     "key_refused": Shape({0: REFUSED}, call.list_processes()),
-    "replaced": Shape(
-        [raw(12, handle=1, started_at=T0 + 5000)], call.assert_no_oom(), [raw(41, handle=1)]),
-    "not_observed_a_row_that_cannot_be_read": Shape([JOB, UNREADABLE], call.assert_no_oom()),
-    "not_observed_all_vanished": Shape([SERVED], call.assert_no_oom(), [JOB, EVAL]),
-    "not_observed_exit_code": Shape([job(ended(-1))], call.assert_no_crash("train.py")),
-    "not_observed_ends_behind_restarts": Shape(
-        [again(133, 3, exit_code=1)], call.assert_no_oom(), [web()]),
+    "blocked": Shape({0: cut_off("SocketBlockedError")}, call.list_processes()),
+    "cut_off": Shape({0: cut_off("OSError")}, call.list_processes()),
+    "replaced": Shape([raw(12, handle=1, started_at=T0 + 5000)], no_oom(), [raw(41, handle=1)]),
+    "not_observed_a_row_that_cannot_be_read": Shape([JOB, UNREADABLE], no_oom()),
+    "not_observed_all_vanished": Shape([SERVED], no_oom(), [JOB, EVAL]),
+    "not_observed_exit_code": Shape([job(ended(-1))], no_crash("train.py")),
+    "not_observed_ends_behind_restarts": Shape([again(133, 3, exit_code=1)], no_oom(), [web()]),
     "not_observed_after_an_outage": Shape(
-        {0: [JOB], 0.05: BAD_GATEWAY, 2: [JOB, UNREADABLE]}, call.assert_no_oom()),
+        {0: [JOB], 0.05: BAD_GATEWAY, 2: [JOB, UNREADABLE]}, no_oom()),
 
     # ------------------------------------------------------------- several failures
     "stays_restarted": Shape(
         {0: [web()], 1: [FAILED_AGAIN]}, call.assert_stays("web", stable_for=5)),
-    "crashed": Shape([job(signaled(11)), SOLVER], call.assert_no_crash()),
-    "gave_up": Shape(
-        [GAVE_UP], call.assert_no_crash(), [web()], stderr=TRACEBACK),
-    "restarted": Shape([again(131, 2, exit_code=1)], call.assert_no_restart(), [web()]),
+    "crashed": Shape([job(signaled(11)), SOLVER], no_crash("train.py", "solver")),
+    "gave_up": Shape([GAVE_UP], no_crash(), [web()], stderr=TRACEBACK),
+    "restarted": Shape([again(131, 2, exit_code=1)], no_restart(), [web()]),
     "unhealthy": Shape([UNHEALTHY], call.assert_no_incidents(), stderr=SICK),
+    "mismatch_cut_in_the_first_line": Shape(
+        [raw(41, "x" * 40, ())], has(41, command="sh"), stdout=("no data",)),
     "mismatch_of_fields": Shape(
         [SERVE, web(restart_count=1)],
-        call.assert_process("web", status="exited", exit_code=(0, 3), args=["--token", "abc"])),
-    "still_running": Shape([SERVE, JOB], call.assert_not_running("train.py")),
+        has("web", status="exited", exit_code=(0, 3), args=["--token", "abc"])),
+    "still_running": Shape([SERVE, JOB], not_running("train.py")),
+    "still_running_several": Shape([JOB, LONG], not_running("train.py")),
     "several_at_once": Shape(
         [SERVE, job(OOM), web(health_status="unhealthy")],
-        [
-            call.assert_process(40, status="running"),
-            call.assert_process("train.py", status="exited", exit_code=0),
-            call.assert_no_oom(),
-            call.assert_no_restart(),
-            call.assert_process("trian.py", status="running"),
-            call.assert_not_running("serve.sh"),
-            call.assert_no_incidents("web"),
-        ]),
+        [has(40, status="running"), has("train.py", status="exited", exit_code=0), no_oom(),
+         no_restart(), has("trian.py", status="running"), not_running("serve.sh"),
+         call.assert_no_incidents("web")]),
     "several_at_once_one_fails": Shape(
-        {0: BAD_GATEWAY, 0.5: [SERVE, job(ended(3))]},
-        [call.assert_process(41, exit_code=0), call.assert_no_crash()]),
-    "hostile_command_line": Shape(
-        HOSTILE, call.wait_for_exit(66, timeout=1), stderr=HOSTILE_OUTPUT),
-    "hostile_command_line_not_found": Shape(HOSTILE, call.wait_for_process("训练脚木.py", timeout=1)),
+        {0: BAD_GATEWAY, 0.5: [SERVE, job(ended(3))]}, [has(41, exit_code=0), no_crash()]),
+    "hostile_command_line": Shape(HOSTILE, exits(66, timeout=1), stderr=HOSTILE_OUTPUT),
+    "hostile_command_line_not_found": Shape(HOSTILE, waits("训练脚木.py", timeout=1)),
 }
 # fmt: on
 

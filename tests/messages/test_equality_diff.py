@@ -4,7 +4,7 @@ import pytest
 from _pytest._io.wcwidth import wcswidth
 
 from pytest_tlsandbox.messages.equality_diff import compare
-from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+from tests.rows import T0, ended, managed, process, raw, signaled, snapshot
 
 SUPERVISED = managed(None, restart_count=2, last_exit={"exit_code": 1, "ended_at": T0})
 
@@ -98,8 +98,9 @@ def test_comparison_of_snapshots_lists_at_most_20_processes():
     assert len(compare(left, right, 100)) < 120
 
 
-@pytest.mark.parametrize(
-    ("left", "right"), [(process(), snapshot()), (process(), 41), (snapshot(), []), (1, 2)]
-)
+OTHERS = [(process(), snapshot()), (process(), 41), (snapshot(), []), (1, 2)]
+
+
+@pytest.mark.parametrize(("left", "right"), OTHERS)
 def test_comparison_of_other_objects_is_left_to_pytest(left, right):
     assert compare(left, right, 100) is None

@@ -6,7 +6,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.failure import changes, polls
-from tests.support import ended, process, raw, snapshot
+from tests.rows import ended, process, raw, snapshot
 
 RUNS, JOB = [raw(41)], process(41)
 

@@ -1,7 +1,5 @@
 """The stored messages of every kind of failure, and the rules for all of them."""
 
-from __future__ import annotations
-
 import functools
 import re
 from itertools import chain
@@ -40,13 +38,9 @@ def test_every_stored_message_file_is_used_by_a_test():
 def test_every_error_class_that_a_check_can_raise_has_a_stored_message():
     # Calls that start or stop something, wrong URLs, settings and the guard raise these errors.
     others = {
-        errors.ContractViolation,
-        errors.GuardFailure,
-        errors.SandboxNotFound,
-        errors.InvalidArgument,
-        errors.InvalidSetting,
-        errors.LocalSandboxError,
-    }
+        errors.ContractViolation, errors.GuardFailure, errors.InvalidArgument,
+        errors.InvalidSetting, errors.LocalSandboxError, errors.SandboxNotFound,
+    }  # fmt: skip
     kinds = {errors.TLSandboxError}
     while more := {sub for kind in kinds for sub in kind.__subclasses__()} - kinds:
         kinds |= more

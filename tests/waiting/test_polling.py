@@ -6,7 +6,8 @@ import random
 import pytest
 
 from pytest_tlsandbox import errors
-from tests.support import ended, failure, outcome, polls, raw, unreachable
+from tests.rows import ended, raw
+from tests.support import failure, outcome, polls, unreachable
 from tests.support import silent_box as box_of
 
 RUNNING, FAILED = raw(41), raw(41, **ended(1))
@@ -52,16 +53,13 @@ def test_time_limit_of_a_poll_is_the_remaining_time_but_at_least_half_a_second()
 
 
 # The last poll leaves 150 ms to report the failure.
-@pytest.mark.parametrize(
-    ("killed_at", "timeout", "last_poll", "limit"),
-    [(30, 60, 29.75, 0.1), (30, 5, 5, 0.5), (0.1, 60, 0, 0.02)],
-    ids=["before the deadline", "after the deadline", "immediately"],
-)
-def test_wait_ends_250_ms_before_pytest_timeout_but_polls_once(
-    killed_at, timeout, last_poll, limit
-):
+KILLED = [(30, 60, 29.75, 0.1), (30, 5, 5, 0.5), (0.1, 60, 0, 0.02)]
+
+
+@pytest.mark.parametrize(("killed", "timeout", "last_poll", "limit"), KILLED)
+def test_wait_ends_250_ms_before_pytest_timeout_but_polls_once(killed, timeout, last_poll, limit):
     box = box_of([RUNNING])
-    box._client.test_deadline = lambda: 1000.0 + killed_at
+    box._client.test_deadline = lambda: 1000.0 + killed
 
     failure(lambda: box.wait_for_exit("train.py", timeout=timeout), errors.WaitTimedOut)
 
@@ -80,16 +78,16 @@ def test_polling_does_not_change_the_random_numbers_of_the_test():
 # ---------------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize(
-    ("script", "timeout", "error"),
-    [
-        ({1: unreachable("503"), 28: [FAILED]}, 60, "UnexpectedExit"),
-        ({0: unreachable(), 20: [RUNNING], 23: unreachable(), 47: [FAILED]}, 120, "UnexpectedExit"),
-        ({4.99: unreachable()}, 5, "WaitTimedOut"),
-        ({2: unreachable()}, 5, "SandboxUnreachable"),
-    ],
-    ids=["ridden out", "a new budget after a good poll", "one failed poll at the end", "too old"],
-)
+OUTAGES = [
+    ({1: unreachable("503"), 28: [FAILED]}, 60, "UnexpectedExit"),
+    # A good poll begins a new budget.
+    ({0: unreachable(), 20: [RUNNING], 23: unreachable(), 47: [FAILED]}, 120, "UnexpectedExit"),
+    ({4.99: unreachable()}, 5, "WaitTimedOut"),
+    ({2: unreachable()}, 5, "SandboxUnreachable"),
+]
+
+
+@pytest.mark.parametrize(("script", "timeout", "error"), OUTAGES)
 def test_wait_retries_transient_errors_and_keeps_the_last_result(script, timeout, error):
     box = box_of({0: [RUNNING], **script})
 
@@ -116,9 +114,10 @@ def test_each_call_fails_within_one_second_once_an_outage_has_lasted_30_s():
 
 
 def test_permanent_error_ends_the_wait_immediately():
-    box = box_of({0: [RUNNING], 1: errors.AuthenticationFailed("rejected the key", label="401")})
+    blocked = errors.SandboxUnreachable("blocked", label="SocketBlockedError")
+    box = box_of({0: [RUNNING], 1: blocked})
 
-    failure(lambda: box.wait_for_exit(41, timeout=120), errors.AuthenticationFailed)
+    failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
 
     assert polls(box)[-1] < 1.1
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.waiting.selectors import Selector, by, is_over
-from tests.support import T0, ended, managed, process, raw, snapshot
+from tests.rows import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
 SERVE = raw(42, command="bash", args=("-lc", "./serve.sh"), started_at=T0 + 1000)
@@ -30,62 +30,66 @@ OTHER = raw(8, args=("train.py", "-v"), started_at=T0 + 9500, managed=managed())
 REUSED = [raw(42, handle=2, **ended(0)), raw(42, handle=90, started_at=T0 + 60_000)]
 
 
-def select(meant, rows, before=None):
-    """Return what a selector selects from these rows, in a test that began with other rows."""
-    history, baseline = History(lambda: 0.0), None
-    if before is not None:
-        baseline = snapshot(*before)
-        history.fold(baseline)
+def listed(history, rows):
+    """Return a snapshot of these rows, which is recorded in the history."""
     seen = snapshot(*rows)
     history.fold(seen)
+    return seen
+
+
+def select(meant, rows, before=None):
+    """Return what a selector selects from these rows, in a test that began with other rows."""
+    history = History(lambda: 0.0)
+    baseline = None if before is None else listed(history, before)
+    seen = listed(history, rows)
     return Selector(meant, history, baseline).select(seen)
 
 
 # For each selector: the handles of the selected processes, the rows, and those before the test.
-@pytest.mark.parametrize(
-    ("meant", "handles", "rows", "before"),
-    [
-        ("train.py", [41], ALL, None),
-        ("python train.py --lr 0.1", [41], ALL, None),
-        ("trian.py", [], ALL, None),
-        ("web", [43], ALL, None),
-        (41, [41], ALL, None),
-        (99, [], ALL, None),
-        (0, [], ALL, None),
-        (re.compile(r"serve\.sh$"), [42], ALL, None),
-        (by(command="bash"), [42], ALL, None),
-        (by(command="bas"), [], ALL, None),
-        (by(args=["-lc", "./serve.sh"]), [42], ALL, None),
-        (by(args=("-lc", "./serve.sh")), [42], ALL, None),
-        (by(name="web"), [43], ALL, None),
-        (by(handle=41), [41], ALL, None),
-        (by(pid=42, command="bash"), [42], ALL, None),
-        (by(name="web", command="other"), [], ALL, None),
-        (lambda row: row.pid > 41, [42, 43], ALL, None),
-        (process(42, started_at=T0 + 1000), [42], ALL, None),
-        (process(42, started_at=T0), [], ALL, None),
-        (process(99, managed=managed("web")), [43], ALL, None),
-        # A managed name takes precedence over text of a command line.
-        ("web", [43], [WEB, raw(50, command="curl", args=("web",))], None),
-        # A managed process stays selected when it is restarted.
-        *((meant, [8], RESTARTED, None) for meant in ("web", "train.py", by(name="web"))),
-        (process(7, managed=managed("web")), [8], RESTARTED, None),
-        (42, [90], REUSED, None),
-        (by(handle=7), [7], [raw(41, handle=7, **ended(0)), raw(42, handle=7)], None),
-        # The row of an earlier process with the same name still says "running".
-        ("train.py", [8], TWICE, None),
-        ("train.py", [8], [raw(7, managed=managed()), OTHER], None),
-        # A name selects the newest process with this name, and a text selects all processes.
-        ("web", [8], [STOPPED, OTHER], None),
-        ("train.py", [7, 8], [STOPPED, OTHER], None),
-        # Only a pid selects a process that had ended before the test.
-        ("train.py", [42, 43], NOW, [OVER, ALIVE]),
-        ("train.py", [41, 42, 43], NOW, None),
-        (41, [41], NOW, [OVER, ALIVE]),
-        ("web", [8], [STOPPED, raw(8, args=("web",), started_at=T0 + 60_000)], [STOPPED]),
-        ("web", [7], [BACKING_OFF], [BACKING_OFF]),
-    ],
-)
+SELECTED = [
+    ("train.py", [41], ALL, None),
+    ("python train.py --lr 0.1", [41], ALL, None),
+    ("trian.py", [], ALL, None),
+    ("web", [43], ALL, None),
+    (41, [41], ALL, None),
+    (99, [], ALL, None),
+    (0, [], ALL, None),
+    (re.compile(r"serve\.sh$"), [42], ALL, None),
+    (by(command="bash"), [42], ALL, None),
+    (by(command="bas"), [], ALL, None),
+    (by(args=["-lc", "./serve.sh"]), [42], ALL, None),
+    (by(args=("-lc", "./serve.sh")), [42], ALL, None),
+    (by(name="web"), [43], ALL, None),
+    (by(handle=41), [41], ALL, None),
+    (by(pid=42, command="bash"), [42], ALL, None),
+    (by(name="web", command="other"), [], ALL, None),
+    (lambda row: row.pid > 41, [42, 43], ALL, None),
+    (process(42, started_at=T0 + 1000), [42], ALL, None),
+    (process(42, started_at=T0), [], ALL, None),
+    (process(99, managed=managed("web")), [43], ALL, None),
+    # A managed name takes precedence over text of a command line.
+    ("web", [43], [WEB, raw(50, command="curl", args=("web",))], None),
+    # A managed process stays selected when it is restarted.
+    *((meant, [8], RESTARTED, None) for meant in ("web", "train.py", by(name="web"))),
+    (process(7, managed=managed("web")), [8], RESTARTED, None),
+    (42, [90], REUSED, None),
+    (by(handle=7), [7], [raw(41, handle=7, **ended(0)), raw(42, handle=7)], None),
+    # The row of an earlier process with the same name still says "running".
+    ("train.py", [8], TWICE, None),
+    ("train.py", [8], [raw(7, managed=managed()), OTHER], None),
+    # A name selects the newest process with this name, and a text selects all processes.
+    ("web", [8], [STOPPED, OTHER], None),
+    ("train.py", [7, 8], [STOPPED, OTHER], None),
+    # Only a pid selects a process that had ended before the test.
+    ("train.py", [42, 43], NOW, [OVER, ALIVE]),
+    ("train.py", [41, 42, 43], NOW, None),
+    (41, [41], NOW, [OVER, ALIVE]),
+    ("web", [8], [STOPPED, raw(8, args=("web",), started_at=T0 + 60_000)], [STOPPED]),
+    ("web", [7], [BACKING_OFF], [BACKING_OFF]),
+]
+
+
+@pytest.mark.parametrize(("meant", "handles", "rows", "before"), SELECTED)
 def test_selector_matches_the_expected_processes(meant, handles, rows, before):
     assert [row.handle for row in select(meant, rows, before).matches] == handles
 
@@ -96,37 +100,32 @@ def test_selection_contains_the_matches_that_ended_before_the_test():
 
 @pytest.mark.parametrize("meant", [41, by(handle=41), process(41), process(7, managed=managed())])
 def test_process_that_is_no_longer_listed_counts_as_gone(meant):
-    first, then = snapshot(raw(41), raw(7, managed=managed())), snapshot(raw(42))
     history = History(lambda: 0.0)
-    history.fold(first)
     selector = Selector(meant, history)
 
-    assert not selector.select(first).gone
-    history.fold(then)
-    assert selector.select(then).gone
+    assert not selector.select(listed(history, [raw(41), raw(7, managed=managed())])).gone
+    assert selector.select(listed(history, [raw(42)])).gone
 
 
 # For each selector: the processes before it selects one, the processes after that, and the pid of
 # the selected run if its row vanished before a list call showed how the run ended.
-@pytest.mark.parametrize(
-    ("meant", "first", "then", "pid"),
-    [
-        (42, [raw(42), raw(43)], [raw(43)], 42),
-        (process(42), [raw(42), raw(43)], [raw(43)], 42),
-        ("train.py", [raw(42), raw(43)], [raw(43)], None),
-        (43, [raw(42), raw(43)], [raw(43)], None),
-        (42, [raw(42, **ended(0)), raw(43)], [raw(43)], None),
-        # A later process has the same pid.
-        (42, [raw(42), raw(43)], [raw(42, started_at=T0 + 60_000), raw(43)], None),
-    ],
-)
+VANISHED = [
+    (42, [raw(42), raw(43)], [raw(43)], 42),
+    (process(42), [raw(42), raw(43)], [raw(43)], 42),
+    ("train.py", [raw(42), raw(43)], [raw(43)], None),
+    (43, [raw(42), raw(43)], [raw(43)], None),
+    (42, [raw(42, **ended(0)), raw(43)], [raw(43)], None),
+    # A later process has the same pid.
+    (42, [raw(42), raw(43)], [raw(42, started_at=T0 + 60_000), raw(43)], None),
+]
+
+
+@pytest.mark.parametrize(("meant", "first", "then", "pid"), VANISHED)
 def test_selected_run_counts_as_vanished_only_if_its_end_was_not_seen(meant, first, then, pid):
     history = History(lambda: 0.0)
-    history.fold(snapshot(*first))
-    last = snapshot(*then)
-    history.fold(last)
+    listed(history, first)
     selector = Selector(meant, history)
-    selector.select(last)
+    selector.select(listed(history, then))
 
     run = selector.vanished()
     assert (run and run.row.pid) == pid
@@ -140,11 +139,13 @@ def test_older_run_is_not_selected_even_if_handles_are_missing_and_the_clock_is_
     assert not row.ended
 
 
-@pytest.mark.parametrize(
-    "meant",
-    [True, 4.1, re.compile(b"x"), ["train.py"], str, None, SimpleNamespace(pid=1),
-     SimpleNamespace(pid=1, started_at=1_710_000_000)],
-)  # fmt: skip
+INVALID = [
+    True, 4.1, re.compile(b"x"), ["train.py"], str, None, SimpleNamespace(pid=1),
+    SimpleNamespace(pid=1, started_at=1_710_000_000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("meant", INVALID)
 def test_selector_of_an_invalid_type_is_rejected(meant):
     allowed = "argument 'process' must be text, a pid, a compiled regex"
     with pytest.raises(InvalidArgument, match=allowed):

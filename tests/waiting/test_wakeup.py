@@ -6,6 +6,7 @@ tests/model/test_helpers.py compares the results of waits with and without notic
 import json
 import random
 from unittest import mock
+from unittest.mock import call
 
 import pytest
 
@@ -13,18 +14,8 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fakes.streams import AlarmClock, FakeNotice
-from tests.support import (
-    T0,
-    ScriptedLister,
-    box_of,
-    ended,
-    failure,
-    managed,
-    polls,
-    process,
-    raw,
-    unreachable,
-)
+from tests.rows import T0, ended, managed, process, raw
+from tests.support import ScriptedLister, box_of, failure, make, polls, unreachable
 
 RUNNING, EXITED = raw(41), raw(41, **ended(0))
 
@@ -100,17 +91,13 @@ def test_new_stream_is_opened_for_each_run_during_a_wait_for_a_managed_process()
     assert polls(box)[-1] == pytest.approx(5.001, abs=0.001)
 
 
-@pytest.mark.parametrize(
-    "wait",
-    [lambda box: box.wait_for_port("web", 80), lambda box: box.wait_for_restart("web")],
-    ids=["for an open port", "for a restart"],
-)
+@pytest.mark.parametrize("wait", [call.wait_for_port("web", 80), call.wait_for_restart("web")])
 def test_wait_for_a_living_process_ends_at_the_exit_notice(wait):
     stopped = raw(41, managed=managed(status="stopped"), **ended(1))
     box, streams = streaming({0: [raw(41, managed=managed())], 4.9: [stopped]}, 4.901)
     box._client._ports = {0: "closed"}
 
-    failure(lambda: wait(box), errors.UnexpectedExit)
+    failure(lambda: make(wait, box), errors.UnexpectedExit)
 
     assert [pid for pid, _ in streams] == [41]
     assert 4.9 <= polls(box)[-1] < 4.902
@@ -170,13 +157,11 @@ def test_all_processes_are_listed_only_every_ten_seconds_during_a_wait_for_one_p
     assert 90 <= len(times) <= 120
 
 
+FAILS, REFUSED = ({"side_effect": error} for error in (unreachable(), errors.RequestRefused("404")))
 ANOTHER = {"return_value": process(41, started_at=T0 + 5)}
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [{"side_effect": unreachable()}, {"side_effect": errors.RequestRefused("404")}, ANOTHER],
-)
+@pytest.mark.parametrize("answer", [FAILS, REFUSED, ANOTHER])
 def test_wait_lists_all_processes_if_the_requested_process_is_missing(long_lived, answer):
     box, lists = long_lived
     box._client.get = mock.Mock(**answer)

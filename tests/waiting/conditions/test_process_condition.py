@@ -1,28 +1,16 @@
 """The rules for every condition on one process: several matches, its end, a missing row."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime, timezone
 from types import SimpleNamespace
+from unittest.mock import call
 
 import pytest
 
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.suggestions import MORE_MEMORY
-from tests.support import (
-    OOM,
-    T0,
-    assert_result,
-    ended,
-    failure,
-    managed,
-    process,
-    raw,
-    result_of,
-    signaled,
-    snapshot,
-)
+from tests.rows import T0, ended, managed, process, raw, signaled, snapshot
+from tests.support import assert_result, failure, make, result_of
 from tests.support import box_of as writing_box
 from tests.support import silent_box as box_of
 
@@ -38,16 +26,7 @@ SHELL = raw(41, command="sh", args=("-c", "x"), **ended(137, oom_killed=True))
 MOMENT = datetime.fromtimestamp(T0 / 1000, timezone.utc)
 
 
-def exits(who=41, code=0, **options):
-    return lambda box: box.wait_for_exit(who, exit_code=code, **options)
-
-
-def waits(who=41, **options):
-    return lambda box: box.wait_for_process(who, **options)
-
-
-def has(**fields):
-    return lambda box: box.assert_process(41, **fields)
+exits, waits, has = call.wait_for_exit, call.wait_for_process, call.assert_process
 
 
 def foreign(**fields):
@@ -72,20 +51,20 @@ BOTH = [RUNNING, NEXT, raw(43, started_at=T0 + 2000, **ended(0))]
 RESULTS = [
     # Several processes match.
     (BOTH, waits("train.py"), TWO, 0, 0),
-    (BOTH, exits("train.py", 7), TWO, 0, 0),
+    (BOTH, exits("train.py", exit_code=7), TWO, 0, 0),
     # Only one of three has exited.
     (BOTH, exits("train.py"), "pid 43", 0, 0),
     (BOTH, waits("train.py", pick="newest"), "pid 42", 0, 0),
     (BOTH, waits("train.py", pick="oldest"), "pid 41", 0, 0),
-    (BOTH, exits("train.py", 7, pick="newest", timeout=0),
+    (BOTH, exits("train.py", exit_code=7, pick="newest", timeout=0),
      "WaitTimedOut: Still running after 0 s, wanted exit code 7: train.py", 0, 0),
     # A pid selects the first run that was listed with it.
-    ({0: [RUNNING], 1: [FAILED, raw(41, "web", (), handle=90, started_at=T0 + 60_000)]}, exits(),
+    ({0: [RUNNING], 1: [FAILED, raw(41, "web", (), handle=90, started_at=T0 + 60_000)]}, exits(41),
      UNEXPECTED, 1, 1.1),
     ({0: [], 1: [BACKING_OFF]}, exits(7), "UnexpectedExit: Exited 1, wanted 0: web", 1, 1.1),
 
     # The process has ended. Text and functions also select a successor that starts within 2 s.
-    ({0: [RUNNING], 1: [FAILED]}, exits(), UNEXPECTED, 1, 1.1),
+    ({0: [RUNNING], 1: [FAILED]}, exits(41), UNEXPECTED, 1, 1.1),
     ({0: [RUNNING], 1: [FAILED]}, exits(process(41)), UNEXPECTED, 1, 1.1),
     ([FAILED], exits("train.py"), UNEXPECTED, 2, 2.1),
     ({0: [RUNNING], 1: [FAILED], 2.9: [FAILED, NEXT]}, exits("train.py", timeout=4),
@@ -94,30 +73,31 @@ RESULTS = [
     ({0: SERIES[:1], 1.5: SERIES[:2], 3: SERIES}, exits("train.py", pick="newest"),
      "pid 3", 3, 3.5),
     ([FAILED], exits("train.py", timeout=0.5), UNEXPECTED, 0.5, 0.5),
-    ([SHELL], exits(), 'ProcessOOMKilled: A child was OOM-killed, wanted exit code 0: "x"', 0, 0),
-    ([SHELL], exits(code=137), "pid 41", 0, 0),
-    ([TERMINATED], exits(code="any"), f"{FOREIGN}, wanted an exit code: train.py", 0, 0),
-    ([TERMINATED], exits(code=[0, 3]), f"{FOREIGN}, wanted exit code 0 or 3: train.py", 0, 0),
+    ([SHELL], exits(41), 'ProcessOOMKilled: A child was OOM-killed, wanted exit code 0: "x"', 0, 0),
+    ([SHELL], exits(41, exit_code=137), "pid 41", 0, 0),
+    ([TERMINATED], exits(41, exit_code="any"), f"{FOREIGN}, wanted an exit code: train.py", 0, 0),
+    ([TERMINATED], exits(41, exit_code=[0, 3]),
+     f"{FOREIGN}, wanted exit code 0 or 3: train.py", 0, 0),
     ([TERMINATED], waits(41, status=["running", "exited"], healthy=True),
      f"{FOREIGN}, wanted running or exited and healthy: train.py", 0, 0),
 
     # It is not known how the process ended.
-    ([LOST], exits(), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
-    ([raw(41, **ended(None))], exits(), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
-    ([raw(41, **signaled(None))], exits(), NO_CAUSE, 1, 1.1),
-    ([HUNG_UP], exits(), NO_CAUSE, 1, 1.1),
-    ([LOST], waits(status=["exited", "signaled"]),
+    ([LOST], exits(41), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
+    ([raw(41, **ended(None))], exits(41), f"{NO_CODE} exit code 0: train.py", 1, 1.1),
+    ([raw(41, **signaled(None))], exits(41), NO_CAUSE, 1, 1.1),
+    ([HUNG_UP], exits(41), NO_CAUSE, 1, 1.1),
+    ([LOST], waits(41, status=["exited", "signaled"]),
      f"{NO_CODE} exited or signaled: train.py", 1, 1.1),
-    ([LOST], has(status="signaled"), f"{NO_CODE} status=signaled: train.py", 1, 1.1),
-    ([LOST], has(signal=9, args=["a", "b"]),
+    ([LOST], has(41, status="signaled"), f"{NO_CODE} status=signaled: train.py", 1, 1.1),
+    ([LOST], has(41, signal=9, args=["a", "b"]),
      f"{NO_CODE} signal=9 and args=['a', 'b']: train.py", 1, 1.1),
-    ([LOST], has(exit_code=-1), f"{NO_CODE} exit_code=-1: train.py", 1, 1.1),
-    ([LOST], lambda box: box.assert_stays(41, stable_for=2, status="exited"),
+    ([LOST], has(41, exit_code=-1), f"{NO_CODE} exit_code=-1: train.py", 1, 1.1),
+    ([LOST], call.assert_stays(41, stable_for=2, status="exited"),
      f"{NO_CODE} exited for 2 s: train.py", 1, 1.1),
-    ([LOST], lambda box: box.assert_no_crash(41), NOT_CHECKED.format("crashes"), 1, 1.1),
-    ([LOST], lambda box: box.assert_no_oom(41), NOT_CHECKED.format("OOM kills"), 1, 1.1),
-    ([LOST], has(command="python"), "pid 41", 0, 0),
-    ([LOST], has(status="running"),
+    ([LOST], call.assert_no_crash(41), NOT_CHECKED.format("crashes"), 1, 1.1),
+    ([LOST], call.assert_no_oom(41), NOT_CHECKED.format("OOM kills"), 1, 1.1),
+    ([LOST], has(41, command="python"), "pid 41", 0, 0),
+    ([LOST], has(41, status="running"),
      "AssertionFailed: status was exited, wanted running: train.py", 0, 0),
     # The exit codes of two processes are lost, and one of them is corrected.
     ({0: [LOST], 0.6: [NEXT | ended(-1)], 1.3: [NEXT | signaled(9)]},
@@ -128,9 +108,9 @@ RESULTS = [
      waits("train.py", status="signaled", pick="newest"), "pid 42", 1.6, 1.7),
 
     # The row is missing or unreadable.
-    ({0: [RUNNING], 2: []}, exits(), f"{GONE} train.py", 3, 3.3),
-    ({0: [RUNNING], 2: [], 2.5: [RUNNING], 4: [EXITED]}, exits(), "pid 41", 4, 4.3),
-    ({0: [RUNNING], 1: [UNREADABLE]}, exits(), NOT_READ, 2, 2.4),
+    ({0: [RUNNING], 2: []}, exits(41), f"{GONE} train.py", 3, 3.3),
+    ({0: [RUNNING], 2: [], 2.5: [RUNNING], 4: [EXITED]}, exits(41), "pid 41", 4, 4.3),
+    ({0: [RUNNING], 1: [UNREADABLE]}, exits(41), NOT_READ, 2, 2.4),
     ({0: [RUNNING], 1: [UNREADABLE]}, exits(process(41)), NOT_READ, 2, 2.4),
 
     # Objects of another library.
@@ -143,9 +123,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize(("script", "call", "expected", "earliest", "latest"), RESULTS)
-def test_check_of_one_process_has_the_expected_result_at_the_expected_time(
-    script, call, expected, earliest, latest
-):
+def test_check_of_a_process_has_the_given_result(script, call, expected, earliest, latest):
     assert_result(box_of(script), call, expected, earliest, latest)
 
 
@@ -163,46 +141,37 @@ def test_selector_prefers_a_living_process_to_an_ended_process():
 NOT_EXECUTABLE = 'make the program executable: exit code 126 of a shell means "permission denied"'
 NOT_FOUND = 'check PATH and the spelling of the program: exit code 127 of a shell means "not found"'
 CHILD_KILLED = "look for an OOM kill: a shell exits 137 if SIGKILL ended its child"
-CRASHED = "use python -X faulthandler to see where the process crashed"
 OTHER_PID = "select by text or managed name: a restarted process has a new pid"
 REGEX = "use re.compile(...): the text looks like a regular expression, but is matched literally"
 
 
-OTHER_PROCESS = "use by(...) or longer text to select another process"
 WAIT = "use wait_for_process() or wait_for_exit(), which wait for a change"
 
 
-@pytest.mark.parametrize(
-    ("row", "call", "hint"),
-    [
-        (raw(41, **OOM), exits(), MORE_MEMORY),
-        (raw(41, **ended(7, oom_killed=True)), exits(), MORE_MEMORY),
-        (raw(41, status="oom_killed"), has(status="exited"), MORE_MEMORY),
-        (raw(41, **ended(7, oom_killed=True)), has(exit_code=0), MORE_MEMORY),
-        (raw(41, **ended(5)), exits(), None),
-        (raw(41, **ended(126)), exits(), NOT_EXECUTABLE),
-        (raw(41, **ended(127)), exits(), NOT_FOUND),
-        (raw(41, **ended(137)), exits(), CHILD_KILLED),
-        (TERMINATED, exits(), None),
-        (raw(41, **signaled(11)), exits(), CRASHED),
-        (raw(41, "/opt/python/solver", **signaled(11)), exits(), None),
-        (EXITED, waits(), "use wait_for_exit() if the process should end"),
-        (FAILED, waits(), None),
-        (RUNNING, waits(timeout=1, stable_for=5), "pass a timeout= well above stable_for="),
-        (RUNNING, exits(timeout=3), None),
-        (RUNNING, exits(7, timeout=0), OTHER_PID),
-        (RUNNING, exits(r"train\.py --lr \d+", timeout=0), REGEX),
-        (RUNNING, has(command="sh"), None),
-        (RUNNING, lambda box: box.assert_process("train.py", command="sh"), OTHER_PROCESS),
-        (RUNNING, has(status="exited"), WAIT),
-        (BACKING_OFF, lambda box: box.assert_process("web", status="running"), WAIT),
-        (RUNNING, lambda box: box.wait_for_restart(41), "start it with name= or restart="),
-    ],
-)  # fmt: skip
+HINTS = [
+    (raw(41, **ended(7, oom_killed=True)), exits(41), MORE_MEMORY),
+    (raw(41, status="oom_killed"), has(41, status="exited"), MORE_MEMORY),
+    (raw(41, **ended(7, oom_killed=True)), has(41, exit_code=0), MORE_MEMORY),
+    (raw(41, **ended(126)), exits(41), NOT_EXECUTABLE),
+    (raw(41, **ended(127)), exits(41), NOT_FOUND),
+    (raw(41, **ended(137)), exits(41), CHILD_KILLED),
+    (raw(41, "/opt/python/solver", **signaled(11)), exits(41), None),
+    (FAILED, waits(41), None),
+    (RUNNING, waits(41, timeout=1, stable_for=5), "pass a timeout= well above stable_for="),
+    (RUNNING, exits(7, timeout=0), OTHER_PID),
+    (RUNNING, exits(r"train\.py --lr \d+", timeout=0), REGEX),
+    (RUNNING, has(41, command="sh"), None),
+    (RUNNING, has(41, status="exited"), WAIT),
+    (BACKING_OFF, has("web", status="running"), WAIT),
+    (RUNNING, call.wait_for_restart(41), "start it with name= or restart="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "call", "hint"), HINTS)
 def test_hint_depends_on_how_the_process_ended_or_was_selected(row, call, hint):
     box = box_of([row], screen=Screen(columns=500))
 
-    message = str(failure(lambda: call(box)))
+    message = str(failure(lambda: make(call, box)))
 
     found = re.search(r"^  hint +(.*)", message, re.MULTILINE)
     assert (found and found[1]) == hint
@@ -231,12 +200,3 @@ def test_process_is_checked_although_a_later_list_call_of_another_thread_lacks_i
     box._history.fold(snapshot(at=5000))
 
     assert result_of(lambda: box.wait_for_exit(41)) == expected
-
-
-def test_unreadable_rows_are_shown_if_no_process_matches():
-    box = box_of([{"pid": 77, "status": 3, "command": "x"}, RUNNING])
-
-    text = str(failure(lambda: box.assert_process("none", status="running")))
-
-    assert re.search(r"^  unreadable +row 0 \(pid 77\): status: ", text, re.MULTILINE), text
-    assert "1 process listed" in text
