@@ -125,7 +125,7 @@ class Assertions(Generic[Found]):
             InvalidArgument: an argument has the wrong type or value.
 
         """
-        self._check(absence.NotRunning(self._selector(process, since), self._since(since)))
+        self._check(absence.NotRunning(self._selector(process, since)))
 
     def assert_no_oom(
         self,

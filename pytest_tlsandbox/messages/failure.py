@@ -149,11 +149,10 @@ class Renderer(NamedTuple):
         if explanation.because:
             lines += [_INDENT + line for line in wrap(explanation.because, columns - 2)]
         if explanation.listed:
-            listed = [item.row for item in explanation.listed]
-            remarks = [item.remark for item in explanation.listed]
+            listed, remarks, _ = zip(*explanation.listed, strict=True)
             title = explanation.listed_as
             if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
-                title, remarks = f"{title}: {remarks[0]}", []
+                title, remarks = f"{title}: {remarks[0]}", ()
             table = process_table(listed, remarks, most=self._size.rows, columns=columns - 4)
             lines += [_INDENT + title] if title else []
             lines += [_INDENT * 2 + line for line in table]

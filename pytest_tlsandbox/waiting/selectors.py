@@ -130,6 +130,7 @@ class Selection(NamedTuple):
     successors: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class Selector:
     """Selects a process in every snapshot of a wait.
 
@@ -140,21 +141,16 @@ class Selector:
     the newest run in this snapshot. If a managed process is selected by its name or by an object,
     it stays selected across restarts.
 
-    Args:
+    Attributes:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
         history: the history of the sandbox.
         baseline: a snapshot; processes that had ended before this snapshot do not count. If
             ``baseline`` is None, all listed processes count.
         pick: which process a condition on one process uses if several match; with None, the
             condition is impossible in this case.
-
-    Attributes:
-        process: the argument of the same name.
-        pick: the argument of the same name.
         label: a short description of the selector for messages, with secrets masked.
         fits: a function that returns whether a process matches, whenever it began.
         text: the text, if the selector is a text.
-        history: the history of the sandbox.
         may_select_others: whether the selector selects all matching processes, including later
             processes.
         one_run: whether the selector selects a single run; if so, the result is final when the run
@@ -165,18 +161,15 @@ class Selector:
 
     """
 
-    def __init__(
-        self,
-        process: Process,
-        history: History,
-        baseline: ProcessSnapshot | None = None,
-        pick: Pick | None = None,
-    ) -> None:
-        self.process, self.pick = process, pick
+    process: Process
+    history: History
+    baseline: ProcessSnapshot | None = None
+    pick: Pick | None = None
+
+    def __post_init__(self) -> None:
+        process = self.process
         self.label, self.fits = _read(process)
         self.text = process if isinstance(process, str) else None
-        self.history = history
-        self._baseline = baseline
         self._run = _identity_of(process)
         fields = dict(process.fields) if isinstance(process, By) else {}
         self.one_run = isinstance(process, int) or "pid" in fields or "handle" in fields
@@ -292,7 +285,7 @@ class Selector:
 
         A process also counts as active if its supervisor was about to restart the process.
         """
-        before = self._baseline.find(row.identity) if self._baseline is not None else None
+        before = self.baseline.find(row.identity) if self.baseline is not None else None
         return before is None or not is_over(before)
 
 

@@ -26,14 +26,12 @@ class NotRunning:
     """A condition that is met if no selected process is alive or about to be restarted.
 
     Attributes:
-        selector: selects the processes.
-        baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
+        selector: selects the processes; unreadable rows in its baseline are ignored.
         wanted: the expectation in words.
 
     """
 
     selector: Selector
-    baseline: ProcessSnapshot | None
 
     def __post_init__(self) -> None:
         self.wanted = f"no living process that matches {self.selector.label}"
@@ -55,7 +53,8 @@ class NotRunning:
         run = self.selector.vanished()
         if run is not None:
             return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], check)
-        return unreadable_rows(snapshot, self.baseline, {self.selector.pid}, check) or Met(None)
+        baseline, pids = self.selector.baseline, {self.selector.pid}
+        return unreadable_rows(snapshot, baseline, pids, check) or Met(None)
 
 
 @dataclass(frozen=True)
