@@ -20,7 +20,7 @@ test: $(VENV)/.dev  ## run the test suite
 UNMEASURED := $(addprefix tests/,model client/test_fuzz.py client/test_list_cache.py faults/test_table.py \
 	messages/test_shapes.py messages/test_size.py test_contract.py test_docs.py test_pages.py test_threads.py \
 	$(addprefix plugin/test_,async.py guard_runs.py import_cost.py loading.py progress.py same_cause.py secrets.py \
-	secrets_matrix.py session_end.py sizes.py terminal_colour.py tracebacks.py))
+	session_end.py sizes.py terminal_colour.py tracebacks.py))
 coverage: $(VENV)/.dev  ## run the test suite, most of it measured, also in subprocesses; fail if too little is run
 	$(VENV)/bin/coverage erase
 	$(VENV)/bin/coverage run -m pytest $(ON_TWO_CORES) $(addprefix --ignore ,$(UNMEASURED))
@@ -174,7 +174,7 @@ ON_OLDEST ?= $(addprefix tests/,test_async.py test_models.py test_on_local.py wa
 	$(addprefix plugin/test_,async.py fixtures.py guard_runs.py loading.py tracebacks.py))
 # Where all is run: without the documents, the logic, and what only takes long.
 NOT_ON_OLDEST := waiting/conditions faults messages model test_docs.py test_pages.py \
-	$(addprefix plugin/test_,progress.py session_end.py secrets.py secrets_matrix.py)
+	$(addprefix plugin/test_,progress.py session_end.py secrets.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
 	$(VENV)-oldest/bin/pytest $(ON_TWO_CORES) $(ON_OLDEST)
 

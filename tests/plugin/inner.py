@@ -1,4 +1,4 @@
-"""Helpers that read the output of an inner run, and servers that misbehave."""
+"""Helpers that start inner runs, and that read their output."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ import socket
 import subprocess
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
-
-from tests.client.servers import CLOSE, HANG, Server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.client.servers import Request
 
 HEAVY = frozenset(
     {"requests", "urllib3", "pydantic", "tenacity", "psutil", "uvicorn", "tensorlake"}
@@ -87,29 +81,12 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def running(mark: str) -> list[psutil.Process]:
     """List the living processes that have an argument with that mark."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            if alive and any(mark in argument for argument in process.cmdline()):
-                found.append(process)
-    return found
-
-
-@contextlib.contextmanager
-def server(answer: bytes | None) -> Iterator[str]:
-    """Yield the URL of a server that sends one answer to every request; None is silence.
-
-    ``{request}`` in the answer stands for the request.
-    """
-
-    def script(request: Request) -> list[object]:
-        if answer is None:
-            return [HANG]
-        return [answer.replace(b"{request}", f"{request.line} {request.headers}".encode()), CLOSE]
-
-    with contextlib.closing(Server(answer=script)) as running:
-        yield running.url
+    return [
+        process
+        for process in psutil.process_iter(["status", "cmdline"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE
+        and any(mark in argument for argument in process.info["cmdline"] or ())
+    ]
 
 
 def unused_url() -> str:
@@ -199,22 +176,18 @@ def outcomes(result: pytest.RunResult) -> dict[str, list[str]]:
     return words
 
 
+def section_of(result: pytest.RunResult, title: str) -> list[str]:
+    """Return the lines of a section of the terminal."""
+    found = re.search(
+        rf"^=+ {title} =+\n(.*?)(?=^=|\Z)", result.stdout.str(), re.DOTALL | re.MULTILINE
+    )
+    return found[1].splitlines() if found else []
+
+
 def summary(result: pytest.RunResult) -> list[str]:
     """Return the lines of the guard's section, without varying numbers and names of files."""
-    lines = result.outlines
-    titles = [
-        number for number, line in enumerate(lines) if re.match("=+ tlsandbox guard =+", line)
-    ]
-    if not titles:
-        return []
-    found = []
-    for line in lines[titles[0] + 1 :]:
-        if line.startswith("="):
-            break
-        if not line:
-            continue
-        found.append(_without_numbers(re.sub(r"\S+\.py::", "", line)))
-    return found
+    lines = section_of(result, "tlsandbox guard")
+    return [_without_numbers(re.sub(r"\S+\.py::", "", line)) for line in lines if line]
 
 
 def _without_numbers(text: str) -> str:

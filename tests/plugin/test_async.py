@@ -6,27 +6,7 @@ import pytest
 
 from .inner import error_of
 
-SCOPE = "asyncio_default_fixture_loop_scope=session"
-SUITES = {
-    "asyncio": ("-p", "no:anyio", "-o", "asyncio_mode=auto", "-o", SCOPE),
-    "anyio": ("-p", "no:asyncio", "-p", "anyio"),
-}
-BACKENDS = {"asyncio": 1, "anyio": 2}
-"""How often each plugin runs a coroutine: anyio runs it with asyncio and with trio."""
-
-
-@pytest.fixture
-def run(pytester, connected, monkeypatch):
-    """Return a function that runs a suite of coroutines with one of the plugins."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider -p no:hypothesispytest")
-
-    def run(plugin: str, code: str) -> pytest.RunResult:
-        mark = f"import pytest\npytestmark = pytest.mark.{plugin}\n"
-        pytester.path.joinpath("test_it.py").write_text(mark + code)
-        return pytester.runpytest_subprocess(*SUITES[plugin])
-
-    return run
-
+ASYNCIO = "-p no:anyio -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=session"
 
 SUITE = """
 started = []
@@ -69,23 +49,6 @@ NOT_AWAITED = (
 )
 
 
-@pytest.mark.parametrize("plugin", SUITES)
-def test_async_fixture_acts_like_the_sync_fixture_and_reports_calls_that_are_not_awaited(
-    run, plugin
-):
-    result = run(plugin, SUITE)
-    text, times = result.stdout.str(), BACKENDS[plugin]
-
-    result.assert_outcomes(passed=4 * times, failed=times, errors=2 * times)
-    exited = 'pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n'
-    assert error_of(text).count(exited) == times
-    assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == times
-    assert text.count("test_it.py:25: UnexpectedExit") == times
-    assert "async_sandbox.py" not in text
-    for name in ("assert_no_oom", "assert_no_crash"):
-        assert NOT_AWAITED.format(name) in result.outlines
-
-
 WITH_SDK = """
 import os
 from tensorlake.sandbox import AsyncSandbox
@@ -96,11 +59,8 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 async def tlsandbox_target(anyio_backend):
-    yield AsyncSandbox(
-        identifier="my-sandbox",
-        proxy_url=os.environ.pop("TENSORLAKE_SANDBOX_PROXY_URL"),
-        api_key=os.environ.pop("TENSORLAKE_API_KEY"),
-    )
+    url, key = map(os.environ.pop, ["TENSORLAKE_SANDBOX_PROXY_URL", "TENSORLAKE_API_KEY"])
+    yield AsyncSandbox(identifier="my-sandbox", proxy_url=url, api_key=key)
 
 async def test_it(tlsandbox_async, tlsandbox_target):
     theirs = await tlsandbox_target.start_process("sleep", ["60"])
@@ -112,6 +72,26 @@ async def test_it(tlsandbox_async, tlsandbox_target):
 """
 
 
-@pytest.mark.parametrize("plugin", ["asyncio", pytest.param("anyio", marks=pytest.mark.slow)])
-def test_async_fixture_can_provide_a_sandbox_created_with_the_sdk(run, plugin):
-    run(plugin, WITH_SDK).assert_outcomes(passed=1)
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize(
+    ("plugin", "options", "times"),  # anyio runs each coroutine twice: on asyncio and on trio
+    [("asyncio", ASYNCIO, 1), ("anyio", "-p no:asyncio -p anyio", 2)],
+)
+def test_async_fixture_acts_like_the_sync_fixture_and_reports_calls_that_are_not_awaited(
+    pytester, monkeypatch, plugin, options, times
+):
+    """The last module uses a sandbox of the SDK, which an async fixture provides."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider -p no:hypothesispytest")
+    mark = f"import pytest\npytestmark = pytest.mark.{plugin}\n"
+    pytester.makepyfile(test_it=mark + SUITE, test_sdk=mark + WITH_SDK)
+    result = pytester.runpytest_subprocess(*options.split())
+    text = result.stdout.str()
+
+    result.assert_outcomes(passed=4 * times + 1, failed=times, errors=2 * times)
+    exited = 'pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n'
+    assert error_of(text).count(exited) == times
+    assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == times
+    assert text.count("test_it.py:25: UnexpectedExit") == times
+    assert "async_sandbox.py" not in text
+    for name in ("assert_no_oom", "assert_no_crash"):
+        assert NOT_AWAITED.format(name) in result.outlines
