@@ -19,7 +19,7 @@ test: $(VENV)/.dev  ## run the test suite
 # Random inputs and many repeats, which coverage would slow down most, and what compares imports, stderr and secrets.
 UNMEASURED := $(addprefix tests/,model client/test_fuzz.py client/test_list_cache.py faults/test_table.py \
 	messages/test_shapes.py messages/test_size.py test_contract.py test_docs.py test_pages.py test_threads.py \
-	$(addprefix plugin/test_,async.py guard_runs.py import_cost.py loading.py progress.py same_cause.py secrets.py \
+	$(addprefix plugin/test_,async.py guard_runs.py loading.py progress.py same_cause.py secrets.py \
 	session_end.py sizes.py terminal_colour.py tracebacks.py))
 coverage: $(VENV)/.dev  ## run the test suite, most of it measured, also in subprocesses; fail if too little is run
 	$(VENV)/bin/coverage erase

@@ -14,11 +14,6 @@ from typing import Any
 import psutil
 import pytest
 
-HEAVY = frozenset(
-    {"requests", "urllib3", "pydantic", "tenacity", "psutil", "uvicorn", "tensorlake"}
-)
-"""What must not be imported by a suite that uses no sandbox."""
-
 
 def providing(value: object) -> types.ModuleType:
     """Return a plugin for an inner run in this process; its fixture ``provided`` has that value."""

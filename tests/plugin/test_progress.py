@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from ..support import sample_of
+
 SUITE = r"""
     import sys
     import pytest
@@ -34,40 +36,37 @@ SAID = (
 
 @pytest.fixture
 def run(pytester, connected):
-    """Return a function that returns the lines of an inner run, and its lines of progress."""
+    """Return a function that returns the text of an inner run, and checks its lines of progress."""
 
-    def run(*options: str) -> tuple[list[str], list[str]]:
+    def run(*options: str, progress: bool = True) -> str:
         pytester.makepyfile(test_a=SUITE)
         result = pytester.runpytest_subprocess(*options)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         lines = [*result.outlines, *result.errlines]
-        return lines, [line for line in lines if "tlsandbox: test_it" in line]
+        said = [line for line in lines if "tlsandbox: test_it" in line]
+        assert [line for line in said if not re.fullmatch(SAID, line)] == []
+        assert bool(said) == ("shard" in "".join(said)) == progress
+        return "\n".join(lines)
 
     return run
 
 
 def test_progress_lines_appear_between_the_dots_but_not_in_captured_output(run):
-    lines, progress = run()
+    tests, _, failures = run().partition("= FAILURES =")
 
-    assert "shard" in "".join(progress)
-    assert [line for line in progress if not re.fullmatch(SAID, line)] == []
-    tests, _, failures = "\n".join(lines).partition("= FAILURES =")
-    for line in progress:
-        assert line in tests
-        tests = tests.replace(line, "", 1)
     # The outcome of every test is shown, whatever is printed in between.
-    assert re.sub(r"\[ *\d+%\]|test_a\.py|[\s=]", "", tests.partition("\ntest_a.py")[2]) == ".F."
+    between = r"^tlsandbox: .*|\[ *\d+%\]|test_a\.py|[\s=]"
+    assert re.sub(between, "", tests.partition("\ntest_a.py")[2], flags=re.MULTILINE) == ".F."
+    assert "tlsandbox: test_it" not in failures
     _, _, captured = failures.partition("Captured stdout call")
     assert re.match(r" -*\nprinted by the test\n-* Captured stderr call -*\non stderr\n", captured)
 
 
 @pytest.mark.parametrize("capture", ["fd", pytest.param("no", marks=pytest.mark.slow)])
 def test_verbose_run_shows_each_outcome_once_and_progress_without_colour(run, capture):
-    lines, progress = run(f"--capture={capture}", "-v", "--log-level=INFO", "--color=yes")
+    text = run(f"--capture={capture}", "-v", "--log-level=INFO", "--color=yes")
 
-    assert "shard" in "".join(progress)
-    assert [line for line in progress if not re.fullmatch(SAID, line)] == []
-    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(lines))
+    text = re.sub(r"\x1b\[[\d;]*m", "", text)
     assert "printed by the test" in text
     outcomes = re.findall(r"(PASSED|FAILED)(?: +\[ *\d+%\])?$", text, re.MULTILINE)
     assert outcomes == ["PASSED", "FAILED", "PASSED"]
@@ -75,12 +74,7 @@ def test_verbose_run_shows_each_outcome_once_and_progress_without_colour(run, ca
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        "-q",
-        pytest.param("-n1", marks=pytest.mark.slow),
-        pytest.param("-p no:terminal", marks=pytest.mark.slow),
-    ],
+    "options", sample_of({text: text for text in ("-q", "-n1", "-p no:terminal")}, "-q")
 )
 def test_progress_is_not_shown_in_quiet_mode_or_with_xdist_or_without_a_terminal(run, options):
-    assert run(*options.split())[1] == []
+    run(*options.split(), progress=False)
