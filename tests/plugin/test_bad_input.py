@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from .inner import errors_of_tests, passed, usage_error_of
+from pytest_tlsandbox import LocalSandboxError, start_local_sandbox
+from pytest_tlsandbox.plugin import _SETTINGS
+from pytest_tlsandbox.settings import Settings
+
+from ..support import failure
+from .inner import errors_of_tests, usage_error_of
 
 NOT_A_SANDBOX = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 HOW_TO_NAME_ONE = (
@@ -127,73 +134,72 @@ NOT_A_SECRET = (
 )
 
 
-@pytest.mark.parametrize(
-    ("target", "key", "from_hook", "sentence"),
-    [
-        ("my-sandbox", "", None, f"no API key for my-sandbox; {NO_KEY}"),
-        ("lcal", "", None, f"no API key for lcal; {NO_KEY}; did you mean 'local'?"),
-        ("Local", "", None, f"no API key for Local; {NO_KEY}; did you mean 'local'?"),
-        ("my-sandbox", "two words", None, f"environment variable TENSORLAKE_API_KEY: {NOT_A_KEY}"),
-        ("my-sandbox", "", "lambda: 'line\\nbreak'", f"hook pytest_tlsandbox_api_key: {NOT_A_KEY}"),
-        ("my-sandbox", "", "'tl_abc'", NOT_A_SECRET.format("str")),
-        ("my-sandbox", "", "b'tl_abc'", NOT_A_SECRET.format("bytes")),
-        ("my-sandbox", "", "lambda: 1", NOT_A_SECRET.format("int")),
-    ],
-)
-def test_missing_or_invalid_key_is_reported_before_any_request_is_sent(
-    pytester, monkeypatch, target, key, from_hook, sentence
-):
-    monkeypatch.setenv("TENSORLAKE_API_KEY", key)
-    pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {from_hook}")
-    pytester.makepyfile("def test_it(tlsandbox): pass")
-    record = pytester.inline_run(f"--tlsandbox={target}")
-    assert errors_of_tests(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
+KEYS = {
+    "my-sandbox": (None, f"no API key for my-sandbox; {NO_KEY}"),
+    "lcal": (None, f"no API key for lcal; {NO_KEY}; did you mean 'local'?"),
+    "Local": (None, f"no API key for Local; {NO_KEY}; did you mean 'local'?"),
+    "variable": (None, f"environment variable TENSORLAKE_API_KEY: {NOT_A_KEY}"),
+    "function": (lambda: "line\nbreak", f"hook pytest_tlsandbox_api_key: {NOT_A_KEY}"),
+    "text": ("tl_abc", NOT_A_SECRET.format("str")),
+    "bytes": (b"tl_abc", NOT_A_SECRET.format("bytes")),
+    "number": (lambda: 1, NOT_A_SECRET.format("int")),
+}
+"""For each sandbox what the hook returns for it, and the error."""
 
 
-@pytest.mark.parametrize("missing", [("psutil",), ("psutil", "uvicorn")])
-def test_error_explains_how_to_install_the_dependencies_of_the_embedded_sandbox(
-    pytester, monkeypatch, missing
-):
-    for name in missing:
-        monkeypatch.setitem(sys.modules, name, None)
+def test_missing_or_invalid_key_is_reported_before_any_request_is_sent(pytester, monkeypatch):
+    def key_of(config, target):
+        monkeypatch.setenv("TENSORLAKE_API_KEY", "two words" if target == "variable" else "")
+        return KEYS[target][0]
+
     pytester.makepyfile("def test_it(tlsandbox): pass")
-    assert errors_of_tests(pytester.inline_run("--tlsandbox=local")) == {
-        "test_it": "pytest_tlsandbox.LocalSandboxError: The embedded sandbox requires "
-        f"{', '.join(missing)}; run pip install 'pytest-tlsandbox[local]'"
+    hooks = SimpleNamespace(pytest_tlsandbox_api_key=key_of)
+    record = pytester.inline_run(*(f"--tlsandbox={target}" for target in KEYS), plugins=[hooks])
+    assert errors_of_tests(record) == {
+        f"test_it[{target}]": f"pytest_tlsandbox.InvalidSetting: {sentence}"
+        for target, (_, sentence) in KEYS.items()
     }
 
 
-IN_TOML = {
-    "tool.pytest.ini_options": ('"local"', '"oom,crash"', "5", '"hunter.*"'),
-    "tool.pytest": ('["local"]', '["oom", "crash"]', '"5"', '["hunter.*"]'),
-}
-NEW_TABLE = pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 8 has no such table")
+def test_error_explains_how_to_install_the_dependencies_of_the_embedded_sandbox(monkeypatch):
+    for name in ("psutil", "uvicorn"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert str(failure(start_local_sandbox, LocalSandboxError)) == (
+        "The embedded sandbox requires psutil, uvicorn; run pip install 'pytest-tlsandbox[local]'"
+    )
 
 
-@pytest.mark.parametrize(
-    "table", [name if "ini" in name else pytest.param(name, marks=NEW_TABLE) for name in IN_TOML]
+OLD_TABLE = """
+[tool.pytest.ini_options]
+tlsandbox = "local"
+tlsandbox_guard = "oom,crash"
+tlsandbox_guard_report_only = true
+tlsandbox_timeout = 5
+tlsandbox_mask = "hunter.*"
+"""
+NEW_TABLE = """
+[tool.pytest]
+tlsandbox = ["local"]
+tlsandbox_guard = ["oom", "crash"]
+tlsandbox_guard_report_only = true
+tlsandbox_timeout = "5"
+tlsandbox_mask = ["hunter.*"]
+"""
+SINCE_PYTEST_9 = pytest.mark.skipif(
+    pytest.version_tuple < (9,), reason="pytest 8 has no such table"
 )
+
+
+@pytest.mark.parametrize("table", [OLD_TABLE, pytest.param(NEW_TABLE, marks=SINCE_PYTEST_9)])
 def test_settings_in_a_toml_file_are_read(pytester, table):
-    keys = ("tlsandbox", "tlsandbox_guard", "tlsandbox_timeout", "tlsandbox_mask")
-    lines = [f"{key} = {value}" for key, value in zip(keys, IN_TOML[table], strict=True)]
-    lines += ["tlsandbox_guard_report_only = true"]
-    pytester.makepyprojecttoml("\n".join([f"[{table}]", *lines]))
-    code = """
-        from pytest_tlsandbox.plugin import _SETTINGS
-
-        def test_it(pytestconfig):
-            settings = pytestconfig.stash[_SETTINGS]
-            assert (settings.targets, settings.guard) == (("local",), ("oom", "crash"))
-            assert (settings.timeout, settings.guard_report_only) == (5.0, True)
-            assert [mask.pattern for mask in settings.masks] == ["hunter.*"]
-        """
-    assert passed(pytester, code) == 1
+    pytester.makepyprojecttoml(table)
+    assert pytester.parseconfigure().stash[_SETTINGS] == Settings(
+        ("local",), None, 5.0, None, ("oom", "crash"), True, masks=(re.compile("hunter.*"),)
+    )
 
 
-@NEW_TABLE
+@SINCE_PYTEST_9
 def test_toml_setting_with_a_value_of_the_wrong_type_is_reported(pytester):
     pytester.makepyprojecttoml("[tool.pytest]\ntlsandbox_timeout = [5, 6]\n")
-    result = pytester.runpytest_inprocess()
-
-    assert usage_error_of(result).startswith("tlsandbox_timeout in pyproject.toml: ")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    with pytest.raises(pytest.UsageError, match=r"^tlsandbox_timeout in pyproject.toml: "):
+        pytester.parseconfigure()

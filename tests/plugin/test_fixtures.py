@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+
+from pytest_tlsandbox import Secret
 
 from .inner import errors_of_tests, passed, providing
 
@@ -45,56 +49,38 @@ def test_started_processes_are_killed_at_the_end_of_the_test_or_of_the_session(
 
 
 @pytest.mark.usefixtures("connected")
-def test_process_from_an_earlier_test_is_not_selected_in_a_later_test(pytester):
+def test_processes_started_by_a_test_and_its_fixtures_are_not_selected_in_a_later_test(pytester):
+    """However a test orders its arguments: the baseline is taken before them all."""
     code = """
         import pytest
         import pytest_tlsandbox
 
-        JOB = "sh", ["-c", "exit $0", "0", "earlier.py"]
-
-        def test_earlier(tlsandbox):
-            tlsandbox.start_process(*JOB)
-            tlsandbox.wait_for_exit("earlier.py")
-
-        def test_later(tlsandbox, tlsandbox_session):
-            with pytest.raises(pytest_tlsandbox.ProcessNotFound, match="^No process of this test"):
-                tlsandbox.wait_for_exit("earlier.py", timeout=0)
-            tlsandbox.wait_for_exit("earlier.py", since=None)
-            assert tlsandbox_session.baseline is None
-            tlsandbox_session.wait_for_exit("earlier.py")
-            own = tlsandbox.start_process(*JOB)
-            assert tlsandbox.wait_for_exit("earlier.py").pid == own.pid
-        """
-    assert passed(pytester, code) == 2
-
-
-@pytest.mark.usefixtures("connected")
-def test_processes_started_by_the_fixtures_of_a_test_belong_to_the_test(pytester):
-    """However the test orders its arguments: the baseline is taken before them all."""
-    code = """
-        import pytest
-
         def run(sandbox, name):
-            job = sandbox.start_process("sh", ["-c", "exit 0", name])
-            sandbox.wait_for_exit(job)
+            return sandbox.run_process("sh", ["-c", "exit 0", name])
 
         @pytest.fixture(autouse=True)
-        def automatic(tlsandbox_session):
-            run(tlsandbox_session, "automatic.py")
+        def automatic(tlsandbox_session): run(tlsandbox_session, "automatic.py")
 
         @pytest.fixture(scope="module")
-        def wider(tlsandbox_session):
-            run(tlsandbox_session, "wider.py")
+        def wider(tlsandbox_session): run(tlsandbox_session, "wider.py")
 
         @pytest.fixture
-        def own(tlsandbox):
-            run(tlsandbox, "own.py")
+        def own(tlsandbox): run(tlsandbox, "own.py")
 
         def test_first(wider, own, tlsandbox):
             for name in ("automatic.py", "wider.py", "own.py"):
                 tlsandbox.wait_for_exit(name, timeout=1)
+
+        def test_later(tlsandbox, tlsandbox_session):
+            with pytest.raises(pytest_tlsandbox.ProcessNotFound, match="^No process of this test"):
+                tlsandbox.wait_for_exit("own.py", timeout=0)
+            tlsandbox.wait_for_exit("own.py", since=None)
+            assert tlsandbox_session.baseline is None
+            tlsandbox_session.wait_for_exit("own.py")
+            run(tlsandbox, "own.py")
+            tlsandbox.wait_for_exit("own.py")
         """
-    assert passed(pytester, code) == 1
+    assert passed(pytester, code) == 2
 
 
 def test_autouse_fixture_can_provide_the_api_key(pytester, connected, monkeypatch):
@@ -167,27 +153,17 @@ def test_embedded_sandbox_needs_no_configuration(pytester):
             assert isinstance(tlsandbox_local.api_key, Secret)
             assert len(tlsandbox_local.api_key.reveal()) > 30
             assert repr(tlsandbox_local) == f"<LocalSandbox 'local' at {tlsandbox_local.url}>"
-            sandbox = tlsandbox_connect("local")
-            sandbox.wait_for_exit(sandbox.start_process("true"))
+            tlsandbox_connect("local").run_process("true")
         """
     assert passed(pytester, code, "--tlsandbox-memory=256M") == 1
 
 
-@pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
-def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch, wrapped):
+def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
-    monkeypatch.setenv("VAULT", connected.api_key.reveal())
-    key = wrapped.format("os.environ['VAULT']")
-    pytester.makeconftest(
-        f"""
-        import os
-        from pytest_tlsandbox import Secret
-
-        def pytest_tlsandbox_api_key(config, target):
-            assert config.getoption("verbose") == 0
-            return ({key}) if target == "my-sandbox" else None
-        """
-    )
+    key = connected.api_key.reveal()
+    by_name = connected.url.replace("127.0.0.1", "localhost")
+    keys = {"my-sandbox": Secret(key), connected.url: lambda: key, by_name: lambda: Secret(key)}
+    hooks = SimpleNamespace(pytest_tlsandbox_api_key=lambda config, target: keys.get(target))
     code = """
         import pytest
         import pytest_tlsandbox
@@ -197,7 +173,8 @@ def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, mo
             with pytest.raises(pytest_tlsandbox.AuthenticationFailed):
                 other.list_processes()
         """
-    assert passed(pytester, code) == 1
+    targets = (f"--tlsandbox={target}" for target in keys)
+    assert passed(pytester, code, *targets, plugins=[hooks]) == 3
 
 
 @pytest.mark.usefixtures("connected")
