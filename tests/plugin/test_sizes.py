@@ -43,8 +43,7 @@ def marked(lines: list[str]) -> list[str]:
     ("columns", "verbosity", "options"),
     [
         *((columns, verbosity, ()) for columns in (80, 120) for verbosity in SHOWN),
-        pytest.param(80, 0, ("-n1",), marks=pytest.mark.slow),
-        (120, 1, ("-n1", "-rA")),
+        pytest.param(120, 1, ("-n1", "-rA"), marks=pytest.mark.slow),
     ],
 )
 def test_full_message_is_shown_at_every_terminal_width_but_summaries_show_one_line(

@@ -101,7 +101,6 @@ def tlsandbox_target(): return "own"
         class TestClass:
             @pytest.fixture(scope="session")
             def tlsandbox_target(self): return "own"
-
             def test_c(self, tlsandbox): pass
 
         def test_d(tlsandbox): pass
@@ -115,14 +114,9 @@ def tlsandbox_target(): return "own"
         @pytest.mark.parametrize(argnames=("size",), argvalues=[(1,)])
         def test_g(tlsandbox, size): pass
         """
-    pytester.makepyfile(
-        **{
-            "folder/conftest": override,
-            "folder/test_1": "def test_a(tlsandbox): pass",
-            "test_2": f"{override}\ndef test_b(tlsandbox): pass",
-            "test_3": in_class,
-        }
-    )
+    in_module = f"{override}def test_b(tlsandbox): pass"
+    pytester.makepyfile(**{"folder/conftest": override, "test_2": in_module, "test_3": in_class})
+    pytester.makepyfile(**{"folder/test_1": "def test_a(tlsandbox): pass"})
     assert sorted(in_order_of_run(pytester, *TWO)) == [
         *("TestClass::test_c", "test_a", "test_b"),
         *("test_d[one]", "test_d[two]", "test_e[a]", "test_e[b]"),
@@ -133,7 +127,6 @@ def tlsandbox_target(): return "own"
 @pytest.mark.parametrize("worker", ["gw1", "master"])
 def test_sandbox_name_can_contain_the_worker_id(pytester, monkeypatch, worker):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     if worker != "master":
         monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
     code = f"def test_it(tlsandbox_lister): assert tlsandbox_lister.label == 'ci-{worker}'"
@@ -142,6 +135,5 @@ def test_sandbox_name_can_contain_the_worker_id(pytester, monkeypatch, worker):
 
 def test_pytest_header_names_the_configured_sandboxes(pytester):
     assert "tlsandbox: " not in pytester.runpytest_inprocess().stdout.str()
-    assert "tlsandbox: one" in pytester.runpytest_inprocess("--tlsandbox=one").outlines
     pytester.makeini("[pytest]\ntlsandbox =\n  one\n  ci-{worker}")
     assert "tlsandbox: one, ci-{worker}" in pytester.runpytest_inprocess().outlines
