@@ -15,10 +15,8 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from benchmarks.measuring import Result
+from benchmarks.measuring import Result
 
 NAMES = ("startup", "poll", "history", "notice", "memory", "guard", "checks", "local")
 IN_SHORT = ("poll", "history", "notice")

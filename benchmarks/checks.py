@@ -15,7 +15,8 @@ SANDBOXES, DELAY, RUNS = 200, 0.05, 5
 MOST_SECONDS = 3.0
 BODY = b'{"processes": []}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
-CHECKS = ("-m", "pytest", "-q", "--noconftest", "--pyargs", "pytest_tlsandbox.checks")
+OPTIONS = ("-q", "--noconftest", "--pyargs", "pytest_tlsandbox.checks")
+CHECKS = (sys.executable, "-m", "pytest", *OPTIONS)
 
 
 def measure() -> list[Result]:
@@ -61,11 +62,7 @@ async def _run_checks() -> list[tuple[float, float]]:
             polled.clear()
             began = time.perf_counter()
             checks = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *CHECKS,
-                env=environment,
-                cwd=folder,
-                stdout=asyncio.subprocess.DEVNULL,
+                *CHECKS, env=environment, cwd=folder, stdout=asyncio.subprocess.DEVNULL
             )
             if await checks.wait() != 0 or len(polled) != SANDBOXES:
                 raise SystemExit(f"status {checks.returncode}, {len(polled)} polls")

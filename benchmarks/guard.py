@@ -88,17 +88,13 @@ def measure() -> list[Result]:
             "guard, five rules, memory limit": (plain, [limit], [limit, rules], ALLOWED_WITH_LIMIT),
             "kernel counter": (plain, [limit, rules, off], [limit, rules], ALLOWED_FOR_COUNTER),
         }
-        rounds = [
-            [
-                (run(folder, *without), run(folder, *with_it))
-                for folder, without, with_it, _ in variants.values()
-            ]
-            for _ in range(ROUNDS)
-        ]
-    for number, (label, (*_, allowed)) in enumerate(variants.items()):
-        pairs = [measured[number] for measured in rounds]
-        without, with_it = (statistics.median(times) for times in zip(*pairs, strict=True))
-        more = statistics.median(after - before for before, after in pairs)
+        taken: dict[str, list[tuple[float, float]]] = {label: [] for label in variants}
+        for _ in range(ROUNDS):
+            for label, (folder, plainly, guarded, _) in variants.items():
+                taken[label].append((run(folder, *plainly), run(folder, *guarded)))
+    for label, (*_, allowed) in variants.items():
+        without, with_it = map(statistics.median, zip(*taken[label], strict=True))
+        more = statistics.median(after - before for before, after in taken[label])
         result.rows.append((label, f"{without:.3f}", f"{with_it:.3f}", f"{more:.3f}"))
         result.targets.append(Target(label, more, allowed, "ms more"))
     return [result]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from benchmarks.measuring import Result, Target
 from benchmarks.serving import FIRST_START, body_of, text_of, worker
@@ -13,9 +13,6 @@ from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting.conditions.absence import OOM, NoIncident
 from tests.rows import managed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROWS, RESTARTED = 10_000, 100
 LISTS, IN_SHORT = 30, 10

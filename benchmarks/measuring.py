@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 RATIO = "x"
 ALLOWANCE = 1.25
@@ -51,22 +48,17 @@ class Result:
         lines += [_row(self.head), _row("---" for _ in self.head), *map(_row, self.rows)]
         if self.targets:
             lines += ["", _row(("target", "measured", "at most", "")), _row(["---"] * 4)]
-        lines += [
-            _row(
-                (
-                    target.what,
-                    f"{target.figure:.4g} {target.unit}",
-                    f"{target.at_most:g} {target.unit}",
-                    "met" if target.met else "**missed**",
-                )
-            )
-            for target in self.targets
-        ]
+        for target in self.targets:
+            measured, most = f"{target.figure:.4g}", f"{target.at_most:g}"
+            met = "met" if target.met else "**missed**"
+            lines += [
+                _row((target.what, f"{measured} {target.unit}", f"{most} {target.unit}", met))
+            ]
         return "\n".join([*lines, ""])
 
 
-def _row(cells: Sequence[str] | object) -> str:
-    return f"| {' | '.join(cells)} |"  # type: ignore[arg-type]
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def side_by_side(

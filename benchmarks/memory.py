@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import tracemalloc
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from benchmarks.measuring import Result, Target
 from benchmarks.serving import FIRST_START, Rows, body_of, ended, text_of, worker
@@ -13,9 +13,6 @@ from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.testing import row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROWS = 100_000
 DAY = 24 * 3600
@@ -46,9 +43,8 @@ def _of_a_snapshot(result: Result, body: bytes) -> float:
     del snapshot
     kept = _Count()
     reader = ListReader("benchmark")
-    snapshot = reader.read(
-        bytes(bytearray(body))
-    )  # a copy, because each response has separate bytes
+    # A copy, because each response has separate bytes.
+    snapshot = reader.read(bytes(bytearray(body)))
     assert snapshot.find(snapshot[0].identity) is not None
     kept.stop()
     result.rows += [
@@ -75,13 +71,8 @@ def _of_a_day(result: Result) -> float:
     assert timeline.last is not None
     assert len(timeline.last) == PROCESSES
     changes = statistics.fmean(len(run.changes) for run in history.runs())
-    result.rows.append(
-        (
-            f"history of {DAY:,} polls of {PROCESSES:,} processes, {changes:.0f} states each",
-            count.used,
-            count.peak,
-        )
-    )
+    what = f"history of {DAY:,} polls of {PROCESSES:,} processes, {changes:.0f} states each"
+    result.rows.append((what, count.used, count.peak))
     return count.megabytes
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from urllib.parse import urlsplit
 
 from benchmarks.serving import in_another_process
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from multiprocessing.connection import Connection
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ import itertools
 import random
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from unittest import mock
 
 from benchmarks.measuring import Result, Target
@@ -25,16 +26,12 @@ from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.local.sandbox import LocalSandbox
+from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.testing import row
 from pytest_tlsandbox.waiting import polling
 from tests.fakes.streams import AlarmClock, FakeNotice
 from tests.rows import ended, snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
-    from pytest_tlsandbox.models import ProcessInfo
 
 LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)

@@ -42,23 +42,20 @@ def measure(*, short: bool = False) -> list[Result]:
 def _measure(
     result: Result, rows: int, rounds: int, most_unchanged: float, most_changed: float
 ) -> None:
-    with serve(rows) as served:
+    with serve(rows) as (url, change):
         # The SDK connects to a sandbox on this machine in this way.
-        sdk = Sandbox(identifier="local", proxy_url=served.url, api_key="test")
-        transport = Transport(locate("local", served.url), Secret("test"))
+        sdk = Sandbox(identifier="local", proxy_url=url, api_key="test")
+        transport = Transport(locate("local", url), Secret("test"))
         client = SandboxClient(transport)
         variants = {"SDK": sdk.list_processes, "plugin": client.poll}
         side_by_side(variants, 2)  # open the connections, fill the caches
         for kind, ours, before, most in (
             ("unchanged", client.poll, lambda: None, most_unchanged),
-            ("1 % changed", client.poll, served.change, most_changed),
+            ("1 % changed", client.poll, change, most_changed),
             ("first", lambda: ProcessLister(transport).poll(), lambda: None, None),
         ):
-            times = side_by_side(
-                {**variants, "plugin": ours},
-                rounds if most else min(50, 2 + rounds // 5),
-                before,
-            )
+            count = rounds if most else min(50, 2 + rounds // 5)
+            times = side_by_side({**variants, "plugin": ours}, count, before)
             ratio = median_ratio(times["plugin"], times["SDK"])
             medians = (in_ms(statistics.median(times[way])) for way in variants)
             result.rows.append((f"{rows:,}", kind, *medians, f"{ratio:.3g}"))

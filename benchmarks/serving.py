@@ -11,13 +11,11 @@ import multiprocessing
 import random
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
 
 from pytest_tlsandbox.testing import row
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
 
 FIRST_START = 1_710_000_000_000
 CHANGED = 0.01
@@ -76,24 +74,24 @@ def body_of(texts: list[bytes]) -> bytes:
     return b'{"processes":[' + b",".join(texts) + b"]}"
 
 
-class Served:
-    """A list that a server provides at ``url``."""
-
-    def __init__(self, port: int, pipe: Connection) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._pipe = pipe
-
-    def change(self) -> None:
-        """Change 1 % of the rows in the list that the server provides."""
-        self._pipe.send("change")
-        self._pipe.recv()
-
-
 @contextlib.contextmanager
-def serve(count: int) -> Iterator[Served]:
-    """Serve a list of this many processes."""
+def serve(count: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Serve a list of processes.
+
+    Args:
+        count: the number of processes.
+
+    Yields:
+        The URL of the server, and a function that changes 1 % of the rows in its list.
+
+    """
     with in_another_process(_run, count) as pipe:
-        yield Served(pipe.recv(), pipe)
+
+        def change() -> object:
+            pipe.send("change")
+            return pipe.recv()
+
+        yield f"http://127.0.0.1:{pipe.recv()}", change
 
 
 @contextlib.contextmanager

@@ -10,15 +10,14 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.measuring import Result, Target, in_ms
 from benchmarks.serving import serve
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 ROUNDS, ROUNDS_OF_USE = 60, 16
 PROJECT = Path(__file__).parent.parent
@@ -54,7 +53,7 @@ def measure() -> list[Result]:
         "environments; only the second one has the dependencies of the plugin.",
         ("what", "wall", "processor", "processor, fastest quarter"),
     )
-    with tempfile.TemporaryDirectory() as name, serve(10) as served:
+    with tempfile.TemporaryDirectory() as name, serve(10) as (url, _):
         empty, used = Path(name, "empty"), Path(name, "used")
         empty.mkdir()
         used.mkdir()
@@ -63,31 +62,26 @@ def measure() -> list[Result]:
         bare = _environment(Path(name, "without"), PYTEST)
         installed = _environment(Path(name, "with"), PYTEST, str(PROJECT))
         extra = _environment(Path(name, "extra"), PYTEST, f"{PROJECT}[local]")
-        without, blocked, with_it, with_extra = _side_by_side(
-            ROUNDS,
-            lambda: _whole(bare, empty),
-            lambda: _whole(installed, empty, "-p", "no:tlsandbox"),
-            lambda: _whole(installed, empty),
-            lambda: _whole(extra, empty),
-        )
-        _add_row(result, "empty folder, `--co -q`, without the plugin", without)
-        _add_row(result, "the same, installed and blocked: `-p no:tlsandbox`", blocked)
-        _add_row(result, "the same with it", with_it)
-        _add_row(result, "the same with `[local]`", with_extra)
-        before, after, after_extra = map(_fastest, (without, with_it, with_extra))
+        block = "-p no:tlsandbox"
+        unused = {
+            "empty folder, `--co -q`, without the plugin": partial(_whole, bare, empty),
+            f"the same, installed and blocked: `{block}`": partial(_whole, installed, empty, block),
+            "the same with it": partial(_whole, installed, empty),
+            "the same with `[local]`": partial(_whole, extra, empty),
+        }
+        before, _, after, after_extra = map(_fastest, _compare(result, unused, ROUNDS))
         result.targets += [
             Target("unused: ratio", after / before, 1.04),
             Target("unused: more", (after - before) * 1000, 7, "ms"),
             Target("unused, with `[local]`: ratio", after_extra / before, 1.04),
             Target("unused, with `[local]`: more", (after_extra - before) * 1000, 7, "ms"),
         ]
-        remote, local = _side_by_side(
-            ROUNDS_OF_USE,
-            lambda: _first_use(extra, used, "--tlsandbox", served.url),
-            lambda: _first_use(extra, used, "--tlsandbox", "local"),
-        )
-        _add_row(result, "first use of `tlsandbox`: imports and first poll, server running", remote)
-        _add_row(result, "the same on `local`, which is started", local)
+        running = "first use of `tlsandbox`: imports and first poll, server running"
+        first_use = {
+            running: partial(_first_use, extra, used, url),
+            "the same on `local`, which is started": partial(_first_use, extra, used, "local"),
+        }
+        remote, local = _compare(result, first_use, ROUNDS_OF_USE)
         on_top = statistics.median(
             after.wall - before.wall for before, after in zip(remote, local, strict=True)
         )
@@ -99,22 +93,24 @@ def measure() -> list[Result]:
     return [result]
 
 
-def _side_by_side(rounds: int, *variants: Callable[[], Cost]) -> list[list[Cost]]:
-    for variant in variants * 2:  # writes the compiled modules
+def _compare(
+    result: Result, variants: Mapping[str, Callable[[], Cost]], rounds: int
+) -> list[tuple[Cost, ...]]:
+    """Let the variants take turns, add a row about each, and return the costs of each."""
+    for variant in [*variants.values()] * 2:  # writes the compiled modules
         variant()
-    taken = [[variant() for variant in variants] for _ in range(rounds)]
-    return [list(costs) for costs in zip(*taken, strict=True)]
+    taken = [[variant() for variant in variants.values()] for _ in range(rounds)]
+    costs = [*zip(*taken, strict=True)]
+    for what, of_one in zip(variants, costs, strict=True):
+        medians = (in_ms(statistics.median(times)) for times in zip(*of_one, strict=True))
+        result.rows.append((what, *medians, in_ms(_fastest(of_one))))
+    return costs
 
 
 def _fastest(costs: Sequence[Cost]) -> float:
     """Return the mean processor time of the fastest quarter."""
     times = sorted(cost.processor for cost in costs)
     return statistics.fmean(times[: max(1, len(times) // 4)])
-
-
-def _add_row(result: Result, what: str, costs: Sequence[Cost]) -> None:
-    medians = (in_ms(statistics.median(times)) for times in zip(*costs, strict=True))
-    result.rows.append((what, *medians, in_ms(_fastest(costs))))
 
 
 def _environment(folder: Path, *requirements: str) -> Path:
@@ -126,11 +122,11 @@ def _environment(folder: Path, *requirements: str) -> Path:
     return python
 
 
-def _whole(python: Path, folder: Path, *options: str) -> Cost:
+def _whole(python: Path, folder: Path, options: str = "") -> Cost:
     """Return the cost of a whole run."""
     began = time.perf_counter()
     with subprocess.Popen(
-        _command(python, "--co", "-q", *options),
+        _command(python, "--co", "-q", *options.split()),
         cwd=folder,
         env=_variables(),
         stdout=subprocess.DEVNULL,
@@ -140,10 +136,10 @@ def _whole(python: Path, folder: Path, *options: str) -> Cost:
     return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
 
 
-def _first_use(python: Path, folder: Path, *options: str) -> Cost:
+def _first_use(python: Path, folder: Path, target: str) -> Cost:
     """Return the cost of the setup of the only test."""
     output = subprocess.run(
-        _command(python, "-s", *options),
+        _command(python, "-s", "--tlsandbox", target),
         cwd=folder,
         env=_variables(),
         capture_output=True,

@@ -34,19 +34,14 @@ def module_of(mutant: str) -> str:
 
 def change(mutant: str) -> str:
     """Return the first line that a mutant changes, after the change."""
-    lines = [
-        line[1:].strip() for line in run("show", mutant).splitlines() if re.match(r"\+ ", line)
-    ]
-    return lines[0] if lines else "(a line is removed)"
+    added = re.search(r"^\+ (.*)", run("show", mutant), re.MULTILINE)
+    return added[1].strip() if added else "(a line is removed)"
 
 
 def main() -> None:
     """Print the survivors, and the number of killed mutants of each module."""
-    fates: dict[str, str] = {}
-    for line in run("results", "--all", "true").splitlines():
-        mutant, _, fate = line.strip().rpartition(": ")
-        if mutant:
-            fates[mutant] = fate
+    results = run("results", "--all", "true")
+    fates = dict(re.findall(r"^ *(.+): (.+?) *$", results, re.MULTILINE))
     total = Counter(map(module_of, fates))
     killed = Counter(module_of(name) for name, fate in fates.items() if fate in KILLED)
     for mutant, fate in fates.items():

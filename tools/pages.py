@@ -6,24 +6,19 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 
 
 def failing_pytest(folder: Path, *options: str) -> str:
     """Run pytest at 80 columns; some tests must fail. Return the output."""
-    environment = {
-        key: value for key, value in os.environ.items() if key not in {"CI", "TLSANDBOX"}
-    }
+    kept = {name: os.environ[name] for name in os.environ.keys() - {"CI", "TLSANDBOX"}}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
         cwd=folder,
-        env={**environment, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**kept, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -8,13 +8,9 @@ import shutil
 import tempfile
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pages import ROOT, failing_pytest
-from playwright.sync_api import sync_playwright
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
+from playwright.sync_api import Page, sync_playwright
 
 PICTURES = ROOT / "docs" / "pictures"
 SUITES = ["examples", "tests/browser/shop.py"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,9 +30,7 @@ def run(test: str, options: str) -> str:
 def page() -> str:
     """Return the README with the current output of its test."""
     text = README.read_text(encoding="utf-8")
-    parts = PARTS.search(text)
-    if parts is None:
-        sys.exit("README.md: the marks around the test and its output are missing")
+    [parts] = PARTS.finditer(text)
     start, end = parts.span("output")
     return text[:start] + run(parts["test"], parts["options"]) + text[end:]
 
