@@ -55,11 +55,9 @@ def _told(text: str) -> str:
 def page() -> str:
     """Return the page, which contains the output of the tests."""
     # A message names the sandbox only if the session uses several, so each file has its own session.
-    parts = [HEAD]
+    parts, without_target = [HEAD], run("-c", os.devnull, "--rootdir=.", "-k", "test_no_target")
     for file in sorted(GALLERY.glob("test_*.py")):
-        shown = run(file.name)
-        if "test_no_target" in shown:
-            shown |= run("-c", os.devnull, "--rootdir=.", "-k", "test_no_target")
+        shown = run(file.name) | without_target
         tree = ast.parse(file.read_text(encoding="utf-8"))
         title = (ast.get_docstring(tree) or "").rstrip(".")
         parts.append(f"\n## {title}\n")
