@@ -55,8 +55,7 @@ def test_processes_started_by_a_test_and_its_fixtures_are_not_selected_in_a_late
         import pytest
         import pytest_tlsandbox
 
-        def run(sandbox, name):
-            return sandbox.run_process("sh", ["-c", "exit 0", name])
+        def run(sandbox, name): sandbox.run_process("sh", ["-c", "exit 0", name])
 
         @pytest.fixture(autouse=True)
         def automatic(tlsandbox_session): run(tlsandbox_session, "automatic.py")
@@ -143,21 +142,6 @@ def test_two_test_modules_can_override_the_sandbox_differently(pytester, connect
     assert passed(pytester, module.format(target=connected.url)) == 2
 
 
-def test_embedded_sandbox_needs_no_configuration(pytester):
-    code = """
-        from pytest_tlsandbox import Secret
-
-        def test_it(tlsandbox_local, tlsandbox_connect):
-            assert tlsandbox_local.url.startswith("http://127.0.0.1:")
-            assert tlsandbox_local.memory_limit == 256 * 2**20
-            assert isinstance(tlsandbox_local.api_key, Secret)
-            assert len(tlsandbox_local.api_key.reveal()) > 30
-            assert repr(tlsandbox_local) == f"<LocalSandbox 'local' at {tlsandbox_local.url}>"
-            tlsandbox_connect("local").run_process("true")
-        """
-    assert passed(pytester, code, "--tlsandbox-memory=256M") == 1
-
-
 def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
     key = connected.api_key.reveal()
@@ -178,24 +162,28 @@ def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, mo
 
 
 @pytest.mark.usefixtures("connected")
-def test_one_test_can_use_two_sandboxes_and_then_messages_name_the_sandbox(pytester):
+def test_one_test_can_also_use_the_embedded_sandbox_and_then_messages_name_the_sandbox(pytester):
     code = """
         import pytest
-        import pytest_tlsandbox
+        from pytest_tlsandbox import ProcessNotFound, Secret
 
-        def message(sandbox):
-            with pytest.raises(pytest_tlsandbox.ProcessNotFound) as error:
-                sandbox.wait_for_process("no such", timeout=0)
-            return str(error.value)
+        def test_embedded(tlsandbox_local):
+            assert tlsandbox_local.url.startswith("http://127.0.0.1:")
+            assert tlsandbox_local.memory_limit == 256 * 2**20
+            assert isinstance(tlsandbox_local.api_key, Secret)
+            assert len(tlsandbox_local.api_key.reveal()) > 30
+            assert repr(tlsandbox_local) == f"<LocalSandbox 'local' at {tlsandbox_local.url}>"
 
         def test_two(tlsandbox, tlsandbox_connect):
-            assert "my-sandbox" not in message(tlsandbox)
+            with pytest.raises(ProcessNotFound, match="(?s)^(?!.*my-sandbox)"):
+                tlsandbox.wait_for_process("none", timeout=0)
             other = tlsandbox_connect("local")
             here = tlsandbox.start_process("sh", ["-c", "exit 3", "two.py"])
             there = other.start_process("sleep", ["60"])
             tlsandbox.wait_for_exit("two.py", exit_code=3)
             assert other.list_processes().where(pid=here.pid) == ()
             assert tlsandbox.list_processes().where(pid=there.pid) == ()
-            assert "my-sandbox" in message(tlsandbox)
+            with pytest.raises(ProcessNotFound, match="my-sandbox"):
+                tlsandbox.wait_for_process("none", timeout=0)
         """
-    assert passed(pytester, code) == 1
+    assert passed(pytester, code, "--tlsandbox-memory=256M") == 2
