@@ -65,27 +65,22 @@ def test_a_test_that_cannot_be_parametrized_runs_only_if_one_sandbox_is_configur
         import unittest
         import pytest
 
-        def test_by_name(request):
-            request.getfixturevalue("tlsandbox").list_processes()
+        def test_by_name(request): request.getfixturevalue("tlsandbox").list_processes()
 
         class TestOld(unittest.TestCase):
             @pytest.fixture(autouse=True)
-            def _sandbox(self, tlsandbox):
-                self.sandbox = tlsandbox
-
-            def test_method(self):
-                self.sandbox.list_processes()
+            def _sandbox(self, tlsandbox): self.sandbox = tlsandbox
+            def test_method(self): self.sandbox.list_processes()
 
         @pytest.mark.usefixtures("tlsandbox_lister")
         class TestOlder(unittest.TestCase):
-            def test_method(self):
-                pass
+            def test_method(self): pass
         """
     assert passed(pytester, code) == 3
     errors = errors_of_tests(pytester.inline_run(*TWO))
-    assert errors.keys() == {"test_by_name", "TestOld::test_method", "TestOlder::test_method"}
-    for error in errors.values():
-        assert re.sub("same cause as .*?: ", "", error) == SEVERAL
+    assert {
+        name: re.sub("same cause as .*?: ", "", error) for name, error in errors.items()
+    } == dict.fromkeys(("test_by_name", "TestOld::test_method", "TestOlder::test_method"), SEVERAL)
 
 
 def test_test_suite_that_overrides_the_sandbox_runs_only_on_that_sandbox(pytester):
