@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
-
-from pytest_tlsandbox import Secret
 
 from .inner import errors_of_tests, passed, providing
 
@@ -82,21 +78,6 @@ def test_processes_started_by_a_test_and_its_fixtures_are_not_selected_in_a_late
     assert passed(pytester, code) == 2
 
 
-def test_autouse_fixture_can_provide_the_api_key(pytester, connected, monkeypatch):
-    monkeypatch.delenv("TENSORLAKE_API_KEY")
-    code = """
-        import os
-        import pytest
-
-        @pytest.fixture(scope="session", autouse=True)
-        def key(provided):
-            os.environ["TENSORLAKE_API_KEY"] = provided
-
-        def test_it(tlsandbox): pass
-        """
-    assert passed(pytester, code, plugins=[providing(connected.api_key.reveal())]) == 1
-
-
 @pytest.mark.usefixtures("connected")
 def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(pytester, monkeypatch):
     monkeypatch.delenv("TLSANDBOX")
@@ -106,15 +87,13 @@ def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(pytester, monkeypa
         import pytest
         from tensorlake.sandbox import AsyncSandbox, Sandbox
 
-        KEY = os.environ.pop("TENSORLAKE_API_KEY")
-        URL = os.environ.pop("TENSORLAKE_SANDBOX_PROXY_URL")
+        URL, KEY = map(os.environ.pop, ["TENSORLAKE_SANDBOX_PROXY_URL", "TENSORLAKE_API_KEY"])
 
         @pytest.fixture(scope="session", params=[Sandbox, AsyncSandbox])
         def tlsandbox_target(request):
             return request.param(identifier="my-sandbox", proxy_url=URL, api_key=KEY)
 
         def test_it(tlsandbox, tlsandbox_session, tlsandbox_lister):
-            assert tlsandbox_lister.label == "my-sandbox"
             assert repr(tlsandbox) == repr(tlsandbox_session) == "<Sandbox my-sandbox>"
             job = tlsandbox.start_process("true")
             assert tlsandbox.wait_for_exit(job).pid == job.pid
@@ -125,40 +104,27 @@ def test_suite_can_use_a_sandbox_that_it_created_with_the_sdk(pytester, monkeypa
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
-def test_two_test_modules_can_override_the_sandbox_differently(pytester, connected, monkeypatch):
+def test_two_modules_can_override_the_sandbox_and_an_autouse_fixture_can_provide_the_key(
+    pytester, connected, monkeypatch
+):
     """Pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
     monkeypatch.delenv("TLSANDBOX")
+    monkeypatch.delenv("TENSORLAKE_API_KEY")
     module = """
+        import os
         import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def key(provided): os.environ["TENSORLAKE_API_KEY"] = provided
 
         @pytest.fixture(scope="session")
-        def tlsandbox_target():
-            return {target!r}
+        def tlsandbox_target(): return {target!r}
 
-        def test_it(tlsandbox):
-            assert tlsandbox.list_processes().sandbox == {target!r}
+        def test_it(tlsandbox): assert tlsandbox.list_processes().sandbox == {target!r}
         """
     pytester.makepyfile(test_by_id=module.format(target="my-sandbox"))
-    assert passed(pytester, module.format(target=connected.url)) == 2
-
-
-def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch):
-    monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
-    key = connected.api_key.reveal()
-    by_name = connected.url.replace("127.0.0.1", "localhost")
-    keys = {"my-sandbox": Secret(key), connected.url: lambda: key, by_name: lambda: Secret(key)}
-    hooks = SimpleNamespace(pytest_tlsandbox_api_key=lambda config, target: keys.get(target))
-    code = """
-        import pytest
-        import pytest_tlsandbox
-
-        def test_it(tlsandbox, tlsandbox_connect):
-            other = tlsandbox_connect("other-sandbox")  # with the key of the environment
-            with pytest.raises(pytest_tlsandbox.AuthenticationFailed):
-                other.list_processes()
-        """
-    targets = (f"--tlsandbox={target}" for target in keys)
-    assert passed(pytester, code, *targets, plugins=[hooks]) == 3
+    key = providing(connected.api_key.reveal())
+    assert passed(pytester, module.format(target=connected.url), plugins=[key]) == 2
 
 
 @pytest.mark.usefixtures("connected")

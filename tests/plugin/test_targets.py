@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
+
+from pytest_tlsandbox import Secret
 
 from .inner import errors_of_tests, passed
 
@@ -43,20 +46,34 @@ def test_each_test_runs_on_each_sandbox_and_tests_are_grouped_by_sandbox(pyteste
     assert in_order_of_run(pytester, "--tlsandbox=one", "--tlsandbox=one") == plain
 
 
-@pytest.mark.usefixtures("connected")
-def test_each_parametrized_run_of_a_test_is_connected_to_its_own_sandbox(pytester):
+def test_each_parametrized_run_of_a_test_is_connected_to_its_own_sandbox_with_its_own_key(
+    pytester, connected, monkeypatch
+):
+    """A hook returns the keys, and overrides the environment."""
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
+    key = connected.api_key.reveal()
+    by_name = connected.url.replace("127.0.0.1", "localhost")
+    keys = {"my-sandbox": Secret(key), connected.url: lambda: key, by_name: lambda: Secret(key)}
+    hooks = SimpleNamespace(pytest_tlsandbox_api_key=lambda config, target: keys.get(target))
     code = """
+        import pytest
+        import pytest_tlsandbox
+
         def test_a(tlsandbox, tlsandbox_session, tlsandbox_lister, tlsandbox_target, request):
             id = request.node.callspec.id
             assert tlsandbox_target == tlsandbox_lister.label == id
             assert repr(tlsandbox) == repr(tlsandbox_session) == f"<Sandbox {id}>"
-            tlsandbox.wait_for_exit(tlsandbox.start_process("true"))
 
         class TestClass:
             def test_b(self, tlsandbox, request):
                 assert repr(tlsandbox) == f"<Sandbox {request.node.callspec.id}>"
+
+        def test_c(tlsandbox_connect):
+            with pytest.raises(pytest_tlsandbox.AuthenticationFailed):
+                tlsandbox_connect("other-sandbox").list_processes()
         """
-    assert passed(pytester, code, "--tlsandbox=my-sandbox", "--tlsandbox=local") == 4
+    targets = (f"--tlsandbox={target}" for target in keys)
+    assert passed(pytester, code, *targets, plugins=[hooks]) == 7
 
 
 @pytest.mark.usefixtures("connected")

@@ -75,6 +75,9 @@ def test_baseline(tlsandbox): pass
 def test_job(job): pass
 def test_hook(valid): pass
 def test_division(divided): pass
+def test_chain(box):
+    try: box.assert_process("no such", status="running")
+    except AssertionError: raise ValueError
 
 class Test(unittest.TestCase):
     @pytest.fixture(autouse=True)
@@ -98,7 +101,8 @@ class Test(unittest.TestCase):
 
     assert places("test_job") == ["conftest.py:13"]
     assert places("test_hook") == ["conftest.py:8"]
-    assert places("test_method") == ["test_it.py:13"]
+    assert places("test_chain") == ["test_it.py:10", "test_it.py:11"]
+    assert places("test_method") == ["test_it.py:16"]
     assert places("test_division") == ["conftest.py:6", "asyncio", "conftest.py:17"]
     # Without a line of the user, no code is shown; older versions of pytest show the fixture.
     foreign = "client|tenacity|_pytest|pluggy|pytest_asyncio"
