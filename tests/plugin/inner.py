@@ -154,12 +154,9 @@ def run_apart(pytester: pytest.Pytester, suite: str, *options: str) -> pytest.Ru
 
 def failures(result: pytest.RunResult) -> dict[str, str]:
     """Return the lines of the short summary for failed inner tests, without varying numbers."""
-    found = {}
-    for line in result.outlines:
-        match = re.match(r"(?:FAILED|ERROR|OOM) \S+?::(\S+)(?: - (.*))?$", line)
-        if match is not None and not line.rstrip().endswith("%]"):
-            found[match[1]] = _without_numbers(match[2] or "")
-    return found
+    lines = "\n".join(section_of(result, "short test summary info"))
+    found = re.findall(r"^(?:FAILED|ERROR|OOM) \S+?::(\S+)(?: - (.*))?$", lines, re.MULTILINE)
+    return {name: _without_numbers(error) for name, error in found}
 
 
 def outcomes(result: pytest.RunResult) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import pytest
 
 from .inner import error_of
 
-ASYNCIO = "-p no:anyio -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=session"
+ASYNCIO = "-p asyncio -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=session"
 
 SUITE = """
 started = []
@@ -75,13 +75,12 @@ async def test_it(tlsandbox_async, tlsandbox_target):
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize(
     ("plugin", "options", "times"),  # anyio runs each coroutine twice: on asyncio and on trio
-    [("asyncio", ASYNCIO, 1), ("anyio", "-p no:asyncio -p anyio", 2)],
+    [("asyncio", ASYNCIO, 1), ("anyio", "-p anyio", 2)],
 )
 def test_async_fixture_acts_like_the_sync_fixture_and_reports_calls_that_are_not_awaited(
-    pytester, monkeypatch, plugin, options, times
+    pytester, plugin, options, times
 ):
     """The last module uses a sandbox of the SDK, which an async fixture provides."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider -p no:hypothesispytest")
     mark = f"import pytest\npytestmark = pytest.mark.{plugin}\n"
     pytester.makepyfile(test_it=mark + SUITE, test_sdk=mark + WITH_SDK)
     result = pytester.runpytest_subprocess(*options.split())

@@ -20,9 +20,8 @@ def _forked():
 IS_THERE_ONCE = """
     def test_it(tlsandbox_lister, pytestconfig):
         assert tlsandbox_lister.label == "my-sandbox"
-        plugins = pytestconfig.pluginmanager.get_plugins()
-        names = [getattr(plugin, "__name__", "") for plugin in plugins]
-        assert names.count("pytest_tlsandbox.plugin") == 1
+        plugins = map(str, pytestconfig.pluginmanager.get_plugins())
+        assert sum("pytest_tlsandbox.plugin" in plugin for plugin in plugins) == 1
 """
 PACKAGE, PLUGIN = "pytest_tlsandbox", "pytest_tlsandbox.plugin"
 XDIST = "-p xdist -n 2"

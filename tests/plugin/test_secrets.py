@@ -76,11 +76,10 @@ def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     monkeypatch.setenv("TENSORLAKE_API_KEY", SENTINELS["KEY"])
     proxy = unused_url().replace("http://", f"http://me:{SENTINELS['PROXY']}@")
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider -p no:anyio -p no:hypothesispytest")
     pytester.makeini(
         """
         [pytest]
-        addopts = -W default --tlsandbox-report=report.json --junitxml=junit.xml
+        addopts = --tlsandbox-report=report.json --junitxml=junit.xml
         tlsandbox_mask = acme-[\\w-]+
         junit_logging = all
         log_level = DEBUG
@@ -94,7 +93,7 @@ def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_it=SUITE.read_text("utf-8"))
 
-    result = pytester.runpytest_subprocess(*WAYS[way])
+    result = pytester.runpytest_subprocess("-W", "default", *WAYS[way])
     main(["report.json", "report.html"])
 
     outcomes = result.parseoutcomes()

@@ -36,15 +36,13 @@ CALLS = [
 
 @pytest.mark.usefixtures("connected")
 def test_traceback_ends_at_the_line_of_the_user_also_if_other_plugins_wrap_the_hooks_of_pytest(
-    pytester, serve, monkeypatch
+    pytester, serve
 ):
     """Only an error that is not of the plugin shows the frames of the wrappers.
 
     The sandbox under test rejects the key; ``box`` is another one. The wrappers are those of
     pytest-asyncio, of the report and of a conftest.
     """
-    addopts = "-W error -p no:cacheprovider -p no:anyio -p no:hypothesispytest"
-    monkeypatch.setenv("PYTEST_ADDOPTS", addopts)
     pytester.makeconftest(
         """
         import pytest
@@ -89,7 +87,7 @@ class Test(unittest.TestCase):
     pytester.makepyfile(test_it="\n".join([suite, *tests]))
     pytester.runpytest_subprocess(
         f"--tlsandbox={serve(reply(403)).url}",
-        *("-o", "asyncio_default_fixture_loop_scope=function"),
+        *("-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"),
         *("--tlsandbox-report=out.json", "--junitxml=junit.xml"),
     )
     cases = ET.parse(pytester.path / "junit.xml").iter("testcase")
