@@ -23,23 +23,14 @@ def providing(value: object) -> types.ModuleType:
 
 
 def errors_of_tests(record: pytest.HookRecorder) -> dict[str, str]:
-    """Return the error of each failed inner test without its traceback, by the name of the test."""
-    return {name: error_of(text) for name, text in errors_as_shown(record).items()}
-
-
-def errors_as_shown(record: pytest.HookRecorder) -> dict[str, str]:
-    """Return the traceback and the error of each failed inner test, by the name of the test."""
+    """Return the error of each failed inner test: the lines that pytest marks with an E."""
     return {
-        report.nodeid.partition("::")[2]: report.longreprtext
+        report.nodeid.partition("::")[2]: "\n".join(
+            re.findall(r"^E(?: +(.*?) *)?$", report.longreprtext, re.MULTILINE)
+        )
         for report in record.getreports("pytest_runtest_logreport")
         if report.failed
     }
-
-
-def error_of(text: str) -> str:
-    """Return the lines that pytest marks with an E, without the mark."""
-    lines = [line[1:].strip() for line in text.splitlines() if re.match(r"E(\s|$)", line)]
-    return "\n".join(lines)
 
 
 def passed(pytester: pytest.Pytester, code: str, *options: str, **more: Any) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from .inner import error_of
-
 ASYNCIO = "-p asyncio -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=session"
 
 SUITE = """
@@ -87,8 +85,8 @@ def test_async_fixture_acts_like_the_sync_fixture_and_reports_calls_that_are_not
     text = result.stdout.str()
 
     result.assert_outcomes(passed=4 * times + 1, failed=times, errors=2 * times)
-    exited = 'pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n'
-    assert error_of(text).count(exited) == times
+    exited = '\nE       pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n'
+    assert text.count(exited) == times
     assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == times
     assert text.count("test_it.py:25: UnexpectedExit") == times
     assert "async_sandbox.py" not in text
