@@ -115,8 +115,6 @@ def tlsandbox_target(): return "own"
             def tlsandbox_target(self): return "own"
             def test_c(self, tlsandbox): pass
 
-        def test_d(tlsandbox): pass
-
         @pytest.mark.parametrize("tlsandbox_target", ["a", "b"], indirect=True)
         def test_e(tlsandbox): pass
 
@@ -130,8 +128,7 @@ def tlsandbox_target(): return "own"
     pytester.makepyfile(**{"folder/conftest": override, "test_2": in_module, "test_3": in_class})
     pytester.makepyfile(**{"folder/test_1": "def test_a(tlsandbox): pass"})
     assert sorted(in_order_of_run(pytester, *TWO)) == [
-        *("TestClass::test_c", "test_a", "test_b"),
-        *("test_d[one]", "test_d[two]", "test_e[a]", "test_e[b]"),
+        *("TestClass::test_c", "test_a", "test_b", "test_e[a]", "test_e[b]"),
         *("test_f[one-1]", "test_f[two-1]", "test_g[one-1]", "test_g[two-1]"),
     ]
 
