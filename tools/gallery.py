@@ -34,7 +34,7 @@ replaced): [front.py](../../examples/gallery/front.py).
 def run(*options: str, folder: Path = GALLERY) -> dict[str, str]:
     """Run tests that fail; return the text that pytest shows for each test, by its name."""
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        failing_pytest(folder, f"--junitxml={report.name}", *options)
+        failing_pytest(folder, "-p", "pytest_timeout", f"--junitxml={report.name}", *options)
         cases = ET.parse(report.name).getroot().iter("testcase")  # noqa: S314 - pytest wrote it
         shown = {}
         for case in cases:
