@@ -53,7 +53,7 @@ FAULTS = [
     faults.redirected("http://127.0.0.1:9/"), faults.KEY_REFUSED, faults.KEY_NOT_ALLOWED,
     faults.SANDBOX_NOT_FOUND, faults.LIFECYCLE_PATH_NOT_FOUND, faults.PROCESS_NOT_FOUND,
     faults.TERMINATED, faults.TOO_MANY_NONSENSE, faults.INTERNAL_ERROR, faults.SANDBOX_NOT_READY,
-    faults.DAEMON_RESTARTED, *map(told_back, (400, 401, 403, 500, 503)),
+    faults.DAEMON_RESTARTED, *map(told_back, (200, 400, 401, 403, 500, 503)),
 ]  # fmt: skip
 
 

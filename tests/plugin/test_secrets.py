@@ -96,7 +96,7 @@ def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     result = pytester.runpytest_subprocess("-W", "default", *WAYS[way])
     main(["report.json", "report.html"])
 
-    result.assert_outcomes(failed=72, errors=2)
+    result.assert_outcomes(failed=74, errors=2)
     shown = {"stdout": result.stdout.str(), "stderr": result.stderr.str()}
     written = [*WRITTEN, "debug.log"] if way == "--debug" else WRITTEN
     shown |= {name: (pytester.path / name).read_text() for name in written}
