@@ -48,7 +48,6 @@ CASES = {
 SAMPLE = (
     "entry point, alone, with autoload",
     "-p plugin, with autoload",
-    "conftest, with autoload",
     "conftest, xdist, without autoload",
 )
 
