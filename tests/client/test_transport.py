@@ -136,7 +136,9 @@ HTTP_ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [*{*FATES, *HTTP_ERRORS}], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", dict.fromkeys([*FATES, *HTTP_ERRORS]), ids=lambda kind: kind.__name__
+)
 def test_every_network_exception_becomes_an_error_of_the_plugin(connect, monkeypatch, kind):
     methods = {"__init__": Exception.__init__, "__str__": lambda _: KEY}
     failing = mock.Mock(side_effect=type(kind.__name__, (kind,), methods))
