@@ -45,7 +45,7 @@ _PROCESS, _TAKEN = "X-TLSandbox-Process", "PORT_OF_ANOTHER_PROCESS"
 
 def has_ended(refusal: errors.RequestRefused) -> bool:
     """Return whether a call was rejected because the process has ended or is not listed."""
-    return "not running" in str(refusal) or refusal.label == "404 NOT_FOUND"
+    return "not running" in str(refusal) or refusal.label in ("ended", "404 NOT_FOUND")
 
 
 class Observer:
