@@ -237,7 +237,7 @@ class Guard(Observer):
         """Return a leak for each run that began in the call phase of the test and still runs."""
         return [
             Incident(LEAK, run, now.position or 0, now.begun)
-            for run in sandbox.started_between(sandbox.before_call, sandbox.after_phase)
+            for run in sandbox.started_between(sandbox.before_call, sandbox.baseline)
             if run.generation not in self._exempt
         ]
 

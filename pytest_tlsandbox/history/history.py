@@ -79,12 +79,10 @@ class History:
         """
         with self._lock:
             last, changed = self.last, []
-            snapshot.history = self
-            if last is not None and snapshot.begun < last.begun:
-                snapshot.position = self.position
-            else:
-                self.position += 1
-                snapshot.position = self.position
+            in_order = last is None or last.begun <= snapshot.begun
+            self.position += in_order
+            snapshot.history, snapshot.position = self, self.position
+            if in_order:
                 self.last = snapshot
                 if snapshot.kernel is not None:
                     self._unlisted_kills.kernel_counts(snapshot.kernel, snapshot)
@@ -252,15 +250,14 @@ class History:
         run.first_seen = run.first_seen or position
         run.note_state(at)
         kinds = [*kinds_of(run)]
-        if UNHEALTHY not in kinds:
-            run.seen.pop(UNHEALTHY, None)  # so that the next failure is another incident
         for kind in kinds:
             if kind not in run.seen:
                 known = position
                 if kind == OOM and position > self.position_of(self.first):
                     known = self._unlisted_kills.list_shows(position)
-                run.seen[kind] = known
                 insort(self._incidents, Incident(kind, run, known, at), key=_position)
+        # After a successful health check, the next failure is another incident.
+        run.seen = (run.seen - {UNHEALTHY}).union(kinds)
         self._touched.append(run)
 
     # ------------------------------------------------------------------- rows

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from types import SimpleNamespace
-from typing import cast
+from typing import Any
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
@@ -17,17 +17,8 @@ from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
 from pytest_tlsandbox.types import Identity
 
 # Not a model, because pydantic takes 8 ms to prepare the first one.
-_NO_SUPERVISOR = cast(
-    "ManagedProcess",
-    SimpleNamespace(
-        id="",
-        name=None,
-        status="none",
-        restart=None,
-        restart_count=0,
-        last_exit=None,
-        last_error=None,
-    ),
+_NO_SUPERVISOR: Any = SimpleNamespace(
+    id="", name=None, status="none", restart=None, restart_count=0, last_exit=None, last_error=None
 )
 """Stands for the supervisor of an unmanaged process, which never restarts the process."""
 _state = attrgetter("status", "restart_count", "last_exit", "last_error")
@@ -205,11 +196,10 @@ class Generations:
                 self._learn_counting(early=new.restart_count > old.restart_count)
         if new.status == "stopped":
             run.generation.count = new.restart_count  # may count a restart too many
-        if last is None:
-            return
-        ended = run if _describes(last, row) else self._run_before(run, last)
-        learn_end(ended, End.of_last_exit(last))
-        self._note(ended)
+        if last is not None:
+            ended = run if _describes(last, row) else self._run_before(run, last)
+            learn_end(ended, End.of_last_exit(last))
+            self._note(ended)
 
     def _run_before(self, run: Run, last: LastExit) -> Run:
         """Return the run that ended with the exit ``last`` directly before ``run``.

@@ -59,9 +59,8 @@ class End(NamedTuple):
 
         In this case, the sandbox reports either the exit code -1, or no exit code and no signal.
         """
-        if self.oom_killed or self.signal is not None:
-            return False
-        return self.exit_code in (None, UNKNOWN_EXIT_CODE)
+        known = self.oom_killed or self.signal is not None
+        return not known and self.exit_code in (None, UNKNOWN_EXIT_CODE)
 
     @classmethod
     def of_row(cls, row: ProcessInfo) -> End:
@@ -129,7 +128,7 @@ class Run:
         restarted_here: whether this plugin requested the restart after this run.
         sent: the signals that this plugin sent to the run, including signals of a kill.
         declared: the kinds of incidents that a test waited for or asserted.
-        seen: for each kind of incident, the position at which the evidence was first seen.
+        seen: the kinds of incidents that were recorded.
         changes: the state changes of the run, oldest first.
         running_then: for a process that the sandbox does not list, the processes that were alive
             when the kernel counted the OOM kill; None for all other runs.
@@ -151,7 +150,7 @@ class Run:
     restarted_here: bool = False
     sent: frozenset[int] = frozenset()
     declared: frozenset[str] = frozenset()
-    seen: dict[str, int] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
     changes: list[Change] = field(default_factory=list)
     running_then: tuple[ProcessInfo, ...] | None = None
     over_at: float | None = None

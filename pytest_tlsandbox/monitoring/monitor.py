@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.connections import Connection
@@ -14,9 +14,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.monitoring.monitored_sandbox import Gap, MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place, WallClock
 
-if TYPE_CHECKING:
-    Undecided = Callable[[MonitoredSandbox, ProcessSnapshot], float]
-
+Undecided = Callable[[MonitoredSandbox, ProcessSnapshot], float]
 _ENDED = (
     "it ended during the call; end it in a fixture, so that it is monitored until the call ends"
 )
@@ -124,9 +122,7 @@ class Monitor:
         connection.client.history.observers.append(count)
         for observer in self.observers:
             observer.add_sandbox(sandbox)
-        if self.active:
-            sandbox.baseline = self._observe(sandbox, ends_phase=False, patient=patient)
-            connection.baseline = sandbox.before_call = sandbox.baseline
+        self._take_baseline(sandbox, patient=patient)
         kernel = connection.client.kernel
         unknown = "switched off" if kernel is None else kernel.unknown
         self._new[name]["no_kernel_counter"] = unknown or None
@@ -140,11 +136,14 @@ class Monitor:
         self.place = Place(test, attempt, "setup")
         for sandbox in [*self.sandboxes]:
             sandbox.begin_test()
-            if not self.active:
-                sandbox.baseline = sandbox.position = None
-            elif sandbox.baseline is None:
-                sandbox.baseline = self._observe(sandbox, ends_phase=False)
-            sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
+            self._take_baseline(sandbox)
+
+    def _take_baseline(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> None:
+        if not self.active:
+            sandbox.baseline = sandbox.position = None
+        elif sandbox.baseline is None:
+            sandbox.baseline = self._observe(sandbox, ends_phase=False, patient=patient)
+        sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
 
     def begin_call(self, *, fixtures: bool) -> None:
         """Poll before the call phase if fixtures ran.
@@ -152,16 +151,15 @@ class Monitor:
         This poll is necessary because the processes of fixtures may outlive the test.
         """
         self.place = self.place._replace(phase="call")
-        if fixtures and self.active:
-            for sandbox in [*self.sandboxes]:
-                sandbox.before_call = self.poll(sandbox)
+        for sandbox in [*self.sandboxes] if fixtures and self.active else ():
+            sandbox.before_call = self.poll(sandbox)
 
     def end_phase(self, phase: str) -> None:
         """Poll after a phase of the running test."""
         self.place = self.place._replace(phase=phase)
         for sandbox in [*self.sandboxes] if self.active else ():
             if phase != "teardown" or not self._is_settled(sandbox):
-                sandbox.baseline = sandbox.after_phase = self._observe(sandbox, ends_phase=True)
+                sandbox.baseline = self._observe(sandbox, ends_phase=True)
         self.place = self.place._replace(phase="teardown")
 
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
@@ -170,10 +168,8 @@ class Monitor:
         After a skipped poll, a process that is still running may cause incidents. These incidents
         are attributed to the next test.
         """
-        last = sandbox.after_phase
-        if not self.tears_nothing_down or last is None or sandbox.started:
-            return False
-        return not self.undecided(sandbox, last)
+        last, left_nothing = sandbox.baseline, self.tears_nothing_down and not sandbox.started
+        return left_nothing and last is not None and not self.undecided(sandbox, last)
 
     def end_test(self) -> None:
         """Record that no test is running."""

@@ -54,7 +54,6 @@ class MonitoredSandbox:
         position: the position in the history up to which incidents were reported; None if no
             incidents were reported.
         before_call: the snapshot at the start of the call phase, if taken.
-        after_phase: the snapshot at the end of the last phase of the running test, if taken.
         gap: the last interval in which the sandbox was not monitored, if any.
         why: why the last poll failed, as one line.
         is_new: whether no test has begun since the sandbox was added to the monitor.
@@ -70,7 +69,6 @@ class MonitoredSandbox:
         self.baseline: ProcessSnapshot | None = None
         self.position: int | None = None
         self.before_call: ProcessSnapshot | None = None
-        self.after_phase: ProcessSnapshot | None = None
         self.gap: Gap | None = None
         self.why = ""
         self.is_new = True
@@ -86,7 +84,7 @@ class MonitoredSandbox:
     def begin_test(self) -> None:
         """Forget the data of the previous test."""
         self.is_new = False
-        self.before_call = self.after_phase = None
+        self.before_call = None
         self._tried_in_vain = False
         self._started = len(self.client.history.started)
 
@@ -150,11 +148,9 @@ class MonitoredSandbox:
                     raise
                 return client.list(patience=max(0.0, FIRST_PATIENCE - outage.spent))
         except InfrastructureError as error:
-            self.why = error.first_line
+            self.why, self._tried_in_vain = error.first_line, True
             if self._has_ended(error):
                 self.ended = begun
-            else:
-                self._tried_in_vain = True
             return None
 
     def _has_ended(self, error: InfrastructureError) -> bool:

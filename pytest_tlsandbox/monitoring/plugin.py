@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.connections import Connections
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.integration.pytest_private import PLUGIN, TARGET, overrides_target
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.settings import FACTS, LOCAL, Settings
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.connections import Connections
 
 _INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)
 _EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)

@@ -40,8 +40,8 @@ class SessionData:
         self._caused: set[str] = set()
         self.unknown_ends: dict[tuple[str, str], dict[str, Any]] = {}
         """The processes whose exit code the sandbox lost, except processes that a test started."""
-        self._gaps: dict[tuple[str | None, str, str, str], dict[str, Any]] = {}
-        self.outages: dict[tuple[str | None, str, str], dict[str, Any]] = {}
+        self._gaps: dict[tuple[str | None, ...], dict[str, Any]] = {}
+        self.outages: dict[tuple[str | None, ...], dict[str, Any]] = {}
         self.outputs: dict[tuple[str, str], dict[str, Any]] = {}
         self._running: dict[tuple[str | None, str], dict[str, Any]] = {}
 
@@ -53,8 +53,7 @@ class SessionData:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the report of one phase of a test, and the data that is attached to the report."""
         facts = getattr(report, FACTS, {})
-        if facts:
-            self.add_data(facts)
+        self.add_data(facts)
         if hasattr(report, "context"):
             return  # the report of a subtest, which the report of its test follows
         node = getattr(report, "node", None)  # the worker, set by xdist
@@ -104,12 +103,10 @@ class SessionData:
             self.incidents.setdefault(key, incident)
         for unknown in data.get("unknown_ends", ()):
             self.unknown_ends[unknown["sandbox"], unknown["process"]] = unknown
-        for gap in data.get("gaps", ()):
-            seen = {**gap, "worker": worker}
-            self._gaps[worker, gap["sandbox"], gap["why"], gap["from_at"]] = seen
-        for outage in data.get("outages", ()):
-            seen = {**outage, "worker": worker}
-            self.outages[worker, outage["sandbox"], outage["from_at"]] = seen
+        for kind, entries in (("gaps", self._gaps), ("outages", self.outages)):
+            for new in data.get(kind, ()):  # or a newer state of a known entry
+                key = worker, new["sandbox"], new.get("why"), new["from_at"]
+                entries[key] = {**new, "worker": worker}
         for output in data.get("outputs", ()):
             self.outputs[output["sandbox"], output["process"]] = output["output"]
 
