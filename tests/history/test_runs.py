@@ -72,11 +72,9 @@ def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
 
 
 def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
-    history = history_of([raw(1)], [raw(1, **signaled(None))])
+    signals = [("signals", raw(pid), 9) for pid in (1, 2)]
+    history = history_of([raw(1)], [raw(1, **signaled(None))], *signals, [raw(1, **signaled(9))])
 
-    history.note_signals(process(1), 9)
-    history.note_signals(process(2), 9)
-    history.fold(snapshot(raw(1, **signaled(9)), at=2.0))
     assert not history.runs()[0].ended_here
 
 
@@ -106,13 +104,6 @@ def test_states_of_a_process_during_a_wait_are_listed_in_order():
         (2.0, "running, restarted 1x"),
     ]
     assert shorter.states(process(7)) == Timeline(0.0, history).states(process(7)) == []
-
-
-def test_exit_time_of_a_run_that_ended_between_two_list_calls_is_unknown():
-    first, _ = history_of([web(7)], [web(8, start=10_000)]).runs()
-
-    assert [change.state for change in first.changes] == ["running", "ended, how is not known"]
-    assert first.changes[-1].moment is None
 
 
 def test_run_records_when_its_state_changed_and_when_it_was_over():

@@ -51,17 +51,9 @@ def test_snapshot_lookup_rejects_a_value_that_is_not_the_identity_of_a_run(value
 
 
 def test_snapshot_prints_an_aligned_table_with_masked_arguments():
-    seen = snapshot(
-        raw(7, args=("train.py", "--token=abc")),
-        raw(
-            1234,
-            command="gunicorn",
-            args=("app",),
-            **signaled(15),
-            managed=managed("web --token=abc"),
-        ),
-        {"pid": 9, "status": "running", "args": ["--token=abc"]},
-    )
+    web = raw(1234, "gunicorn", ("app",), **signaled(15), managed=managed("web --token=abc"))
+    unreadable = {"pid": 9, "status": "running", "args": ["--token=abc"]}
+    seen = snapshot(raw(7, args=("train.py", "--token=abc")), web, unreadable)
 
     assert str(seen) == (
         "pid 7     running                     python train.py --token=***\n"

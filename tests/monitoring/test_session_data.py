@@ -26,35 +26,24 @@ def session_of(*data: Any) -> SessionData:
 
 FINDINGS = {
     "one worker attributed a finding to a test, or allowed it": (
-        [
-            {"findings": [found("a"), found("b"), found("c")]},
-            {"findings": [found("a", reported_in="test"), found("b", allowed="expected")]},
-        ],
-        [("c", "session", None), ("a", "test", None), ("b", "session", "expected")],
-    ),
+        [{"findings": [found("a"), found("b"), found("c")]},
+         {"findings": [found("a", reported_in="test"), found("b", allowed="expected")]}],
+        [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]),
     "a test of one worker caused some of the incidents": (
-        [
-            {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
-            {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
-        ],
-        [("b", "session", "expected")],
-    ),
+        [{"findings": [found("a"), found("b"), found("c", allowed="expected")]},
+         {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]}],
+        [("b", "session", "expected")]),
     "two workers identify an incident differently": (
-        [
-            {"findings": [found("its row", "its end"), found("its end", "its successor")]},
-            {"findings": [found("another")], "caused": ["another", "the same"]},
-        ],
-        [("its row", "session", None)],
-    ),
-}
+        [{"findings": [found("its row", "its end"), found("its end", "its successor")]},
+         {"findings": [found("another")], "caused": ["another", "the same"]}],
+        [("its row", "session", None)]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("data", "findings"), FINDINGS.values(), ids=FINDINGS)
 def test_each_finding_is_reported_once_if(data, findings):
-    assert [
-        (finding["keys"][0], finding["reported_in"], finding["allowed"])
-        for finding in session_of(*data).findings
-    ] == findings
+    found = session_of(*data).findings
+    assert [(one["keys"][0], one["reported_in"], one["allowed"]) for one in found] == findings
 
 
 def test_monitoring_gap_that_several_workers_send_is_reported_once():
