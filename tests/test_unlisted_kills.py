@@ -25,6 +25,7 @@ SCRIPTS = {
     "a double fork": (1, f"sleep 60 & sh -c '({KILLED}; kill $2) & exit' sh \"$1\" $!; wait $!"),
     "another session": (1, f"setsid -w sh -c '{KILLED}' sh \"$1\""),
 }
+ENDS = ("exit 0", "exit 7", "sleep 600")
 
 
 @pytest.fixture(scope="module", params=[*CGROUPS, "watchdog"])
@@ -56,10 +57,7 @@ def start(box, script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize(
-    "end",
-    ["exit 0", *(pytest.param(end, marks=pytest.mark.slow) for end in ("exit 7", "sleep 600"))],
-)
+@pytest.mark.parametrize("end", sample_of({end: end for end in ENDS}, "exit 0"))
 def test_oom_kill_is_found_although_the_list_does_not_show_it(box, script, end):
     kills, script = SCRIPTS[script]
     job = start(box, f"{script}; {end}")
