@@ -73,7 +73,7 @@ class Run:
         cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
         truth: how the run really ended. ``row_end`` is the end in its row, once the row does not
             lag behind; ``shown_exit`` is the end in last_exit.
-        acts: the numbers of our signals, "kill", "restart", "stop".
+        acts: the numbers of our signals, and of the signals that our requests sent.
         oom_at: when the OOM kill (of the process or of a child) happened.
         raced: whether one of our actions reached the run before a list call showed it (U7).
 
@@ -87,7 +87,7 @@ class Run:
     began: int  # world time
     by: str
     slot: Slot
-    acts: set[int | str] = field(default_factory=set)
+    acts: set[int] = field(default_factory=set)
     ended = ended_at = oom_at = truth = row_end = shown_exit = None
     cause, raced, lags = "", False, False
 
@@ -127,9 +127,8 @@ class Generation:
     stopping = killed_by_us = gave_up = False
 
     def __repr__(self):
-        policy, limit, backoff, _ = self.restart.values()
         name = f"{self.id or 'unmanaged'} g{self.order} {self.command} {self.args[0]}"
-        return f"<{name} {policy} at most {limit} {backoff} ms>"
+        return f"<{name} {[*self.restart.values()]}>"
 
     @property
     def run(self):
@@ -169,8 +168,7 @@ class Shown:
         return self.end is None and self.exit_run is self.run
 
     def __repr__(self):
-        end = self.end or "running"
-        return f"{self.run} {end} {self.status} {self.count} last {self.exit}"
+        return f"{self.run} {self.end} {self.status} {self.count} last {self.exit}"
 
 
 class Slot:
@@ -329,7 +327,7 @@ class Daemon:
         run.truth, run.cause = end, cause
         if late:
             shown = exited(end.exit_code)
-            self.after(lag + rng.choice((120, 400, 900, 2500, 4000)), self._flag_late, run)
+            self.after(lag + rng.choice((120, 400, 900, 2500, 4000)), self._correct, run)
         elif end.is_oom:
             run.oom_at = self.world
         elif rng.random() < 0.15:
@@ -409,15 +407,8 @@ class Daemon:
 
     def _correct(self, run):
         run.row_end = run.shown_exit = run.truth
+        run.oom_at = self.world if run.truth.is_oom else None
         self.note("end corrected", run)
-        self._show_again(run)
-
-    def _flag_late(self, run):
-        if run.row_end:
-            run.row_end = run.row_end._replace(oom_killed=True)
-            run.shown_exit = run.shown_exit._replace(oom_killed=True)
-        run.oom_at = self.world
-        self.note("late OOM flag", run)
         self._show_again(run)
 
     def _show_again(self, run):
@@ -432,8 +423,6 @@ class Daemon:
         """Create a new row of a run from the state of its process and supervisor."""
         gen, slot = run.gen, run.slot
         was, last = slot.now, gen.last_exit
-        if not slot.listed or (was and was.run.handle > run.handle):
-            return
         row = {
             "pid": run.pid, **(run.shown or RUNNING)._asdict(),
             "stdin_writable": False, "command": gen.command, "args": gen.args,
@@ -508,7 +497,7 @@ class Daemon:
         if by != "outside":
             gen.killed_by_us = True
             if run.ended is None:
-                run.acts.add("kill")
+                run.acts |= {TERM, KILL} if gen.id else {KILL}
         gen.stopping = True
         if run.ended is not None:
             if gen.status == "backing_off":  # otherwise the end is about to be listed
@@ -537,7 +526,7 @@ class Daemon:
         waited = gen.status == "backing_off" and self.layout.counts_early
         if run.ended is None:
             if by == "own restart":
-                run.acts.add("restart")
+                run.acts |= {TERM, KILL}
             run.truth, _ = self._asked_to_stop()
             run.ended, run.ended_at, run.cause = self.world, self.wire_time(), by
             self.note(f"ended {run.truth}, by {by}", run)
@@ -583,9 +572,7 @@ class Daemon:
             gen.stopping = True
             self._kill(run, signaled(TERM), "outside")
         if gen.status == "backing_off":
-            gen.status, gen.next_at = "stopped", None
-            gen.ticket += 1
-            self._show(run)
+            self._stop(gen)
         if run.shown_exit is None or gen.status != "stopped":
             return  # its end is about to be listed, or its supervisor goes on
         args, restart = gen.args, dict(gen.restart)
@@ -670,8 +657,6 @@ class Daemon:
                 return 400, ended
             self._send(run, int(body["signal"]), "own signal")
             return 200, {"success": True}
-        if gen.id is None:
-            return 400, {"error": "not a managed process", "code": "NOT_MANAGED"}
         if self.names.get(gen.name, gen) is not gen:
             return 409, {"error": f"{gen.name} exists", "code": "ALREADY_EXISTS"}
         if not gen.run.slot.listed:

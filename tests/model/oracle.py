@@ -32,7 +32,6 @@ UNSURE = frozenset({
 UNSURE_RESULT = "unsure", UNSURE
 MET = "met", frozenset({"pass"})
 INCONCLUSIVE = frozenset({"Inconclusive"})
-NOT_LISTED = frozenset({"ProcessNotFound", "Inconclusive"})
 NOT_THE_SAME = frozenset({
     "UnexpectedExit", "AssertionFailed", "ProcessOOMKilled", "ProcessRestarted", "ProcessNotFound",
 })  # fmt: skip
@@ -40,6 +39,10 @@ PASS_OR_FAIL = frozenset({"pass", "AssertionFailed"})
 BOTH = frozenset({True, False})
 CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # a late flag or code may reveal these
 ONE_END_OR_TWO = "U4, before this list"
+
+
+class Unclear(BaseException):
+    """All rows are new, as if another daemon replaced this one; nothing later is compared."""
 
 
 @dataclass(eq=False)
@@ -55,7 +58,7 @@ class Known:
     """
 
     first: int
-    listed = oom = certain = False
+    listed = oom = False
     over = end = None
     gone_at = -1.0
 
@@ -124,9 +127,6 @@ class History:
         self.shown = {}  # the last full list, by run
         self.open = set()  # listed, and not known to have ended
         self.doubts = []  # managed id, view, case
-        self.late = []  # vanished runs whose time is not up
-        self.partial = []  # from rows of our own calls, until the next list
-        self.replaced = False  # by another daemon, as it seems; nothing later is compared
         self.probes = {}  # whether "port" was open, or "output" written; by the last view before it
         self.failing = None  # since when no request succeeded
         self.way_known = False  # whether the count rises when backing off begins
@@ -139,39 +139,34 @@ class History:
         view = SimpleNamespace(index=len(self.views), at=at, world=world, rows=rows, full=full)
         before = self.shown
         ended = {shown.end is None for shown in before.values()}
-        all_new = full and len(ended) == 2 and not before.keys() & {shown.run for shown in rows}
-        self.replaced = self.replaced or all_new
+        if full and len(ended) == 2 and not before.keys() & {shown.run for shown in rows}:
+            raise Unclear
         self.views.append(view)
-        if self.replaced:
-            return
         changed = [shown for shown in rows if before.get(shown.run) is not shown]
         for shown in changed:
             self._see_row(shown, view, before.get(shown.run))
-        by_number = sorted(changed, key=lambda shown: shown.run.number)
-        latest = {shown.run.gen: shown for shown in by_number if shown.run.gen.id is not None}
+        in_order = sorted(changed, key=lambda shown: (shown.run.gen.order, shown.run.number))
+        latest = {shown.run.gen: shown for shown in in_order if shown.run.gen.id is not None}
         if full:
-            for incident in self.partial:
-                incident.high = view.index
-            self.partial.clear()
+            for incident in self.incidents.values():
+                if not self.views[incident.low].full and not incident.vanished:
+                    incident.high = min(incident.high, view.index)
             self.shown = {shown.run: shown for shown in rows}
-        for gen in sorted(latest, key=lambda gen: gen.order):
-            self._progress(gen, latest[gen], view)
-            if not full:
-                self._take_name(gen, view)
+        for gen, shown in latest.items():
+            self._progress(gen, shown, view)
+            for run in () if full else self.open:
+                if run.gen.id == gen.id and run.gen is not gen:  # the next list may show its end
+                    self._add("unseen_end", run, view, run.ended or view.world, required=False)
         if full:
             self._vanish(view)
 
-    def _add(self, kind, run, view, at, *, required=True, high=None):
-        key = (kind, run)
-        if key in self.incidents:
-            return
-        # A row from our own call counts as a view, but a client may also wait for the next list.
-        high = high or (view.index if view.full else OPEN_ENDED)
-        if view.index == 0 and not self.known[run].listed:
-            required = False  # events before the first list
-        self.incidents[key] = incident = Incident(kind, run, view.index, high, at, required)
-        if not view.full:
-            self.partial.append(incident)
+    def _add(self, kind, run, view, at, *, required=True):
+        """Add an incident, if it is not known; return it."""
+        if (kind, run) not in self.incidents:
+            # A row from our own call counts as a view, but a client may wait for the next list.
+            high = view.index if view.full else OPEN_ENDED
+            self.incidents[kind, run] = Incident(kind, run, view.index, high, at, required)
+        return self.incidents[kind, run]
 
     def _see_row(self, shown, view, before):
         run, gen, end = shown.run, shown.run.gen, shown.exit or shown.end
@@ -194,16 +189,12 @@ class History:
             mild = end.signal in (TERM, KILL) or end.exit_code in (137, 143) or end.is_lost
             clear = self.daemon.layout.says_why or not mild
             sure = shown.gave_up and end.exit_code != 0 and clear
-            incident = self.incidents.get(("gave_up", run))
-            if incident is None:
-                self._add("gave_up", run, view, run.ended or 0, required=sure)
-            elif not incident.required:  # perhaps a lost end was corrected
+            incident = self._add("gave_up", run, view, run.ended or 0, required=sure)
+            if not incident.required:  # perhaps a lost end was corrected
                 incident.high, incident.required = view.index, sure
         if shown.unhealthy and not (before and before.unhealthy):
-            was = self.newest.get(gen)
-            began = not (was and was.unhealthy and was.run is not run) and shown.end is None
-            index = view.index
-            self.unhealthy.append(Incident("unhealthy", run, index, index, view.world, began))
+            index, alive = view.index, shown.end is None
+            self.unhealthy.append(Incident("unhealthy", run, index, index, view.world, alive))
 
     def _see_end(self, run, end, view):
         known = self.known.setdefault(run, Known(view.index))
@@ -215,17 +206,11 @@ class History:
         if end.is_oom and not known.oom:
             known.oom = True
             self._add("oom", run, view, run.oom_at or at)
-            self._correct_gave_up(run, view)
         if end.is_lost and not known.oom:
-            if not known.certain:
-                known.end = end
-                self._add("lost_end", run, view, at)
+            self._add("lost_end", run, view, at)
             return
-        if known.end is None or not known.certain or known.oom:
-            known.end = end
-        known.certain = True
-        if self._retract("lost_end", run):
-            self._correct_gave_up(run, view)
+        known.end = end
+        self._retract("lost_end", run)
         if end.signal in CRASH_SIGNALS:
             self._add("crash", run, view, at)
         if (end.signal == KILL or end.exit_code == 137) and not known.oom:
@@ -235,13 +220,6 @@ class History:
         incident = self.incidents.get((kind, run))
         if incident:
             incident.retracted = True
-        return incident
-
-    def _correct_gave_up(self, run, view):
-        """Allow "gave up" from this view on: the corrected end may be a failure (U5)."""
-        gave_up = self.incidents.get(("gave_up", run))
-        if gave_up and not gave_up.required:
-            gave_up.high = view.index
 
     def _progress(self, gen, shown, view):
         """Record restarts and hidden runs of a managed process."""
@@ -249,7 +227,6 @@ class History:
         if before is not None and number < before.run.number:
             return  # an older row, because the newest row was removed
         self.newest[gen] = shown
-        alive = shown.end is None and shown.exit_run is not shown.run
         sure = True
         if before is None:
             sure = self._first_progress(gen, shown, view)
@@ -257,8 +234,6 @@ class History:
             self._check_outside_restart(gen, before, shown, view)
             if not self.way_known and "backing_off" in (before.status, shown.status):
                 self.doubts.append((gen.id, view.index, "U4"))
-            elif shown.status == "backing_off":  # the number of hidden runs is uncertain by one
-                self.doubts.append((gen.id, view.index, ONE_END_OR_TWO))
         elif shown.status == "backing_off" != before.status:
             self.way_known = True  # the same run, before and after its end: did the count rise?
         start = before.run.number if before else 0
@@ -267,9 +242,8 @@ class History:
             if run.number > start or (before is None and run.number):
                 required = sure and run.number == number
                 self._add("restart", run, view, run.began, required=required)
-            if run.number < number and known.over is None:
-                # A run that no list had, in a gap of the count: certain only if the row lives.
-                self._over_unseen(run, view, required=sure and (known.listed or alive))
+            if run.number < number and known.over is None:  # no list showed its end
+                self._over_unseen(run, view, required=sure)
 
     def _first_progress(self, gen, shown, view):
         """Begin with the first row of a managed process; return whether its past is certain."""
@@ -278,14 +252,14 @@ class History:
         if old is None or old.order < gen.order:
             self.by_id[gen.id] = gen
         mine = [row for row in view.rows if row.run.gen is gen]
-        if any(run.by == "outside restart" for run in gen.runs[1 : number + 1]):
-            if not self.daemon.layout.counts_manual:
-                self.doubts.append((gen.id, view.index, "U3"))  # restarts that no count shows
-            elif gen.name and any(row.status == "stopped" for row in mine if row is not shown):
-                self.doubts.append((gen.id, view.index, "U2"))
+        mine.sort(key=lambda row: row.run.number)
+        restarted = any(run.by == "outside restart" for run in gen.runs[1 : number + 1])
+        if restarted and not self.daemon.layout.counts_manual:
+            self.doubts.append((gen.id, view.index, "U3"))  # restarts that no count shows
+        elif restarted and gen.name and any(row.status == "stopped" for row in mine[:-1]):
+            self.doubts.append((gen.id, view.index, "U2"))
         # One end or two (U4)? The oldest listed row decides where the numbers begin.
-        oldest = min(mine, key=lambda row: row.run.number)
-        first = self.known.get(gen.runs[0])
+        oldest, first = mine[0], self.known.get(gen.runs[0])
         known_before = first is not None and first.listed and first.first < view.index
         waits = oldest.end is not None or oldest.status == "backing_off"
         if waits and oldest.count and not known_before:
@@ -294,41 +268,28 @@ class History:
         # The first list may show a process that started before; earlier incidents are optional.
         return view.index > 0
 
-    def _take_name(self, gen, view):
-        """Allow an unseen end of the process that had the name; the next list may show it."""
-        for run in self.open:
-            if run.gen.id == gen.id and run.gen is not gen:
-                self._add("unseen_end", run, view, run.ended or view.world, required=False)
-
     def _over_unseen(self, run, view, *, required):
         self.known[run].over = view.index
         self.open.discard(run)
-        self._add("unseen_end", run, view, run.ended or view.world, required=required)
-        incident = self.incidents["unseen_end", run]
+        ended = run.ended or view.world
+        incident = self._add("unseen_end", run, view, ended, required=required)
         if incident.low < view.index and not incident.vanished:  # allowed when its name was taken
             incident.required = required
         if view.full:
             incident.high = view.index
 
     def _vanish(self, view):
-        for incident in self.late[:]:
-            run = incident.run
-            if run not in self.open:
-                self.late.remove(incident)
-            elif view.at - self.known[run].gone_at >= GONE_AFTER:
-                incident.high = self.known[run].over = view.index
-                self.open.discard(run)
-                self.late.remove(incident)
         for run in self.open - self.shown.keys():
             known, gen = self.known[run], run.gen
             if not self._is_last(gen) or (gen in self.newest and self.newest[gen].run is not run):
                 self._over_unseen(run, view, required=True)
             elif known.gone_at < 0:
                 known.gone_at = view.at
-                self._add("unseen_end", run, view, run.ended or view.world, high=OPEN_ENDED)
-                incident = self.incidents["unseen_end", run]
-                incident.vanished = True
-                self.late.append(incident)
+                incident = self._add("unseen_end", run, view, run.ended or view.world)
+                incident.high, incident.vanished = OPEN_ENDED, True
+            elif view.at - known.gone_at >= GONE_AFTER:
+                self.incidents["unseen_end", run].high = known.over = view.index
+                self.open.discard(run)
 
     # --- what the data cannot decide ----------------------------------------------------------
 
@@ -337,12 +298,10 @@ class History:
         if old is None or gen.ours:
             return
         before = self.newest.get(old)
-        if before is not None and any(
-            row.run is before.run and row.status == "stopped" for row in view.rows
-        ):
-            return  # its row is still listed, and shows that its supervisor had stopped
+        counts_on = before is None or shown.count >= before.count
+        stopped = [row.run for row in view.rows if row.status == "stopped"]  # and still listed
         same = (old.command, old.args, old.restart) == (gen.command, gen.args, gen.restart)
-        if same and shown.exit_run is not None and (before is None or shown.count >= before.count):
+        if same and counts_on and shown.exit_run and not (before and before.run in stopped):
             self.doubts.append((gen.id, view.index, "U1"))
 
     def _check_outside_restart(self, gen, before, shown, view):
@@ -366,9 +325,6 @@ class History:
             return  # a signal by pid reaches that run or nothing
         gen = run.gen
         seen = self.newest.get(gen)
-        own = self.views[-1].rows[0] if self.views and not self.views[-1].full else None
-        if own and own.run.gen is gen:
-            seen = own
         if seen is not None and seen.run is gen.run and (
             (self.known[seen.run].over is not None) == (gen.run.ended is not None)
         ):  # fmt: skip
@@ -394,10 +350,6 @@ class History:
         """Return whether a case concerns this process after the position."""
         return self.doubtful(run, position + 1, OPEN_ENDED)
 
-    def has_doubt(self, managed_id, case):
-        """Return whether an undecidable case ever concerned this managed id."""
-        return any((its, found) == (managed_id, case) for its, _, found in self.doubts)
-
     # --- who caused it ------------------------------------------------------------------------
 
     def caused(self, incident):
@@ -407,12 +359,11 @@ class History:
             return frozenset({False})
         if incident.kind != "restart":
             return self.caused_end(run)
-        before = run.gen.runs[run.number - 1]
         if run.by == "own restart":
-            return BOTH if before.raced else frozenset({True})
+            return frozenset({True})
         # After an end of ours, a restart by others looks like the supervisor's.
-        others = {False} if run.by == "outside restart" or before.raced else set()
-        return self.caused_end(before) | others
+        others = {False} if run.by == "outside restart" else set()
+        return self.caused_end(run.gen.runs[run.number - 1]) | others
 
     def caused_end(self, run):
         """Return whether this client's actions explain the end of a run, by the documented rule."""
@@ -421,15 +372,13 @@ class History:
             return BOTH
         if not acts or (known and known.oom):
             return frozenset({False})
-        asked = bool(acts & {"kill", "restart", "stop"})
-        strong = asked or KILL in acts
         end = known.end if known else None
         if end is None or end.is_lost:
-            rule = strong or bool(acts & CRASH_SIGNALS)
+            rule = bool(acts & {KILL, *CRASH_SIGNALS})
         elif end.signal is not None:
-            rule = end.signal in acts or (end.signal in (TERM, KILL) and asked)
+            rule = end.signal in acts
         else:
-            rule = strong or (end.exit_code or 0) - 128 in acts
+            rule = KILL in acts or end.exit_code - 128 in acts
         if rule != run.cause.startswith("own"):
             return BOTH  # U6
         return frozenset({rule})
@@ -440,16 +389,13 @@ class History:
         """Return the first error in the reported incidents, or ""."""
         seen, doubted = set(), {managed_id for managed_id, *_ in self.doubts}
         for found in reported:
-            options = [
-                i
-                for i in self.incidents.values()
-                if i.kind == found.kind and self.is_of(i.run, found)
-            ]
+            known = self.incidents.values()
+            options = [i for i in known if i.kind == found.kind and self.is_of(i.run, found)]
             right = [i for i in options if self._agrees(i, found)]
             before_the_first_list = found.view == 0 and found.kind in ("unseen_end", "restart")
             if not (right or found.managed_id in doubted or before_the_first_list):
-                known = [f"{i}, ours {set(self.caused(i))}" for i in options]
-                return f"not an incident: {found}; known {known}"
+                options = [f"{i}, ours {set(self.caused(i))}" for i in options]
+                return f"not an incident: {found}; known {options}"
             seen.update((i.kind, i.run) for i in right)
         return self._missing(seen)
 
@@ -465,23 +411,19 @@ class History:
 
     def _agrees(self, incident, found):
         """Return whether an incident has the view and the cause of a reported one."""
-        # Rows that our own start or restart returned may show it before the next list does.
-        early = any(view.full for view in self.views[found.view : incident.low])
         retracted = incident.retracted and incident.kind != "suspected_oom"  # confirmed later
-        in_time = found.view <= incident.high and not early
+        in_time = incident.low <= found.view <= incident.high
         return in_time and not retracted and found.ours in self.caused(incident)
 
     def _missing(self, seen):
         """Return which required incident was not reported, or ""."""
         last = next((view.index for view in reversed(self.views) if view.full), -1)
         for (kind, run), incident in self.incidents.items():
-            if not (
-                (kind, run) in seen or not self.is_certain(incident) or incident.high > last
-                or (kind == "suspected_oom" and self.known[run].oom)
-                or (kind in CORRECTABLE and self.doubted_since(run, -1))
-                # One end or two: which of them was seen is not known either.
-                or (kind == "unseen_end" and self.has_doubt(run.gen.id, ONE_END_OR_TWO))
-            ):  # fmt: skip
+            unsure = (kind == "suspected_oom" and self.known[run].oom) or (
+                kind in CORRECTABLE and self.doubted_since(run, -1)
+            )
+            certain = self.is_certain(incident) and incident.high <= last and not unsure
+            if certain and (kind, run) not in seen:
                 return f"missing: {kind} of {run} at view {incident.low}"
         return ""
 
@@ -498,8 +440,6 @@ class History:
         if not views:
             unreachable = {"SandboxUnreachable", "SandboxNotRunning"}
             return unreachable | ({"WaitTimedOut"} if waits else set()) if gives_up else set()
-        if self.replaced:
-            return UNSURE | {"SandboxReplaced", "SandboxUnreachable"}
         answers = self._answers(question, views, now)
         if gives_up and now - views[-1].at >= 0.9:
             # After such a long time without a snapshot, the last snapshot no longer counts.
@@ -509,9 +449,8 @@ class History:
     def _answers(self, question, views, now):
         target = question.target
         if target is not None and target.how == "pid":
-            same = [run for run in self.daemon.runs if run.pid == target.value]
-            listed = any(row.run is target.run for row in views[0].rows)
-            if same[-1] is not target.run or (len(same) > 1 and not listed):
+            same = [row.run for row in views[0].rows if row.run.pid == target.value]
+            if target.run is not max(same, key=lambda run: run.handle, default=target.run):
                 return UNSURE  # the call selected the newest run that its first poll listed
         if question.negative:
             return self._no_incident(question, views)
@@ -524,36 +463,33 @@ class History:
         return getattr(self, f"_{question.helper}", self._wait)(question, views, now)
 
     def _eligible(self, target, shown, position):
-        """Return whether a row counts for a selector, or None if the documentation does not say."""
+        """Return whether a row counts for a selector."""
         known = self.known[shown.run]
         if target.exact or known.first > position or known.over is None or known.over > position:
             return True
         # The process may have been waiting for its restart when the test began.
         rows = self.views[position].rows if 0 <= position < len(self.views) else ()
         before = next((row for row in rows if row.run is shown.run), shown)
-        waits = (before.status or "stopped") != "stopped"
-        return None if waits or before.end is None else False
+        return before.end is None or before.status not in ("", "stopped")
 
     def _candidates(self, target, view, position):
-        """Return the newest row of each process that matches, and whether that is certain."""
-        newest = {}
-        for shown in view.rows:
-            best = newest.get(shown.run.gen)
-            if target.matches(shown.run) and (best is None or best.run.number < shown.run.number):
-                newest[shown.run.gen] = shown
-        rows = [
-            (shown, self._eligible(target, shown, position))
-            for shown in newest.values()
-            # An object stands for the newest run, even if its row was removed.
-            if target.how != "object" or not self._is_replaced(shown.run, view)
-        ]
-        sure = all(eligible is not None for _, eligible in rows)
-        return [shown for shown, eligible in rows if eligible is not False], sure
+        """Return the newest row of each process that matches."""
+        in_order = sorted(view.rows, key=lambda row: row.run.number)
+        newest = {row.run.gen: row for row in in_order if target.matches(row.run)}.values()
+        # An object stands for the newest run, even if its row was removed.
+        whole = target.how == "object"
+        rows = [row for row in newest if not (whole and self._is_replaced(row.run, view))]
+        return [row for row in rows if self._eligible(target, row, position)]
 
     def _is_replaced(self, run, view):
         """Return whether a later run of the process was known at a view."""
         later = run.gen.runs[run.number + 1 :]
         return any(self.known[it].first <= view.index for it in later if it in self.known)
+
+    def _is_removed(self, gen, view):
+        """Return whether the newest row of a process was removed; older ones may still be listed."""
+        newest = self.newest.get(gen)
+        return newest is not None and all(row.run is not newest.run for row in view.rows)
 
     def _is_last(self, gen):
         """Return whether nothing was deployed later under the id of a generation."""
@@ -571,15 +507,12 @@ class History:
             return MET if running >= 2 else ("pending", set())
         if question.helper == "wait_for_count":
             return self._evaluate_count(question, view)
-        rows, sure = self._candidates(target, view, question.position)
+        rows = self._candidates(target, view, question.position)
         if not rows:
-            if target.exact and self.known[target.run].over is not None:
-                return UNSURE_RESULT  # its end may be known although the row is no longer listed
-            return ("none" if sure else "unsure"), frozenset({"ProcessNotFound"})
-        if not sure or (not target.exact and any(
-            not self._is_last(shown.run.gen) or self._is_replaced(shown.run, view)
-            for shown in rows
-        )):  # fmt: skip
+            return "none", frozenset({"ProcessNotFound"})
+        if not target.exact and any(
+            not self._is_last(shown.run.gen) or self._is_replaced(shown.run, view) for shown in rows
+        ):
             return UNSURE_RESULT  # the newest row was removed, and an older one is still listed
         if len(rows) > 1:
             running = sum(shown.end is None for shown in rows)
@@ -594,16 +527,13 @@ class History:
 
     def _chosen(self, question, view):
         """Return the only candidate, or the one that the question's ``pick`` selects."""
-        rows, _ = self._candidates(question.target, view, question.position)
+        rows = self._candidates(question.target, view, question.position)
         first_or_last = max if question.options.get("pick") == "newest" else min
         return first_or_last(rows, key=lambda shown: shown.run.handle)
 
-    def _later_with_its_pid(self, run):
-        same = [it for it in self.daemon.runs if it.pid == run.pid]
-        return same[same.index(run) + 1 :]
-
     def _evaluate_output(self, question, shown, view):
-        later = self._later_with_its_pid(shown.run)
+        same = [run for run in self.daemon.runs if run.pid == shown.run.pid]
+        later = same[same.index(shown.run) + 1 :]
         if any(row.run in later for row in view.rows):
             return "failed", INCONCLUSIVE  # output is requested by pid
         if later or (question.target.how == "pid" and shown.status):
@@ -623,8 +553,6 @@ class History:
 
     def _evaluate_count(self, question, view):
         rows = [row for row in view.rows if question.target.matches(row.run)]
-        if any(row.lags for row in rows):
-            return UNSURE_RESULT
         if sum(row.end is None for row in rows) == question.options["count"]:
             return MET
         if any(self._lives(row) for row in rows if not self._is_replaced(row.run, view)):
@@ -635,27 +563,22 @@ class History:
 
     def _evaluate_restart(self, question, shown):
         """Return whether there were enough restarts; None if not known."""
+        since, enough = question.position, question.options["count"]
         restarts = [
             incident for (kind, run), incident in self.incidents.items()
             if kind == "restart" and run.gen is shown.run.gen and run.by != "own restart"
-            and run.number <= shown.run.number and incident.high > question.position
+            and run.number <= shown.run.number and incident.high > since
         ]  # fmt: skip
         # Whether a restart by another client counts is not documented.
-        certain = [
-            i for i in restarts
-            if i.low > question.position and i.required and i.run.by == "supervisor"
-        ]  # fmt: skip
-        enough = question.options["count"]
-        return len(certain) >= enough or (None if len(restarts) >= enough else False)
+        certain = sum(i.low > since and i.required and i.run.by == "supervisor" for i in restarts)
+        return certain >= enough or (None if len(restarts) >= enough else False)
 
     def _evaluate_row(self, question, target, shown):
         end, options, helper = shown.end or RUNNING, question.options, question.helper
         child = end.oom_killed and end.status == "exited"
-        if end.is_hangup or (
-            shown.lags
-            # A pid of a managed process may identify the run or the whole.
-            or (target.how == "pid" and shown.status and shown.run is not shown.run.gen.run)
-        ):  # fmt: skip
+        # A pid of a managed process may identify the run or the whole.
+        older = target.how == "pid" and shown.status and shown.run is not shown.run.gen.run
+        if end.is_hangup or shown.lags or older:
             return UNSURE_RESULT
         may_lose = INCONCLUSIVE
         if "exit_code" not in options:
@@ -681,12 +604,10 @@ class History:
                 met = None  # a child was OOM-killed, or it will be started again
         else:
             statuses = options.get("status", "running")
-            wanted = {
-                word for word in ("exited", "signaled", "oom_killed") if _among(word, statuses)
-            }
+            wanted = {*statuses} if isinstance(statuses, list) else {statuses}
             if end.is_lost and "exited" in wanted:
                 return "lost", INCONCLUSIVE
-            met = _among(end.status, statuses)
+            met = end.status in wanted
             if (child and wanted & {"exited", "oom_killed"}) or (
                 end.oom_killed and end.status == "signaled"
                 and len(wanted & {"signaled", "oom_killed"}) == 1
@@ -756,10 +677,9 @@ class History:
         result = {"WaitTimedOut"} if timed_out else set()
         if kind == "met":
             result |= {"pass"} if steady >= question.options["stable_for"] else set()
-        elif kind == "none" and seen and lasted >= (CORRECTION if bound else OPEN_ENDED):
-            result |= {"ProcessNotFound"} | INCONCLUSIVE
-        elif kind == "none" and timed_out:
-            result |= {"ProcessNotFound"}
+        elif kind == "none":
+            missing = {"ProcessNotFound"} | (INCONCLUSIVE if seen else set())
+            result |= missing if lasted >= (CORRECTION if bound else OPEN_ENDED) else set()
         elif helper == "wait_for_port":
             result |= classes
         elif before == "over":
@@ -767,8 +687,6 @@ class History:
             grace = grace if bound or target.how == "name" else SUCCESSOR
             result |= classes if lasted >= grace else set()
             result -= INCONCLUSIVE if lasted < CORRECTION else set()
-        if timed_out and self.daemon.layout.faults and now - views[-1].at > 0.3:
-            result |= {"SandboxUnreachable", "WaitTimedOut"}  # the last polls of the wait failed
         return result
 
     def _assert_stays(self, question, views, now):
@@ -799,7 +717,7 @@ class History:
     def _stop_process(self, question, views, _now):
         """Return the allowed outcomes of a call that stops a process."""
         view = views[-1]
-        rows, _ = self._candidates(question.target, view, question.position)
+        rows = self._candidates(question.target, view, question.position)
         if not question.target.exact and any(
             row.run.gen is not question.target.run.gen or self._is_replaced(row.run, view)
             for row in rows
@@ -808,25 +726,16 @@ class History:
         if question.target.how == "pid" and self._is_replaced(question.target.run, view):
             return UNSURE  # of the run or the whole
         living = [row for row in rows if row.end is None or row.status not in ("", "stopped")]
-        if not living:
-            return {"pass"} if rows else {"pass"} | NOT_LISTED
-        row = living[0]
-        allowed = {"RequestRefused", "WaitTimedOut"} if KILL in row.run.acts else {"RequestRefused"}
-        # The supervisor may know the end before the row shows it.
-        return allowed | ({"pass"} if row.exit_run is row.run else set())
+        unlisted = set() if rows else {"ProcessNotFound", "Inconclusive"}
+        return {"RequestRefused", "WaitTimedOut"} if living else {"pass"} | unlisted
 
     def _assert_not_running(self, question, views, _now):
         target, view = question.target, views[-1]
-        rows, sure = self._candidates(target, view, question.position)
-        if not sure:
-            return PASS_OR_FAIL
-        if target.how != "pid" and {row.run.gen.run for row in rows} - {
-            row.run for row in view.rows
-        }:
-            # The newest row was removed; the remaining row may look like a pending restart.
-            return PASS_OR_FAIL | INCONCLUSIVE
+        rows = self._candidates(target, view, question.position)
         if any(row.lags for row in rows):
             return PASS_OR_FAIL
+        if target.how != "pid" and any(self._is_removed(row.run.gen, view) for row in rows):
+            return PASS_OR_FAIL | INCONCLUSIVE  # the older row may look like a pending restart
         if any(map(self._lives, rows)):
             # A pid stands for its run; whether the next one counts too is not documented.
             ended = target.how == "pid" and all(row.end is not None for row in rows)
@@ -837,26 +746,19 @@ class History:
         gone = self.incidents.get(("unseen_end", run))
         if target.exact and gone and not gone.retracted and (run.gen.id is None or not rows):
             ours = self.caused(gone)
-            # It is an older run of a managed process.
-            if newest is not None and newest.run is not run:
-                ours |= {True}
             answers = {"Inconclusive", "ProcessNotFound"} if False in ours else set()
             return answers | ({"pass"} if True in ours else set())
-        if not target.exact and any(
-            i.kind == "unseen_end" and target.matches(i.run) and i.high > question.position
-            for i in self.incidents.values()
-        ):
-            return {"pass"} | INCONCLUSIVE  # the documentation mentions only objects
         return {"pass"}
 
     def _no_incident(self, question, views):
         """Return the allowed outcomes of the four assertions on incidents."""
         position, view, helper = question.position, views[-1], question.helper
         target, last, suspected = question.target, view.index, "suspected" in question.options
-        checked = (
-            ERROR_OF if helper == "assert_no_incidents" else {helper.removeprefix("assert_no_")}
-        )
+        rule = helper.removeprefix("assert_no_")
+        checked = ERROR_OF if rule == "incidents" else {rule}
         error_of = {kind: {ERROR_OF[rule]} for kind, rule in RULE_OF.items() if rule in checked}
+        if rule != "restart":
+            error_of["unseen_end"] = error_of["lost_end"] = INCONCLUSIVE
         if suspected:
             error_of["suspected_oom"] = {"SuspectedOOMKill"}
             error_of["lost_end"] = {"SuspectedOOMKill", "Inconclusive"}
@@ -864,9 +766,10 @@ class History:
         certain, possible, vague, silent = set(), set(), set(), True
         for incident in self.incidents.values():
             run, kind = incident.run, incident.kind
-            found = error_of.get(kind, INCONCLUSIVE)
-            if incident.retracted or incident.low > last or incident.high <= position:
+            seen = incident.low <= last and incident.high > position
+            if kind not in error_of or incident.retracted or not seen:
                 continue
+            found = error_of[kind]
             if not question.selects(run):
                 if target.how == "pid" and target.run.gen is run.gen:
                     possible |= found  # a pid may select the whole process
@@ -874,19 +777,9 @@ class History:
             weak = not self.is_certain(incident) or incident.low <= position
             first = self.known.get(run.gen.runs[0])
             started = run.gen.ours and first is not None and first.first > position
-            if kind == "lost_end" and not suspected:
-                if helper == "assert_no_restart" or not (target or started):
-                    continue
-                weak = weak or helper == "assert_no_oom"
-                # A process still belongs to the test if another client restarts it.
-            elif incident.vanished and not target and not started:
-                possible |= INCONCLUSIVE  # only a named process counts
-                continue
-            elif kind == "unseen_end" and helper == "assert_no_restart":
-                if run.gen.id is not None:
-                    possible |= INCONCLUSIVE
-                continue
-            elif kind not in error_of and kind != "unseen_end":
+            unclear = incident.vanished or (kind == "lost_end" and not suspected)
+            if unclear and not target and not started:  # only a named process counts
+                possible |= INCONCLUSIVE if incident.vanished else set()
                 continue
             ours = self.caused(incident)
             if ours == {True}:
@@ -909,25 +802,19 @@ class History:
                 possible |= any_error
                 silent = silent and not real
         for incident in self.unhealthy if helper == "assert_no_incidents" else ():
-            run, new = incident.run, incident.low > position
-            if incident.low <= last and question.selects(run):
-                row = self.shown.get(run)
-                now = row and row.unhealthy and not row.end
+            row, new = self.shown.get(incident.run), incident.low > position
+            now = row and row.unhealthy and not row.end
+            if (now or new) and incident.low <= last and question.selects(incident.run):
                 sure = now and new and incident.required
-                if now or new:
-                    (certain if sure else possible).add("ProcessUnhealthy")
+                (certain if sure else possible).add("ProcessUnhealthy")
         if target:
             listed = {row.run for row in view.rows}
             matching = [run for run in listed if target.matches(run)]
             if not matching:
                 possible |= {"ProcessNotFound", "Inconclusive"}
             gens = {target.run.gen, *(run.gen for run in matching if not target.exact)}
-            candidates, _ = self._candidates(target, view, position)
-            if (
-                # Its newest row was removed, older ones were not.
-                any(gen in self.newest and self.newest[gen].run not in listed for gen in gens)
-                or (not certain and not any(self._is_last(row.run.gen) for row in candidates))
-            ):  # fmt: skip
+            removed = any(self._is_removed(gen, view) for gen in gens)
+            if removed or not (certain or self._candidates(target, view, position)):
                 possible.add("ProcessNotFound")
         if certain or vague:
             return (certain or vague) | possible | (set() if silent else {"pass"})
@@ -945,16 +832,11 @@ class History:
         if any(self._selects(question.target, managed_id) for managed_id, *_ in self.doubts):
             return True  # the runs may have been assigned to another process
         # The row of an older run or process with this name shows an outdated supervisor.
-        newest = {}
-        for shown in views[-1].rows:
-            name = shown.run.gen.id or shown.run.pid
-            newest[name] = max(newest.get(name, (-1, -1)), (shown.run.gen.order, shown.run.number))
+        rows = sorted(views[-1].rows, key=lambda row: (row.run.gen.order, row.run.number))
+        newest = {row.run.gen.id or row.run.pid: row for row in rows}
         alive = any(
-            self._lives(shown)
-            and (shown.run.gen.order, shown.run.number) in newest.values()
-            and self._is_last(shown.run.gen)
-            and question.selects(shown.run)
-            for shown in views[-1].rows
+            self._lives(row) and self._is_last(row.run.gen) and question.selects(row.run)
+            for row in newest.values()
         )
         return not alive or views[-1].at - views[0].at >= 0.199
 

@@ -60,7 +60,8 @@ class Transport:
             history.act(daemon.find(path.split("/")[2]))
         status, document = daemon.request(method, path, json)
         if "lines" in (document or ()):
-            history.probes["output", len(history.views) - 1] = bool(document["lines"])
+            # The wait reads first; the message of a failure may read more later.
+            history.probes.setdefault(("output", len(history.views) - 1), bool(document["lines"]))
         if status >= 400:
             code = " NOT_FOUND" if status == 404 else ""
             raise RequestRefused(f"{status} {document}", label=f"{status}{code}")
@@ -144,32 +145,25 @@ class Plugin:
                 while run.successor is not None and run.assumed:
                     run = run.successor
             view, ours = incident.position - 1, incident.caused_here
-            yield SimpleNamespace(kind=incident.kind, view=view, ours=ours, **_identity(run))
+            yield _about(run, kind=incident.kind, view=view, ours=ours)
 
     def _reported(self):
         found, self.guard._findings = self.guard._findings, []
         return [
-            SimpleNamespace(
-                rule=finding.rule,
-                observed=not finding.inconclusive,
-                allowed=finding.allowed is not None,
-                of_test=finding.reported_in == "test",
-                **_identity(finding.incident.run),
-            )
-            for finding in found
-        ]
+            _about(
+                it.incident.run, rule=it.rule, observed=not it.inconclusive,
+                allowed=it.allowed is not None, of_test=it.reported_in == "test",
+            ) for it in found
+        ]  # fmt: skip
 
 
 def _unreachable():
-    return SandboxUnreachable(
-        "my-sandbox answered 503", label="503", transient=True, delivered=False
-    )
+    return SandboxUnreachable("it answered 503", label="503", transient=True, delivered=False)
 
 
-def _identity(run):
-    row = run.row
-    shown = None, None, None
-    if row is not None:
-        shown = row.handle, row.pid, round(row.started_at.timestamp() * 1000)
-    names = "handle", "pid", "started_at", "managed_id", "number"
-    return dict(zip(names, (*shown, run.generation.id, run.number), strict=True))
+def _about(run, **facts):
+    """Return facts about a run, and what identifies the run."""
+    handle, pid, began = run.row.identity if run.row else (None, None, None)
+    started_at, managed_id = began and round(began.timestamp() * 1000), run.generation.id
+    shown = {"handle": handle, "pid": pid, "started_at": started_at, "managed_id": managed_id}
+    return SimpleNamespace(**facts, **shown)
