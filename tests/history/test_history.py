@@ -44,9 +44,6 @@ CASES = {
         [[FIRST], [backing_off(8, 10_000, 1)]], "unseen_end web/0, restart web/0"),
     "OOM flag that appears on an old end": (
         [[raw(1, **ended(0))], [raw(1, **ended(0, oom_killed=True))]], "oom 1/0"),
-    "OOM kill of a hidden run": (
-        [[FIRST], [running(9, 20_000, 2, last_exit=last(-9, 19_000, oom=True))]],
-        "unseen_end web/0, restart web/0, restart web/1, oom web/1"),
     "restart under a name that is used again": (
         [[running(7, 0, 3)], [running(9, 10_000, 2, last_exit=last(-11, 12_000))]],
         "unseen_end web/0, restart web/0, unseen_end web/3, crash web/1, restart web/1"),
@@ -112,7 +109,6 @@ CASES = {
     "ends and restarts after own signals": (
         [[FIRST], ("signals", FIRST, 11), [CRASHED], ("signals", CRASHED, 9), [KILLED]],
         "own restart web/0, own crash web/0, own restart web/1, own suspected_oom web/1"),
-    "requested restart": ([[], ("start", FIRST), ("restart", FIRST, STOPPED), [STOPPED]], "own restart web/0"),
     "requested run that is listed before the request returns": (
         [[FIRST], [STOPPED], ("restart", FIRST, STOPPED)], "own restart web/0"),
     "crash that a requested restart found, after an own signal": (
@@ -127,9 +123,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("steps", "incidents"), CASES.values(), ids=CASES.keys())
-def test_history_finds_the_right_incidents_after_several_list_calls_and_test_actions(
-    steps, incidents
-):
+def test_history_finds_the_right_incidents_after_list_calls_and_test_actions(steps, incidents):
     assert incidents_of(history_of(*steps)) == incidents
 
 

@@ -59,9 +59,7 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize(("row", "sent", "signal", "explained"), SIGNALS)
-def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
-    row, sent, signal, explained
-):
+def test_end_was_caused_by_the_plugin_only_if_it_sent_the_signal(row, sent, signal, explained):
     box = box_of({0: [row], 1: [row | signaled(signal)]})
     for number in sent:
         box.send_signal(7, number)
