@@ -647,11 +647,10 @@ class History:
         target, helper = question.target, question.helper
         # From the first poll on, these waits keep to one process.
         bound = helper == "wait_for_restart" or (target is not None and target.exact)
-        stable, seen = "stable_for" in question.options, bound
+        stable = "stable_for" in question.options
         run = before = since = last = None
         for view in views:
             kind, classes = self._evaluate(question, view)
-            seen = seen or kind != "none"
             if helper == "wait_for_port":
                 running = {row.run for row in view.rows if row.end is None}
                 if run is not None and run not in running:
@@ -678,8 +677,8 @@ class History:
         if kind == "met":
             result |= {"pass"} if steady >= question.options["stable_for"] else set()
         elif kind == "none":
-            missing = {"ProcessNotFound"} | (INCONCLUSIVE if seen else set())
-            result |= missing if lasted >= (CORRECTION if bound else OPEN_ENDED) else set()
+            patience = CORRECTION if bound else OPEN_ENDED
+            result |= {"ProcessNotFound"} if lasted >= patience else set()
         elif helper == "wait_for_port":
             result |= classes
         elif before == "over":
@@ -784,7 +783,6 @@ class History:
             ours = self.caused(incident)
             if ours == {True}:
                 continue
-            weak = weak or (kind == "suspected_oom" and self.known[run].oom)
             if weak or True in ours:
                 possible |= found
             elif kind in ("lost_end", "unseen_end"):
@@ -793,14 +791,9 @@ class History:
                 certain |= found
         # A wrong assignment of runs may hide or invent an incident.
         for managed_id, at, case in self.doubts:
-            selected = self._selects(target, managed_id)
-            real = case not in ("U4", ONE_END_OR_TWO)
-            if real and selected:
-                # The runs may have been assigned to another process since then.
-                return any_error | {"ProcessNotFound", "ProcessUnhealthy", "pass"}
-            if at > position and (not target or selected):
+            if at > position and (not target or self._selects(target, managed_id)):
                 possible |= any_error
-                silent = silent and not real
+                silent = silent and case in ("U4", ONE_END_OR_TWO)
         for incident in self.unhealthy if helper == "assert_no_incidents" else ():
             row, new = self.shown.get(incident.run), incident.low > position
             now = row and row.unhealthy and not row.end
