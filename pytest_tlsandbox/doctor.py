@@ -223,9 +223,10 @@ def _features(client: SandboxClient, snapshot: ProcessSnapshot) -> Iterator[tupl
             client.transport.request("GET", path, limit=_LIMIT, upgrade=upgrade)
         except errors.InfrastructureError as error:
             label = error.label
-        yield name, "not known"
         if re.fullmatch(f"{has_it}|{lacks_it}", label):
             yield _feature(name, has=re.fullmatch(has_it, label) is not None)
+        else:
+            yield name, "not known"
     if any(row.managed for row in snapshot):
         yield _feature("managed processes", has=True)
     if len(snapshot):
