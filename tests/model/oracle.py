@@ -206,11 +206,13 @@ class History:
         if end.is_oom and not known.oom:
             known.oom = True
             self._add("oom", run, view, run.oom_at or at)
+            self._correct_gave_up(run, view)
         if end.is_lost and not known.oom:
             self._add("lost_end", run, view, at)
             return
         known.end = end
-        self._retract("lost_end", run)
+        if self._retract("lost_end", run):
+            self._correct_gave_up(run, view)
         if end.signal in CRASH_SIGNALS:
             self._add("crash", run, view, at)
         if (end.signal == KILL or end.exit_code == 137) and not known.oom:
@@ -220,6 +222,13 @@ class History:
         incident = self.incidents.get((kind, run))
         if incident:
             incident.retracted = True
+        return incident
+
+    def _correct_gave_up(self, run, view):
+        """Allow "gave up" from this view on: the corrected end may be a failure (U5)."""
+        gave_up = self.incidents.get(("gave_up", run))
+        if gave_up and not gave_up.required:
+            gave_up.high = view.index
 
     def _progress(self, gen, shown, view):
         """Record restarts and hidden runs of a managed process."""
@@ -791,9 +800,12 @@ class History:
                 certain |= found
         # A wrong assignment of runs may hide or invent an incident.
         for managed_id, at, case in self.doubts:
-            if at > position and (not target or self._selects(target, managed_id)):
+            real, selected = case not in ("U4", ONE_END_OR_TWO), self._selects(target, managed_id)
+            if real and selected:  # the runs may have been assigned to another process since then
+                return any_error | {"ProcessNotFound", "ProcessUnhealthy", "pass"}
+            if at > position and (not target or selected):
                 possible |= any_error
-                silent = silent and case in ("U4", ONE_END_OR_TWO)
+                silent = silent and not real
         for incident in self.unhealthy if helper == "assert_no_incidents" else ():
             row, new = self.shown.get(incident.run), incident.low > position
             now = row and row.unhealthy and not row.end
