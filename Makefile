@@ -92,7 +92,7 @@ picture: $(VENV)-browser/.done  ## run the examples, and take the picture of the
 
 dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both and the workflows
 	rm -rf dist
-	$(VENV)-release/bin/python -m build . >/dev/null
+	$(VENV)-release/bin/python -m build --no-isolation . >/dev/null
 	$(VENV)-release/bin/python tools/check_dist.py
 	$(VENV)-release/bin/twine check --strict dist/*
 	$(VENV)-release/bin/zizmor --offline --quiet .github examples/ci
@@ -162,9 +162,12 @@ $(VENV)/.demo: pyproject.toml
 	touch $@
 
 # Dependency groups need a pip from 2025.
-$(VENV)/.dev: $(VENV)/.demo
+$(VENV)/.pip: $(VENV)/.demo
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
-	$(PIP) install --quiet --group dev
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.pip
+	$(PIP) install --quiet --no-compile --group dev
 	touch $@
 
 # What calls other packages: HTTP, models, retries, the embedded sandbox, hooks of pytest and of its plugins.
@@ -196,7 +199,7 @@ $(VENV)-schemathesis/.done: NEEDS = --editable '.[local]' 'schemathesis>=4.32'
 $(VENV)-threads/.done: NEEDS = --editable '.[local]' hypothesis 'pytest-run-parallel>=0.10'
 
 # What is never imported need not be compiled.
-$(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.dev
+$(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.pip
 	$(PYTHON) -m venv --without-pip $(@D)
 	$(PIP) --python $(@D)/bin/python install --quiet --no-compile $(NEEDS)
 	touch $@
