@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.address import Address, check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
@@ -13,11 +14,13 @@ from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, Settings
 from pytest_tlsandbox.types import Screen
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 
 @dataclass
@@ -152,6 +155,8 @@ class Connections:
     def local(self) -> LocalSandbox:
         """Return the embedded sandbox of this process; the first call starts it."""
         if self._local is None:
+            from pytest_tlsandbox.local.sandbox import start_local_sandbox
+
             self._local = start_local_sandbox(memory_limit=self.settings.memory)
         return self._local
 
