@@ -78,11 +78,13 @@ def _hash(text: str) -> str:
 def _as_data(value: object) -> str:
     """Return a value as JSON that is safe inside a script element.
 
-    The function escapes "<", which alone could end the element, and all characters that are not
-    printable. Fields without a value are left out, which makes a large page a fifth smaller.
+    The function escapes HTML markup characters and all characters that are not printable. Fields
+    without a value are left out, which makes a large page a fifth smaller.
     """
     text = json.dumps(_shown(value), ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
 
 
 def _shown(value: Any) -> Any:

@@ -146,11 +146,18 @@ class _SandboxRecorder(api.Observer):
             name = row.managed.name and mask_text(row.managed.name)
             generation = identity_text(shown_row(run.generation.runs[0]))
             managed = {"id": mask_text(row.managed.id), "name": name, "generation": generation}
-        identity = {"id": identity_text(row), "handle": row.handle, "pid": row.pid}
-        texts = {"name": short_name(row), "command_line": row.masked_command_line}
-        began = {"started_at": iso(row.started_at), "before_the_session": before}
-        test = None if before else self._monitor.place.test
-        self._add("processes", **identity, **texts, managed=managed, **began, test=test)
+        self._add(
+            "processes",
+            id=identity_text(row),
+            handle=row.handle,
+            pid=row.pid,
+            started_at=iso(row.started_at),
+            name=short_name(row),
+            managed=managed,
+            command_line=row.masked_command_line,
+            before_the_session=before,
+            test=None if before else self._monitor.place.test,
+        )
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:
@@ -160,7 +167,12 @@ def _state_of(row: ProcessInfo) -> dict[str, Any]:
         "health": row.managed.health_status,
     }
     since = row.ended_at if row.ended else row.started_at
-    state = {"state": row.state, "text": describe_state(row), "at": since and iso(since)}
-    oom_killed = row.oom_killed or row.state == "oom_killed"
-    end = {"exit_code": row.exit_code, "signal": row.signal, "oom_killed": oom_killed}
-    return {**state, **end, "supervisor": supervisor}
+    return {
+        "state": row.state,
+        "text": describe_state(row),
+        "exit_code": row.exit_code,
+        "signal": row.signal,
+        "oom_killed": row.oom_killed or row.state == "oom_killed",
+        "supervisor": supervisor,
+        "at": since and iso(since),
+    }

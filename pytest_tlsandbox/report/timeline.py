@@ -117,9 +117,15 @@ def _section(sandbox: str, document: Data, axis: _Axis, incidents: _Incidents) -
     # The tests of the worker to which the sandbox belongs form the background for its bars.
     parts = re.split("[@-]", sandbox)
     worker = next((each["id"] for each in document["workers"] if each["id"] in parts), None)
-    earlier = len(runs) - len(drawn)
-    about = {"name": sandbox, "worker": worker, "offset": axis.offset, "earlier": earlier}
-    return {**about, "gaps": gaps, "outages": outages, "rows": rows}
+    return {
+        "name": sandbox,
+        "worker": worker,
+        "offset": axis.offset,
+        "earlier": len(runs) - len(drawn),
+        "gaps": gaps,
+        "outages": outages,
+        "rows": rows,
+    }
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
@@ -216,14 +222,21 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
         ended, ended_by, kind = axis.by_host_clock(gone["seen_at"]), "gone", "gone"
     else:
         ended, ended_by, kind = axis.span, "open", "running"
-    place = {"from": begun, "to": max(ended, begun), "begun": begun_by, "ended": ended_by}
-    history = [_state(change, axis) for change in run["changes"][-_MOST_STATES:]]
-    state = {"kind": kind, "state": last["text"], "history": history}
-    command, output = _text(run["command_line"], _LONGEST_TEXT), run["output"]
+    output = run["output"]
     if output is not None:
         output = {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]}
-    own = _fields(run, "id", "name", "pid", "handle", "test")
-    return {**own, **place, **state, "command": command, "output": output}
+    return {
+        **_fields(run, "id", "name", "pid", "handle", "test"),
+        "from": begun,
+        "to": max(ended, begun),
+        "begun": begun_by,
+        "ended": ended_by,
+        "kind": kind,
+        "state": last["text"],
+        "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
+        "command": _text(run["command_line"], _LONGEST_TEXT),
+        "output": output,
+    }
 
 
 def _fields(data: Data, *names: str) -> dict[str, Any]:
@@ -262,12 +275,14 @@ def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[Data]:
         begun = axis.by_host_clock(test["started_at"]) if test["started_at"] else 0
         # If a worker died during a test, it is not known when the test ended.
         ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
-        own = _fields(test, "id", "attempt", "worker", "outcome")
-        files = [quote(file, errors="replace") for file in test["output_files"]] or None
-        cause = test["cause"] and test["cause"]["process"]
-        failure = test["failure"] and _failure(test["failure"], most)
-        place = {"from": begun, "to": max(begun, ended)}
-        yield {**own, **place, "files": files, "cause": cause, "failure": failure}
+        yield {
+            **_fields(test, "id", "attempt", "worker", "outcome"),
+            "files": [quote(file, errors="replace") for file in test["output_files"]] or None,
+            "from": begun,
+            "to": max(begun, ended),
+            "cause": test["cause"] and test["cause"]["process"],
+            "failure": test["failure"] and _failure(test["failure"], most),
+        }
 
 
 def _failure(failure: Data, most: int) -> Data:
