@@ -119,7 +119,8 @@ def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> li
     no longer changes. These repeated reads take at most 1 s in total.
     """
     clock = client.clock
-    end = min(filter(None, (clock.monotonic() + CORRECTION_TIME, client.wait_deadline())))
+    end, wait_deadline = clock.monotonic() + CORRECTION_TIME, client.wait_deadline()
+    end = end if wait_deadline is None else min(end, wait_deadline)
     lines = [client.output(row.pid, stream) for stream in streams]
     while row.ended and clock.monotonic() + _BETWEEN_READINGS <= end:
         clock.sleep(_BETWEEN_READINGS)

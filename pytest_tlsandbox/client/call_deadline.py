@@ -148,6 +148,7 @@ def connection_pool(address: Address, watchdog: Watchdog) -> urllib3.HTTPConnect
         adapter = HTTPAdapter()
         request = requests.Request("GET", address.url).prepare()
         proxies, verify = environment_of(address)
+        # requests declares the base class of all pools, and no types for cert_verify.
         pool = adapter.get_connection_with_tls_context(request, verify, proxies)  # type: ignore[assignment]
         adapter.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
     pool.ConnectionCls = _watched(pool.ConnectionCls, watchdog)

@@ -1,8 +1,8 @@
 """The functions that use private names of pytest, and the reason for each use.
 
-The tests ``test_fixtures.py``, ``test_targets.py`` and ``test_tracebacks.py`` in ``tests/plugin`` fail
-if pytest changes one of the private names. One more function that uses a private name is in the package's ``__init__``
-module, because this function must run before any submodule is imported.
+The tests ``test_fixtures.py``, ``test_targets.py`` and ``test_tracebacks.py`` in ``tests/plugin``
+fail if pytest changes one of the private names. One more function that uses a private name is in
+the package's ``__init__`` module, because this function must run before any submodule is imported.
 """
 
 from __future__ import annotations
