@@ -3,8 +3,8 @@ from unittest import mock
 import pytest
 
 # For the tests in this folder.
-from tests.client.conftest import serve  # noqa: F401
-from tests.forked_runs import fork_pytest  # noqa: F401
+from tests.client.conftest import serve  # noqa: F401 - a fixture
+from tests.forked_runs import fork_pytest  # noqa: F401 - a fixture
 
 
 @pytest.fixture
